@@ -1,0 +1,38 @@
+//! Text from the kernel: file names and arguments are bytes, everything after us is UTF-8.
+
+/// Turns bytes from the kernel into text without losing any: what is not valid UTF-8 is
+/// written as `\xNN`, byte by byte. Valid text is returned unchanged, so a rule that names a
+/// path matches exactly that path.
+///
+/// ```
+/// assert_eq!(picket_events::text::from_bytes(b"/etc/passwd"), "/etc/passwd");
+/// assert_eq!(picket_events::text::from_bytes(b"/tmp/\xff\xfe"), "/tmp/\\xff\\xfe");
+/// ```
+pub fn from_bytes(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            text.push_str("\\x");
+            text.push(char::from(HEX[usize::from(byte >> 4)]));
+            text.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_bytes;
+
+    #[test]
+    fn keeps_newlines_and_multibyte_text() {
+        assert_eq!(from_bytes("a\nb/ü".as_bytes()), "a\nb/ü");
+    }
+
+    #[test]
+    fn escapes_a_truncated_sequence() {
+        assert_eq!(from_bytes(b"x\xc3"), "x\\xc3");
+    }
+}
