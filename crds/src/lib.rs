@@ -1,1 +1,32 @@
-//! Filled by later commits.
+//! The API of Picket: group `picket.dev`, version `v1alpha1`.
+//!
+//! * [`policy`]: which pods are protected, and how ([`ProtectionPolicy`]).
+//! * [`selector`]: label selectors as a pure function.
+//! * [`labels`], [`annotations`]: every key that Picket reads or writes, in one place.
+//! * [`manifests`]: the CustomResourceDefinitions as YAML, as they are checked in.
+//!
+//! This crate does no I/O. Doc comments on API types become `kubectl explain`.
+
+pub mod conditions;
+pub mod manifest;
+pub mod names;
+pub mod policy;
+pub mod selector;
+
+pub use manifest::manifests;
+pub use names::{annotations, labels};
+pub use policy::{
+    Agent, AgentResources, Amounts, ComputeType, Containers, Entrypoint, EntrypointOverride, Mode,
+    NativeSidecar, OnInjectFailure, OptOut, ProtectionPolicy, ProtectionPolicySpec,
+    ProtectionPolicyStatus, Sizing, Startup,
+};
+pub use selector::{LabelSelector, Operator, Requirement};
+
+/// The API group.
+pub const GROUP: &str = "picket.dev";
+
+/// The API version.
+pub const VERSION: &str = "v1alpha1";
+
+/// The one rule set that exists without a RuleSet object: the rules built into the agent.
+pub const DEFAULT_RULE_SET: &str = "default";

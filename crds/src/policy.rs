@@ -1,0 +1,359 @@
+//! `ProtectionPolicy`: which pods are protected, and how.
+
+#![allow(
+    unreachable_pub,
+    reason = "the KubeSchema derive repeats each type inside a function"
+)]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::selector::LabelSelector;
+
+/// Protects pods of its namespace at run time.
+///
+/// Pods that it selects get the tracer and the agent when they are created; pods that already
+/// run have to be restarted. Where several policies select a pod exactly one wins: the highest
+/// `priority`, then the oldest, then the first by name. Rule sets of all of them add up.
+#[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "picket.dev",
+    version = "v1alpha1",
+    kind = "ProtectionPolicy",
+    plural = "protectionpolicies",
+    singular = "protectionpolicy",
+    shortname = "pp",
+    category = "picket",
+    namespaced,
+    derive = "PartialEq",
+    status = "ProtectionPolicyStatus",
+    doc = "Protects pods of its namespace at run time. Pods that it selects get the tracer and the agent when they are created; pods that already run have to be restarted. Where several policies select a pod exactly one wins: the highest priority, then the oldest, then the first by name; rule sets of all of them add up.",
+    printcolumn(
+        name = "Mode",
+        type_ = "string",
+        json_path = ".spec.mode",
+        description = "What happens to what is found"
+    ),
+    printcolumn(
+        name = "Compute",
+        type_ = "string",
+        json_path = ".spec.computeType",
+        description = "Which pods are looked at"
+    ),
+    printcolumn(
+        name = "Opt-Out",
+        type_ = "string",
+        json_path = ".spec.optOut",
+        description = "What the label picket.dev/protect=false is worth"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
+        description = "Whether webhooks use it"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].reason",
+        description = "Why, or why not"
+    ),
+    printcolumn(
+        name = "Priority",
+        type_ = "integer",
+        json_path = ".spec.priority",
+        description = "The higher wins",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+pub struct ProtectionPolicySpec {
+    /// What happens to what the rules find. Monitor reports what deny and kill actions would
+    /// have done; Enforce lets them act; Disabled leaves the pods that this policy wins alone.
+    #[serde(default)]
+    pub mode: Mode,
+
+    /// The pods of this namespace that are meant; empty means all of them.
+    #[serde(default)]
+    pub pod_selector: LabelSelector,
+
+    /// Fargate: only pods that AWS has labelled `eks.amazonaws.com/fargate-profile`. Any: all
+    /// pods, wherever they run.
+    #[serde(default)]
+    pub compute_type: ComputeType,
+
+    /// Which containers of a selected pod are traced.
+    #[serde(default)]
+    pub containers: Containers,
+
+    /// What a pod's label `picket.dev/protect: "false"` is worth. Allowed: it is honoured.
+    /// Audited: it is honoured and recorded. Forbidden: it is ignored, and said so.
+    #[serde(default)]
+    pub opt_out: OptOut,
+
+    /// What happens to a pod that cannot be injected. Admit: it starts unprotected, with the
+    /// reason recorded. Deny: it is refused; this holds only in namespaces labelled
+    /// `picket.dev/enforce: "true"`.
+    #[serde(default)]
+    pub on_inject_failure: OnInjectFailure,
+
+    /// How the agent runs.
+    #[serde(default)]
+    pub agent: Agent,
+
+    /// What is known about images whose containers do not say what they run.
+    #[serde(default)]
+    pub entrypoint: Entrypoint,
+
+    /// Rule sets that apply. Empty means `default`, the rules built into the agent. In this
+    /// version `default` is the only rule set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = Rule::new("self.all(name, name == 'default')").message("the only rule set in this version is `default`, the rules built into the agent"))]
+    pub rule_sets: Vec<String>,
+
+    /// Decides between policies that select the same pod: the higher wins.
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub priority: i32,
+}
+
+/// What happens to what the rules find.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum Mode {
+    /// Report; deny and kill actions say what they would have done.
+    #[default]
+    Monitor,
+    /// Report, and let deny and kill actions act.
+    Enforce,
+    /// Leave pods alone.
+    Disabled,
+}
+
+/// Which pods are looked at, by where they run.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum ComputeType {
+    /// Pods with the label that AWS' webhook sets for Fargate.
+    #[default]
+    Fargate,
+    /// Every pod.
+    Any,
+}
+
+/// What a pod's wish not to be protected is worth.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum OptOut {
+    /// Honoured.
+    #[default]
+    Allowed,
+    /// Honoured and recorded.
+    Audited,
+    /// Ignored.
+    Forbidden,
+}
+
+/// What happens to a pod that cannot be injected.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum OnInjectFailure {
+    /// It starts unprotected.
+    #[default]
+    Admit,
+    /// It is refused, in namespaces labelled for enforcement.
+    Deny,
+}
+
+/// Which containers of a pod are traced.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.include) || self.include.all(glob, glob.matches('^[-a-z0-9*?]+$'))").message("`include` holds names of containers: lower-case letters, digits and '-', with '*' and '?' as wildcards"),
+    validation = Rule::new("!has(self.exclude) || self.exclude.all(glob, glob.matches('^[-a-z0-9*?]+$'))").message("`exclude` holds names of containers: lower-case letters, digits and '-', with '*' and '?' as wildcards"),
+    validation = Rule::new("!has(self.exclude) || self.exclude.all(glob, glob != '*')").message("`exclude: [\"*\"]` would leave no container; to leave pods alone use `mode: Disabled`")
+)]
+pub struct Containers {
+    /// Names of the containers that are traced; `*` and `?` are wildcards. Empty means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
+    pub include: Vec<String>,
+    /// Names of the containers that are not traced, even if `include` names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
+    pub exclude: Vec<String>,
+    /// Whether init containers, native sidecars among them, are traced too.
+    #[serde(default = "yes")]
+    pub init_containers: bool,
+}
+
+impl Default for Containers {
+    fn default() -> Self {
+        Self {
+            include: Vec::new(),
+            exclude: Vec::new(),
+            init_containers: true,
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How the agent runs.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.native != 'Never' || self.startup != 'Require'").message("`startup: Require` needs a native sidecar, which `native: Never` rules out")
+)]
+pub struct Agent {
+    /// Whether the agent is a native sidecar: an init container that keeps running, starts
+    /// before the application and lets Jobs end. Auto: where the cluster has them (Kubernetes
+    /// 1.29). Never: an ordinary container, with which Jobs do not end.
+    #[serde(default)]
+    pub native: NativeSidecar,
+    /// Requests and limits of the agent. Without one for memory it requests 64Mi and is
+    /// limited to 128Mi; without one for CPU it requests "0" and is not limited.
+    #[serde(default)]
+    pub resources: AgentResources,
+    /// FitHeadroom: the memory request shrinks, down to 32Mi, when that keeps the pod in the
+    /// Fargate size that it has without Picket. Fixed: the request is taken as it is.
+    #[serde(default)]
+    pub sizing: Sizing,
+    /// Optional: the application does not wait for the agent; events are buffered. Require: a
+    /// startup probe holds the application back until the agent has loaded its rules (native
+    /// sidecars only).
+    #[serde(default)]
+    pub startup: Startup,
+}
+
+/// Whether the agent is a native sidecar.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum NativeSidecar {
+    /// Where the cluster has them.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// An ordinary container.
+    Never,
+}
+
+/// How the agent's memory request is chosen.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum Sizing {
+    /// What is left of the pod's Fargate size, if that is enough.
+    #[default]
+    FitHeadroom,
+    /// As requested.
+    Fixed,
+}
+
+/// Whether the application waits for the agent.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum Startup {
+    /// It does not.
+    #[default]
+    Optional,
+    /// It does.
+    Require,
+}
+
+/// Requests and limits of the agent.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.limits) || !has(self.limits.memory) || !isQuantity(self.limits.memory) || quantity(self.limits.memory).compareTo(quantity('32Mi')) >= 0").message("`limits.memory` of the agent must be at least 32Mi"),
+    validation = Rule::new("!has(self.limits) || !has(self.requests) || !has(self.limits.memory) || !has(self.requests.memory) || !isQuantity(self.limits.memory) || !isQuantity(self.requests.memory) || quantity(self.limits.memory).compareTo(quantity(self.requests.memory)) >= 0").message("`limits.memory` must not be below `requests.memory`"),
+    validation = Rule::new("!has(self.limits) || !has(self.requests) || !has(self.limits.cpu) || !has(self.requests.cpu) || !isQuantity(self.limits.cpu) || !isQuantity(self.requests.cpu) || quantity(self.limits.cpu).compareTo(quantity(self.requests.cpu)) >= 0").message("`limits.cpu` must not be below `requests.cpu`")
+)]
+pub struct AgentResources {
+    /// What the agent is promised.
+    #[serde(default, skip_serializing_if = "Amounts::is_empty")]
+    pub requests: Amounts,
+    /// What the agent may use at most.
+    #[serde(default, skip_serializing_if = "Amounts::is_empty")]
+    pub limits: Amounts,
+}
+
+/// Amounts of CPU and memory.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.cpu) || isQuantity(self.cpu)").message("`cpu` must be a quantity such as \"50m\" or \"0\""),
+    validation = Rule::new("!has(self.memory) || isQuantity(self.memory)").message("`memory` must be a quantity such as \"64Mi\"")
+)]
+pub struct Amounts {
+    /// CPU, for example `50m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 32))]
+    pub cpu: Option<String>,
+    /// Memory, for example `64Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 32))]
+    pub memory: Option<String>,
+}
+
+impl Amounts {
+    /// True when neither is given.
+    pub fn is_empty(&self) -> bool {
+        self.cpu.is_none() && self.memory.is_none()
+    }
+}
+
+/// What is known about images whose containers do not say what they run.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Entrypoint {
+    /// ENTRYPOINT and CMD of images, for containers without `command`. The first entry that
+    /// fits a container is taken; a container that none fits is left alone with reason
+    /// EntrypointUnresolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub overrides: Vec<EntrypointOverride>,
+}
+
+/// ENTRYPOINT and CMD of an image.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.container) || has(self.image)").message("an entrypoint override needs `container` or `image` to say what it is for"),
+    validation = Rule::new("(has(self.entrypoint) && self.entrypoint.size() > 0) || (has(self.cmd) && self.cmd.size() > 0)").message("an entrypoint override needs `entrypoint` or `cmd`, as the image defines them")
+)]
+pub struct EntrypointOverride {
+    /// Name of the container; `*` and `?` are wildcards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 63))]
+    pub container: Option<String>,
+    /// Image as the pod names it; `*` (also across `/`) and `?` are wildcards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// The image's ENTRYPOINT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub entrypoint: Vec<String>,
+    /// The image's CMD; a container's `args` take its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub cmd: Vec<String>,
+}
+
+/// What the operator knows about a policy.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProtectionPolicyStatus {
+    /// The generation of the spec that the rest of the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub observed_generation: Option<i64>,
+    /// Accepted: whether webhooks use this policy, and if not, why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
