@@ -1,0 +1,157 @@
+//! The two HTTP servers: the webhook over TLS, health and metrics in clear.
+//!
+//! Both take a listener that is already bound, so that callers choose the port
+//! (tests and the demo let the system choose) and a port in use is an error
+//! before anything starts.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use tokio::task::JoinHandle;
+
+use crate::certificates::ServingCertificate;
+
+/// Why a server could not start or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The listener cannot be used.
+    #[error("cannot serve on the listening socket: {0}")]
+    Listener(#[source] io::Error),
+    /// TLS cannot be set up with the process's crypto provider.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The server stopped by itself.
+    #[error("the server on {address} stopped: {source}")]
+    Stopped {
+        /// Where it listened.
+        address: SocketAddr,
+        /// Why it stopped.
+        source: io::Error,
+    },
+}
+
+/// The webhook's server: TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2.
+pub struct WebhookServer;
+
+impl WebhookServer {
+    /// Serves `app` over TLS on `listener` with whatever `certificate` holds at
+    /// the time of each handshake. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServerError::Listener`], or [`ServerError::Tls`].
+    pub fn start(
+        listener: TcpListener,
+        app: Router,
+        certificate: Arc<ServingCertificate>,
+    ) -> Result<RunningServer, ServerError> {
+        let address = prepare(&listener)?;
+        let acceptor =
+            RustlsAcceptor::new(tls_configuration(certificate)?).acceptor(NoDelayAcceptor::new());
+        let handle = Handle::new();
+        let server = axum_server::from_tcp(listener)
+            .map_err(ServerError::Listener)?
+            .acceptor(acceptor)
+            .handle(handle.clone());
+        let task = tokio::spawn(server.serve(app.into_make_service()));
+        Ok(RunningServer {
+            address,
+            handle,
+            task,
+        })
+    }
+}
+
+/// The server for health and metrics, in clear.
+pub struct HealthServer;
+
+impl HealthServer {
+    /// Serves `app` on `listener`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServerError::Listener`].
+    pub fn start(listener: TcpListener, app: Router) -> Result<RunningServer, ServerError> {
+        let address = prepare(&listener)?;
+        let handle = Handle::new();
+        let server = axum_server::from_tcp(listener)
+            .map_err(ServerError::Listener)?
+            .handle(handle.clone());
+        let task = tokio::spawn(server.serve(app.into_make_service()));
+        Ok(RunningServer {
+            address,
+            handle,
+            task,
+        })
+    }
+}
+
+/// A server that runs until it is drained; dropping this value does not stop
+/// it.
+#[derive(Debug)]
+pub struct RunningServer {
+    address: SocketAddr,
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl RunningServer {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the server stops by itself.
+    ///
+    /// # Errors
+    /// [`ServerError::Stopped`], always if the server failed.
+    pub async fn stopped(&mut self) -> Result<(), ServerError> {
+        let result = (&mut self.task).await;
+        self.outcome(result)
+    }
+
+    /// Takes no new connections, lets requests in flight finish for at most
+    /// `grace`, then closes what is left.
+    ///
+    /// # Errors
+    /// [`ServerError::Stopped`] if the server had failed before.
+    pub async fn drain(mut self, grace: Duration) -> Result<(), ServerError> {
+        self.handle.graceful_shutdown(Some(grace));
+        let result = (&mut self.task).await;
+        self.outcome(result)
+    }
+
+    fn outcome(
+        &self,
+        result: Result<io::Result<()>, tokio::task::JoinError>,
+    ) -> Result<(), ServerError> {
+        result
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+            .map_err(|source| ServerError::Stopped {
+                address: self.address,
+                source,
+            })
+    }
+}
+
+fn prepare(listener: &TcpListener) -> Result<SocketAddr, ServerError> {
+    listener
+        .set_nonblocking(true)
+        .map_err(ServerError::Listener)?;
+    listener.local_addr().map_err(ServerError::Listener)
+}
+
+fn tls_configuration(certificate: Arc<ServingCertificate>) -> Result<RustlsConfig, ServerError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut configuration = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    configuration.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(RustlsConfig::from_config(Arc::new(configuration)))
+}
