@@ -1,0 +1,42 @@
+# Picket. `make help` lists the targets; docs/development.md says more.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the static release binaries into dist/bin
+	@scripts/build.sh
+
+demo: build ## Run the main job: admission, injection, three attacks, three findings
+	dist/bin/picket demo
+
+demo-benign: build ## The same with an honest workload: succeeds only without findings
+	dist/bin/picket demo --benign
+
+images: build ## Build both images as OCI archives in dist/, without a registry
+	@scripts/images.sh
+
+test: test-tools images test-images ## Install what the tests need, then run every test
+	@scripts/test.sh
+
+test-tools: ## Install podman and build kube-apiserver, etcd and kubectl, once
+	@scripts/test-tools.sh
+
+test-images: ## Build the image of the application that the tests protect
+	@scripts/test-images.sh
+
+lint: ## Check formatting, clippy, licences and banned dependencies
+	@scripts/lint.sh
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+deny: ## Check licences and banned dependencies only
+	@scripts/deny.sh
+
+clean: ## Remove what was built in the tree (caches outside it stay)
+	cargo clean
+	rm -rf dist

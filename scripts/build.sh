@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds the product's static binaries into dist/bin.
+#
+# Static, because the tracer and the agent run FROM scratch and inside other
+# people's containers. musl where its standard library can be had, else glibc
+# linked statically. This script alone decides which.
+source "$(dirname "$0")/lib.sh"
+
+need cargo "install Rust with rustup (rust-toolchain.toml says which)"
+cd "$root"
+
+architecture=$(uname -m)
+target=$architecture-unknown-linux-musl
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+	say "adding the Rust target $target"
+	rustup target add "$target" >/dev/null 2>&1 || {
+		target=$architecture-unknown-linux-gnu
+		say "it is not to be had; linking glibc statically instead"
+	}
+fi
+
+case $target in
+*-musl)
+	# ring has some C in it that needs nothing of the C library, so the
+	# machine's own compiler will do where there is no musl-gcc.
+	if ! command -v musl-gcc >/dev/null 2>&1; then
+		export "CC_${target//-/_}=${CC:-cc}"
+	fi
+	;;
+*) export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" ;;
+esac
+
+started=$(date +%s)
+say "building the tracer (profile tracer, $target)"
+cargo build --locked --profile tracer --target "$target" -p picket-tracer --bins
+say "building the agent, the operator and the command line (profile release, $target)"
+cargo build --locked --release --target "$target" -p picket-agent -p picket-operator -p picket-cli --bins
+
+built=${CARGO_TARGET_DIR:-target}/$target
+mkdir -p "$dist/bin"
+install -m 0755 "$built/tracer/picket-tracer" "$dist/bin/"
+install -m 0755 "$built/release/picket-agent" "$built/release/picket-operator" "$built/release/picket" "$dist/bin/"
+
+for binary in "$dist"/bin/*; do
+	# A dynamic loader would be missing in an image made from scratch.
+	if head -c 8192 "$binary" | grep -q -a 'ld-linux\|ld-musl'; then
+		die "$binary is not static"
+	fi
+	printf '    %-16s %6d KiB\n' "$(basename "$binary")" $(($(stat -c %s "$binary") / 1024))
+done
+say "built dist/bin in $(seconds_since "$started")"

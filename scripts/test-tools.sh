@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Puts in place what the tests need beyond the Rust toolchain: podman and
+# friends from Debian, and a Kubernetes control plane.
+source "$(dirname "$0")/lib.sh"
+source "$root/scripts/containers.sh"
+
+assets=$("$root/scripts/kube.sh" | tail -1)
+say "containers: $(podman --version), configured in $containers"
+say "control plane: $("$assets/kube-apiserver" --version), $("$assets/etcd" --version | head -1), in $assets"

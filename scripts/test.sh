@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Runs every test of the workspace, those with real parts included. What they
+# need is there already: `make test` sees to it.
+source "$(dirname "$0")/lib.sh"
+source "$root/scripts/containers.sh"
+
+KUBEBUILDER_ASSETS=$("$root/scripts/kube.sh" | tail -1)
+export KUBEBUILDER_ASSETS
+export PICKET_BIN_DIR=${PICKET_BIN_DIR:-$dist/bin}
+for binary in picket picket-agent picket-operator picket-tracer; do
+	[ -x "$PICKET_BIN_DIR/$binary" ] || die "$PICKET_BIN_DIR/$binary is not there: run make build"
+done
+for image in picket-sidecar picket-test-app; do
+	podman image exists "localhost/$image:dev" || die "the image localhost/$image:dev is not there: run make images test-images"
+done
+
+cd "$root"
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+started=$(date +%s)
+say "running every test of the workspace"
+status=0
+cargo test --locked --workspace --all-features --no-fail-fast "$@" 2>&1 | tee "$output" || status=$?
+
+# Cargo ends with a line for each test binary; this is their sum.
+sum() { awk -v word="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) n += $(i - 1) } END { print n + 0 }' "$output"; }
+passed=$(sum passed)
+failed=$(sum failed)
+ignored=$(sum ignored)
+say "ran the tests in $(seconds_since "$started")"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$ignored"
+[ "$passed" -gt 0 ] || die "no test ran"
+exit "$status"
