@@ -1,0 +1,101 @@
+//! What a rule does when it matches.
+
+use std::time::Duration;
+
+use crate::program::{BoolNode, SetAction, TextNode};
+use crate::value::FieldId;
+
+/// Largest file that is hashed when an action names no other limit: 5 MiB.
+pub const DEFAULT_HASH_LIMIT: u64 = 5 * 1024 * 1024;
+
+/// What a signal is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KillScope {
+    /// The process of the event.
+    Process,
+    /// Every process of its container.
+    Container,
+}
+
+/// An action of a rule, compiled.
+#[derive(Debug, Clone)]
+pub struct Action {
+    pub(crate) filter: Option<BoolNode>,
+    pub(crate) kind: ActionKind,
+}
+
+/// The kinds of action.
+#[derive(Debug, Clone)]
+pub(crate) enum ActionKind {
+    /// Sets a variable.
+    Set(SetAction),
+    /// Sends a signal.
+    Kill {
+        /// Signal number.
+        signal: i32,
+        /// To whom.
+        scope: KillScope,
+    },
+    /// Hashes a file.
+    Hash {
+        /// The path field of the file.
+        field: FieldId,
+        /// Limit in bytes.
+        max_size: u64,
+    },
+    /// Writes a line.
+    Log {
+        /// Level as written.
+        level: String,
+        /// The text.
+        message: TextNode,
+    },
+}
+
+impl Action {
+    /// The word for it in policy files.
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            ActionKind::Set(_) => "set",
+            ActionKind::Kill { .. } => "kill",
+            ActionKind::Hash { .. } => "hash",
+            ActionKind::Log { .. } => "log",
+        }
+    }
+}
+
+/// What the caller of the evaluator has to do. Setting variables is not among it: the
+/// evaluator does that itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionRequest {
+    /// Send a signal.
+    Kill {
+        /// Signal number.
+        signal: i32,
+        /// To whom.
+        scope: KillScope,
+    },
+    /// Hash the file that this path field names.
+    Hash {
+        /// The path field.
+        field: FieldId,
+        /// Larger files are left alone; bytes.
+        max_size: u64,
+    },
+    /// Write a line to the log.
+    Log {
+        /// Level as written: `debug`, `info`, `warn`, `error`.
+        level: String,
+        /// The text, variables and fields filled in.
+        message: String,
+    },
+}
+
+/// How long a variable lives, and how much it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    /// Forgotten this long after it was set.
+    pub(crate) ttl: Option<Duration>,
+    /// Most elements a list keeps; the oldest go first.
+    pub(crate) size: Option<usize>,
+}
