@@ -30,5 +30,3 @@ pub const AGENT_CONTAINER: &str = "picket-agent";
 pub const VOLUME: &str = "picket";
 /// Where the shared volume is mounted in every container that has it.
 pub const MOUNT_PATH: &str = "/picket";
-/// Containers of this prefix are Picket's; a pod may not bring its own.
-pub const CONTAINER_PREFIX: &str = "picket-";

@@ -4,6 +4,7 @@
     unreachable_pub,
     reason = "the KubeSchema derive repeats each type inside a function"
 )]
+#![allow(clippy::duplicated_attributes, reason = "printer columns of one type")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};

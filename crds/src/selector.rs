@@ -113,7 +113,13 @@ mod tests {
         let web: &[(&str, &str)] = &[("tier", "web")];
         let empty: &[(&str, &str)] = &[("tier", "")];
         let none: &[(&str, &str)] = &[("app", "web")];
-        let table: &[(Operator, &[&str], &[(&str, &'static str)], bool)] = &[
+        type Row = (
+            Operator,
+            &'static [&'static str],
+            &'static [(&'static str, &'static str)],
+            bool,
+        );
+        let table: &[Row] = &[
             (In, &["db", "web"], web, true),
             (In, &["db"], web, false),
             (In, &["web"], none, false),
