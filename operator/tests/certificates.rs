@@ -257,7 +257,7 @@ fn a_certificate_is_served_only_with_its_own_key() {
     let error = serving.replace(&mixed).expect_err("keys do not match");
     assert!(error.to_string().contains("tls.key"), "{error}");
     let still = serving.current().expect("the first is still served");
-    assert_eq!(still.authority, first.authority());
+    assert_eq!(still.signed_by, first.authority());
 }
 
 #[test]

@@ -210,6 +210,20 @@ impl Bundle {
         &self.authority
     }
 
+    /// The authority, current or previous, that signed the serving
+    /// certificate, in PEM.
+    ///
+    /// # Errors
+    /// As [`Bundle::facts`]; [`BundleError::Malformed`] if neither signed it.
+    pub fn leaf_authority(&self) -> Result<&str, BundleError> {
+        let facts = self.facts()?;
+        match &self.previous_authority {
+            _ if facts.leaf_signed_by_authority => Ok(&self.authority),
+            Some(previous) if facts.leaf_trusted => Ok(previous),
+            _ => Err(malformed(LEAF_CERTIFICATE, "no stored authority signed it")),
+        }
+    }
+
     /// The serving certificate in PEM.
     #[must_use]
     pub fn leaf(&self) -> &str {

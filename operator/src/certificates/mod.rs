@@ -18,7 +18,7 @@
 //! 4. a day later the old authority is dropped.
 
 mod bundle;
-// pub mod keeper;
+pub mod keeper;
 mod rotation;
 mod serving;
 

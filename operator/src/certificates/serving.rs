@@ -19,10 +19,8 @@ pub struct Served {
     key: Arc<CertifiedKey>,
     /// When the certificate expires.
     pub expires: SystemTime,
-    /// What callers must trust, in PEM ([`Bundle::trust`]).
-    pub trust: String,
-    /// The authority that API servers must know at least, in PEM.
-    pub authority: String,
+    /// The authority that signed it, in PEM: what callers must trust at least.
+    pub signed_by: String,
 }
 
 /// The certificate in use by all connections of this process; new connections
@@ -68,8 +66,7 @@ impl ServingCertificate {
         self.current.store(Some(Arc::new(Served {
             key: Arc::new(key),
             expires: facts.leaf_expires,
-            trust: bundle.trust(),
-            authority: bundle.authority().to_owned(),
+            signed_by: bundle.leaf_authority()?.to_owned(),
         })));
         Ok(())
     }
