@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints, as its last line, the folder with kube-apiserver,
-# kube-controller-manager, kubectl and etcd for the tests; builds them first
-# from the versions pinned in tests/kubetools and tests/etcdtools if the cache
-# lacks them. With KUBEBUILDER_ASSETS set, that folder is used as it is.
+# Prints, as its last line, the folder with kube-apiserver, kubectl and etcd
+# for the tests; builds them first from the versions pinned in tests/kubetools
+# and tests/etcdtools if the cache lacks them. With KUBEBUILDER_ASSETS set, that
+# folder is used as it is.
 source "$(dirname "$0")/lib.sh"
 
-binaries=(kube-apiserver kube-controller-manager kubectl etcd)
+binaries=(kube-apiserver kubectl etcd)
 
 missing_in() {
 	local binary missing=()
@@ -52,7 +52,7 @@ minor=${minor%%.*}
 # Without these /version is nonsense, and what asks for a version refuses it.
 server=k8s.io/component-base/version
 client=k8s.io/client-go/pkg/version
-say "building Kubernetes $version (about seven minutes on two cores, once)" >&2
+say "building Kubernetes $version (about six minutes on two cores, once)" >&2
 cd "$root/tests/kubetools"
 go build -ldflags "-s -w -X $server.gitVersion=$version -X $server.gitMajor=1 -X $server.gitMinor=$minor -X $client.gitVersion=$version" \
 	-o "$staging/" tool >&2

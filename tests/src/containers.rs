@@ -17,6 +17,7 @@ mod arguments;
 mod engine;
 mod environment;
 mod error;
+mod node;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use serde_json::Value;
 
 pub use engine::Engine;
 pub use error::ContainersError;
+pub use node::Node;
 use volumes::Volumes;
 
 /// How often something awaited is looked for.
@@ -42,8 +44,8 @@ pub struct Surroundings {
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Secrets of the pod's namespace: name → key → value.
     pub secrets: BTreeMap<String, BTreeMap<String, String>>,
-    /// What `RuntimeDefault` means on this node; podman's own profile if unset.
-    pub default_seccomp: Option<PathBuf>,
+    /// What `RuntimeDefault` means here.
+    pub node: Node,
     /// Containers to create and not start, as if their images were still being
     /// pulled; [`RunningPod::start`] starts them.
     pub held_back: Vec<String>,
@@ -60,7 +62,7 @@ impl Default for Surroundings {
                 BTreeMap::from([("ca.crt".to_owned(), certificate.to_owned())]),
             )]),
             secrets: BTreeMap::new(),
-            default_seccomp: None,
+            node: Node::Podman,
             held_back: Vec::new(),
         }
     }

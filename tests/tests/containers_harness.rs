@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use picket_tests::containers::{ContainersError, Engine, RunningPod, Surroundings};
+use picket_tests::containers::{ContainersError, Engine, Node, RunningPod, Surroundings};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -176,4 +176,28 @@ fn a_wait_ends_with_what_was_written() {
         error.to_string(),
         "the end of web did not come within 200ms; so far: busy\n"
     );
+}
+
+#[test]
+fn runtime_default_is_what_the_node_says() {
+    // That a program runs at all under a profile of ours is what this shows;
+    // what the profile refuses is the unit test's business.
+    for node in [Node::Podman, Node::Containerd, Node::WithoutPtrace] {
+        let surroundings = Surroundings {
+            node,
+            ..Surroundings::default()
+        };
+        let script = "grep -E '^Seccomp(_filters)?:' /proc/self/status; echo done";
+        let pod = run(
+            &pod(json!([]), json!([shell("web", script)])),
+            &surroundings,
+        );
+        assert_eq!(pod.wait("web", LIMIT).unwrap(), 0, "{node:?}");
+        let logs = pod.logs("web").unwrap();
+        assert_eq!(
+            logs.stdout.split_whitespace().collect::<Vec<_>>(),
+            ["Seccomp:", "2", "Seccomp_filters:", "1", "done"],
+            "{node:?}"
+        );
+    }
 }

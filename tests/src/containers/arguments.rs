@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
+    Capabilities, Container, PodSecurityContext, PodSpec, SecurityContext,
 };
 
 use super::environment::expand;
@@ -30,7 +30,8 @@ pub(super) fn create(
     ]
     .map(str::to_owned)
     .to_vec();
-    arguments.extend(security(spec, container, image_user, surroundings)?);
+    arguments.extend(security(spec, container, image_user)?);
+    arguments.extend(seccomp(spec, container, volumes, surroundings)?);
     arguments.extend(limits(container)?);
     for (name, value) in variables {
         arguments.push(format!("--env={name}={value}"));
@@ -101,7 +102,6 @@ fn security(
     spec: &PodSpec,
     container: &Container,
     image_user: &str,
-    surroundings: &Surroundings,
 ) -> Result<Vec<String>, ContainersError> {
     let pod = spec.security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
@@ -119,11 +119,6 @@ fn security(
     };
     arguments.extend(each("drop", drop));
     arguments.extend(each("add", add));
-    let profile = own
-        .seccomp_profile
-        .as_ref()
-        .or(pod.seccomp_profile.as_ref());
-    arguments.extend(seccomp(profile, &container.name, surroundings)?);
     Ok(arguments)
 }
 
@@ -164,20 +159,29 @@ fn identity(
 }
 
 fn seccomp(
-    profile: Option<&SeccompProfile>,
-    container: &str,
+    spec: &PodSpec,
+    container: &Container,
+    volumes: &Volumes,
     surroundings: &Surroundings,
 ) -> Result<Option<String>, ContainersError> {
-    match profile.map(|profile| profile.type_.as_str()) {
+    let own = container
+        .security_context
+        .as_ref()
+        .and_then(|context| context.seccomp_profile.as_ref());
+    let pod = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.seccomp_profile.as_ref());
+    match own.or(pod).map(|profile| profile.type_.as_str()) {
         // Kubelet's default without `seccompDefault`.
         None | Some("Unconfined") => Ok(Some("--security-opt=seccomp=unconfined".to_owned())),
-        // Podman's own default, unless a node with another one is asked for.
         Some("RuntimeDefault") => Ok(surroundings
-            .default_seccomp
-            .as_ref()
+            .node
+            .write_profile(volumes.root())?
             .map(|file| format!("--security-opt=seccomp={}", file.display()))),
         Some(other) => Err(ContainersError::Unsupported(format!(
-            "seccompProfile {other} of container {container}"
+            "seccompProfile {other} of container {}",
+            container.name
         ))),
     }
 }

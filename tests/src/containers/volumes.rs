@@ -55,6 +55,11 @@ impl Volumes {
         Ok(volumes)
     }
 
+    /// The folder they are all in, for whatever else lives as long as the pod.
+    pub(super) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     /// A word that no other pod of this machine has.
     pub(super) fn unique(&self) -> String {
         let name = self.root.path().file_name().unwrap_or_default();
