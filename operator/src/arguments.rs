@@ -1,0 +1,289 @@
+//! The command line and environment of `picket-operator`, checked at start.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// The port that kubelet uses on a Fargate node: a webhook there would answer
+/// nobody.
+const RESERVED_ON_FARGATE: u16 = 10_250;
+
+/// The control plane of Picket: serves the admission webhook and keeps its
+/// certificate, its caBundle and the status of policies up to date.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "picket-operator", version)]
+pub struct Arguments {
+    /// Namespace in which the operator runs. Its pods are never injected.
+    #[arg(long, env = "PICKET_NAMESPACE", default_value = "picket-system")]
+    pub namespace: String,
+
+    /// Unique name of this replica in the leader election: the pod's name.
+    #[arg(long, env = "PICKET_IDENTITY", default_value_t = default_identity())]
+    pub identity: String,
+
+    /// Service through which API servers reach the webhook.
+    #[arg(long, env = "PICKET_SERVICE", default_value = "picket-webhook")]
+    pub service: String,
+
+    /// MutatingWebhookConfiguration whose caBundle the operator keeps.
+    #[arg(
+        long,
+        env = "PICKET_WEBHOOK_CONFIGURATION",
+        default_value = "zz-picket"
+    )]
+    pub webhook_configuration: String,
+
+    /// Secret for the webhook's authority and certificate.
+    #[arg(
+        long,
+        env = "PICKET_CERTIFICATE_SECRET",
+        default_value = "picket-webhook-certificate"
+    )]
+    pub certificate_secret: String,
+
+    /// Further DNS name or IP address for which the certificate is valid; may
+    /// be given several times, or separated by commas.
+    #[arg(long, env = "PICKET_CERTIFICATE_NAMES", value_delimiter = ',')]
+    pub certificate_name: Vec<String>,
+
+    /// Lease that decides which replica writes.
+    #[arg(long, env = "PICKET_LEASE", default_value = "picket-operator")]
+    pub lease: String,
+
+    /// Image of tracer and agent that is put into pods, best by digest.
+    #[arg(long, env = "PICKET_SIDECAR_IMAGE")]
+    pub sidecar_image: String,
+
+    /// Name of a pull secret for the sidecar image that exists in the
+    /// protected namespaces; may be given several times, or separated by
+    /// commas.
+    #[arg(long, env = "PICKET_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    pub image_pull_secret: Vec<String>,
+
+    /// Version of what is injected, as pods carry it; pods of another one are
+    /// stale.
+    #[arg(long, env = "PICKET_REVISION", default_value = env!("CARGO_PKG_VERSION"))]
+    pub revision: String,
+
+    /// Address on which both servers listen; all addresses, IPv6 and IPv4, by
+    /// default.
+    #[arg(long, env = "PICKET_LISTEN_ADDRESS")]
+    pub listen_address: Option<IpAddr>,
+
+    /// Port of the webhook (HTTPS).
+    #[arg(long, env = "PICKET_WEBHOOK_PORT", default_value_t = 8443)]
+    pub webhook_port: u16,
+
+    /// Port of /healthz, /readyz and /metrics (HTTP).
+    #[arg(long, env = "PICKET_HEALTH_PORT", default_value_t = 8080)]
+    pub health_port: u16,
+
+    /// Seconds for which the webhook goes on taking requests after SIGTERM,
+    /// until no API server sends any more.
+    #[arg(long, env = "PICKET_DRAIN_DELAY_SECONDS", default_value_t = 5)]
+    pub drain_delay_seconds: u16,
+
+    /// Which log lines are written, in the syntax of RUST_LOG.
+    #[arg(long, env = "PICKET_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// A value that cannot work, and what to do about it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--{flag}: {problem}; {remedy}")]
+pub struct ArgumentError {
+    /// The flag, without dashes.
+    pub flag: &'static str,
+    /// What is wrong with its value.
+    pub problem: String,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+impl Arguments {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// The first value that cannot work.
+    pub fn check(&self) -> Result<(), ArgumentError> {
+        let names = [
+            ("namespace", &self.namespace),
+            ("identity", &self.identity),
+            ("service", &self.service),
+            ("webhook-configuration", &self.webhook_configuration),
+            ("certificate-secret", &self.certificate_secret),
+            ("lease", &self.lease),
+        ];
+        let secrets = self.image_pull_secret.iter();
+        for (flag, name) in names
+            .into_iter()
+            .chain(secrets.map(|name| ("image-pull-secret", name)))
+        {
+            if !is_object_name(name) {
+                return Err(ArgumentError {
+                    flag,
+                    problem: format!("`{name}` is not a name of a Kubernetes object"),
+                    remedy: "use lower-case letters, digits, '-' and '.', at most 253 of them",
+                });
+            }
+        }
+        for name in &self.certificate_name {
+            if name.parse::<IpAddr>().is_err() && !is_object_name(name) {
+                return Err(ArgumentError {
+                    flag: "certificate-name",
+                    problem: format!("`{name}` is neither a DNS name nor an IP address"),
+                    remedy: "give the host of the webhook's URL, without scheme and port",
+                });
+            }
+        }
+        if !is_image(&self.sidecar_image) {
+            return Err(ArgumentError {
+                flag: "sidecar-image",
+                problem: format!("`{}` is not an image reference", self.sidecar_image),
+                remedy: "give it as registry/repository@sha256:… or registry/repository:tag",
+            });
+        }
+        for (flag, port) in [
+            ("webhook-port", self.webhook_port),
+            ("health-port", self.health_port),
+        ] {
+            if port == RESERVED_ON_FARGATE {
+                return Err(ArgumentError {
+                    flag,
+                    problem: format!("{port} belongs to kubelet on Fargate"),
+                    remedy: "choose another one, for example 8443 and 8080",
+                });
+            }
+        }
+        if self.webhook_port == self.health_port && self.webhook_port != 0 {
+            return Err(ArgumentError {
+                flag: "health-port",
+                problem: format!("{} is the webhook's port already", self.health_port),
+                remedy: "choose two different ports",
+            });
+        }
+        if self.revision.is_empty() {
+            return Err(ArgumentError {
+                flag: "revision",
+                problem: "it is empty".to_owned(),
+                remedy: "leave it out, or give the version of the sidecar image",
+            });
+        }
+        Ok(())
+    }
+
+    /// How long the webhook goes on taking requests after SIGTERM.
+    #[must_use]
+    pub fn drain_delay(&self) -> Duration {
+        Duration::from_secs(self.drain_delay_seconds.into())
+    }
+}
+
+/// Kubernetes sets a container's HOSTNAME to its pod's name.
+fn default_identity() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| format!("process-{}", std::process::id()))
+}
+
+/// A DNS subdomain (RFC 1123), as names of most objects are.
+fn is_object_name(name: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+fn is_image(image: &str) -> bool {
+    !image.is_empty()
+        && !image.contains("://")
+        && !image.ends_with([':', '@', '/'])
+        && image
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Arguments {
+        let given = [
+            "picket-operator",
+            "--identity",
+            "a",
+            "--sidecar-image",
+            "picket:1",
+        ];
+        Arguments::parse_from(given.iter().chain(arguments))
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        let arguments = parse(&[]);
+        assert_eq!(arguments.check(), Ok(()));
+        assert_eq!(arguments.namespace, "picket-system");
+        assert_eq!(
+            (arguments.webhook_port, arguments.health_port),
+            (8443, 8080)
+        );
+    }
+
+    #[test]
+    fn lists_may_be_repeated_or_separated_by_commas() {
+        let arguments = parse(&["--image-pull-secret", "a,b", "--image-pull-secret", "c"]);
+        assert_eq!(arguments.image_pull_secret, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_value_that_cannot_work_names_its_flag_and_the_remedy() {
+        let cases = [
+            (
+                &["--webhook-port", "10250"][..],
+                "--webhook-port: 10250 belongs to kubelet",
+            ),
+            (
+                &["--health-port", "10250"],
+                "--health-port: 10250 belongs to kubelet",
+            ),
+            (
+                &["--health-port", "8443"],
+                "--health-port: 8443 is the webhook's port",
+            ),
+            (
+                &["--namespace", "Picket"],
+                "--namespace: `Picket` is not a name",
+            ),
+            (&["--service", ""], "--service: `` is not a name"),
+            (&["--lease", "a..b"], "--lease: `a..b` is not a name"),
+            (
+                &["--image-pull-secret", "a,-b"],
+                "--image-pull-secret: `-b` is not a name",
+            ),
+            (
+                &["--certificate-name", "https://x"],
+                "--certificate-name: `https://x` is neither",
+            ),
+            (&["--revision", ""], "--revision: it is empty"),
+        ];
+        for (arguments, expected) in cases {
+            let message = parse(arguments).check().expect_err("refused").to_string();
+            assert!(message.starts_with(expected), "{message}");
+            assert!(message.contains("; "), "no remedy: {message}");
+        }
+    }
+
+    #[test]
+    fn image_references() {
+        for image in ["a", "a/b:1", "r.example:5000/a/b@sha256:0123456789abcdef"] {
+            assert!(is_image(image), "{image}");
+        }
+        for image in ["", "a b", "https://r/a", "a:", "a@", "a/", "a\n"] {
+            assert!(!is_image(image), "{image}");
+        }
+    }
+}
