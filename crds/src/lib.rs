@@ -14,7 +14,7 @@ pub mod policy;
 pub mod selector;
 
 pub use manifest::manifests;
-pub use names::{annotations, labels};
+pub use names::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations, labels};
 pub use policy::{
     Agent, AgentResources, Amounts, ComputeType, Containers, Entrypoint, EntrypointOverride, Mode,
     NativeSidecar, OnInjectFailure, OptOut, ProtectionPolicy, ProtectionPolicySpec,

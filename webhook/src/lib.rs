@@ -1,1 +1,30 @@
-//! Filled by later commits.
+//! The injection webhook: a pure planner, and the HTTP handlers and the offline command that
+//! share it.
+//!
+//! * [`plan`]: raw pod and context in, JSON Patch operations and a [`report::Report`] out.
+//!   Touches no socket, no file and no clock.
+//! * [`policy`]: which policy wins; [`store`]: the policies a webhook answers from.
+//! * [`report`]: what was decided, in words that are the same in metrics, logs, events and
+//!   the command line.
+//! * [`admission`]: AdmissionReview over HTTP, health and metrics.
+//! * [`inject`]: the same for manifests in files.
+
+pub mod admission;
+pub mod capacity;
+mod glob;
+pub mod inject;
+pub mod plan;
+pub mod policy;
+pub mod quantity;
+pub mod reason;
+pub mod report;
+pub mod settings;
+pub mod status;
+pub mod store;
+
+pub use plan::{Context, Plan, plan};
+pub use policy::Policy;
+pub use reason::{Outcome, Reason};
+pub use report::Report;
+pub use settings::Settings;
+pub use store::PolicyStore;

@@ -1,0 +1,249 @@
+//! Whether a pod is injected, and which of its containers are traced.
+
+use picket_crds::{Containers, MOUNT_PATH, Mode, NativeSidecar, OptOut, annotations, labels};
+use serde_json::Value;
+
+use super::Context;
+use super::argv::{self, Argv};
+use super::shape::{self, CONTAINER_LISTS};
+use super::strip::{entries, strip};
+use crate::glob;
+use crate::policy::{Selection, select};
+use crate::reason::Reason;
+use crate::report::{ContainerReport, Decision, Note, PolicyReport, Report};
+use crate::settings::Settings;
+use crate::status::{AgentKind, Status};
+
+/// A pod that will be injected.
+pub(super) struct Injection<'a> {
+    /// The pod without anything of ours.
+    pub(super) pod: Value,
+    /// What its annotation said before.
+    pub(super) claimed: Option<Status>,
+    /// The policies.
+    pub(super) selection: Selection<'a>,
+    /// Whether it runs on Fargate.
+    pub(super) fargate: bool,
+    /// How the agent runs.
+    pub(super) agent: AgentKind,
+    /// What was decided so far: policy, workload, containers, notes.
+    pub(super) report: Report,
+}
+
+/// Decides about a pod. A pod that is not injected gives the report that says why.
+pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection<'a>, Box<Report>> {
+    let skip = |reason| Err(Box::new(Report::of(reason)));
+    if !context.settings.enabled {
+        return skip(Reason::InjectionDisabled);
+    }
+    if [Settings::SYSTEM_NAMESPACE, &context.settings.own_namespace].contains(&context.namespace) {
+        return skip(Reason::NamespaceExcluded);
+    }
+    if let Err(fault) = shape::check(pod) {
+        return Err(Box::new(Report {
+            detail: Some(fault.to_string()),
+            ..Report::of(Reason::Malformed)
+        }));
+    }
+    if pod["metadata"]["annotations"]
+        .get(annotations::MIRROR)
+        .is_some()
+    {
+        return skip(Reason::MirrorPod);
+    }
+    if runs_on_windows(pod) {
+        return skip(Reason::WindowsPod);
+    }
+    let label = |key: &str| pod["metadata"]["labels"][key].as_str();
+    let fargate = context
+        .fargate
+        .unwrap_or_else(|| label(labels::FARGATE_PROFILE).is_some());
+    let policies = context.policies.iter().map(AsRef::as_ref);
+    let selection = match select(policies, context.namespace, label, fargate) {
+        Ok(selection) => selection,
+        Err(reason) => return skip(reason),
+    };
+    let mut report = Report::of(Reason::Injected);
+    report.policy = Some(policy_report(&selection));
+    report.workload = Some(
+        context
+            .workload
+            .map_or_else(|| workload(pod), str::to_owned),
+    );
+    let skip = |report: Report, reason| Err(Box::new(Report { reason, ..report }));
+    if selection.winner.spec.mode == Mode::Disabled {
+        return skip(report, Reason::PolicyDisabled);
+    }
+    if label(labels::PROTECT) == Some("false") {
+        match selection.winner.spec.opt_out {
+            OptOut::Allowed => return skip(report, Reason::OptedOut),
+            OptOut::Audited => return skip(report, Reason::OptedOutAudited),
+            OptOut::Forbidden => report.notes.push(Note::OptOutForbidden),
+        }
+    }
+    let claimed = Status::of(pod);
+    let mut pod = pod.clone();
+    if let Err(conflict) = strip(&mut pod) {
+        return skip(report, conflict);
+    }
+    let spec = &selection.winner.spec;
+    let agent = agent_kind(spec.agent.native, context.settings.native_sidecars);
+    if agent == AgentKind::Container && is_meant_to_end(&pod) {
+        return skip(report, Reason::SidecarWouldBlockEnd);
+    }
+    for list in CONTAINER_LISTS {
+        for container in entries(&pod["spec"], list) {
+            let init = list == "initContainers";
+            let decision = match traced(container, init, spec) {
+                Ok(Argv { words, source }) => Decision::Traced {
+                    argv: words,
+                    source,
+                },
+                Err(reason) => Decision::Skipped { reason },
+            };
+            let name = container["name"].as_str().unwrap_or_default().to_owned();
+            if matches!(decision, Decision::Traced { .. }) {
+                note_gaps(container, &name, &mut report.notes);
+            }
+            report.containers.push(ContainerReport {
+                name,
+                init,
+                decision,
+            });
+        }
+    }
+    let failure = report.failed_containers().next().map(|(_, reason)| reason);
+    let any = report
+        .containers
+        .iter()
+        .any(|container| matches!(container.decision, Decision::Traced { .. }));
+    match (any, failure) {
+        (false, failure) => return skip(report, failure.unwrap_or(Reason::NoContainerSelected)),
+        (true, Some(_)) => report.reason = Reason::PartlyInjected,
+        (true, None) => {}
+    }
+    Ok(Injection {
+        pod,
+        claimed,
+        selection,
+        fargate,
+        agent,
+        report,
+    })
+}
+
+fn policy_report(selection: &Selection<'_>) -> PolicyReport {
+    PolicyReport {
+        winner: selection.winner.key(),
+        losers: selection.losers.iter().map(|policy| policy.key()).collect(),
+        mode: selection.winner.spec.mode,
+        rule_sets: selection.rule_sets.clone(),
+        on_inject_failure: selection.winner.spec.on_inject_failure,
+    }
+}
+
+fn runs_on_windows(pod: &Value) -> bool {
+    let selector = &pod["spec"]["nodeSelector"];
+    pod["spec"]["os"]["name"] == "windows"
+        || selector["kubernetes.io/os"] == "windows"
+        || selector["beta.kubernetes.io/os"] == "windows"
+}
+
+/// A pod that is not restarted for ever ends when its containers do.
+fn is_meant_to_end(pod: &Value) -> bool {
+    pod["spec"]["restartPolicy"]
+        .as_str()
+        .is_some_and(|policy| policy != "Always")
+}
+
+fn agent_kind(native: NativeSidecar, cluster_has_them: bool) -> AgentKind {
+    match native {
+        NativeSidecar::Always => AgentKind::NativeSidecar,
+        NativeSidecar::Auto if cluster_has_them => AgentKind::NativeSidecar,
+        NativeSidecar::Auto | NativeSidecar::Never => AgentKind::Container,
+    }
+}
+
+/// `Kind/name` of the workload: the controller, or the Deployment behind a ReplicaSet. Kubelet
+/// fills in the name of a pod that nobody controls, because with `generateName` it is not
+/// known yet.
+fn workload(pod: &Value) -> String {
+    let metadata = &pod["metadata"];
+    let Some(owner) =
+        entries(metadata, "ownerReferences").find(|owner| owner["controller"] == true)
+    else {
+        return "Pod/$(PICKET_POD_NAME)".to_owned();
+    };
+    let kind = owner["kind"].as_str().unwrap_or_default();
+    let name = owner["name"].as_str().unwrap_or_default();
+    let hash = metadata["labels"]["pod-template-hash"].as_str();
+    let deployment = hash.and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
+    match deployment {
+        Some(deployment) if kind == "ReplicaSet" => format!("Deployment/{deployment}"),
+        _ => format!("{kind}/{name}"),
+    }
+}
+
+fn traced(
+    container: &Value,
+    init: bool,
+    spec: &picket_crds::ProtectionPolicySpec,
+) -> Result<Argv, Reason> {
+    let Containers {
+        include,
+        exclude,
+        init_containers,
+    } = &spec.containers;
+    let name = container["name"].as_str().unwrap_or_default();
+    let named = |globs: &[String]| globs.iter().any(|pattern| glob::matches(pattern, name));
+    if named(exclude) {
+        return Err(Reason::Excluded);
+    }
+    if !include.is_empty() && !named(include) {
+        return Err(Reason::NotIncluded);
+    }
+    if init && !init_containers {
+        return Err(Reason::InitContainersExcluded);
+    }
+    if takes_our_path(container) {
+        return Err(Reason::MountConflict);
+    }
+    argv::resolve(container, &spec.entrypoint.overrides)
+}
+
+/// Something at our path, or below it, where a read-only mount of ours would leave no place
+/// for it.
+fn takes_our_path(container: &Value) -> bool {
+    let mounts = entries(container, "volumeMounts").map(|mount| &mount["mountPath"]);
+    let devices = entries(container, "volumeDevices").map(|device| &device["devicePath"]);
+    mounts.chain(devices).filter_map(Value::as_str).any(|path| {
+        let mut parts = path
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".");
+        parts.next() == MOUNT_PATH.strip_prefix('/')
+    })
+}
+
+fn note_gaps(container: &Value, name: &str, notes: &mut Vec<Note>) {
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        if container[probe]["exec"].is_object() {
+            notes.push(Note::ExecProbeUntraced {
+                container: name.to_owned(),
+                probe,
+            });
+        }
+    }
+    for hook in ["postStart", "preStop"] {
+        if container["lifecycle"][hook]["exec"].is_object() {
+            notes.push(Note::LifecycleHookUntraced {
+                container: name.to_owned(),
+                hook,
+            });
+        }
+    }
+    if container["securityContext"]["allowPrivilegeEscalation"] != false {
+        notes.push(Note::SetuidPrograms {
+            container: name.to_owned(),
+        });
+    }
+}

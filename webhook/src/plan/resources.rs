@@ -1,0 +1,169 @@
+//! What our containers request, and as whom they run.
+
+use picket_crds::{Agent, Amounts, Sizing};
+use serde_json::{Value, json};
+
+use super::shape::CONTAINER_LISTS;
+use super::strip::entries;
+use crate::capacity::{FargateSize, Need};
+use crate::quantity;
+
+/// What the agent requests where the policy says nothing, in MiB.
+const AGENT_MEMORY: u64 = 64;
+/// What the agent is limited to where the policy says nothing, in MiB.
+const AGENT_MEMORY_LIMIT: u64 = 128;
+/// The least that the agent works with, in MiB.
+const AGENT_MEMORY_FLOOR: u64 = 32;
+/// The uid and gid of what we add, if the pod does not use it.
+const UID: u32 = 64738;
+const MIB: u64 = 1 << 20;
+
+/// The agent's memory request, in MiB: as the policy says, or less when that keeps the pod in
+/// the Fargate size that it has without us.
+pub(super) fn agent_memory(agent: &Agent, pod: &Value, fargate: bool) -> u64 {
+    let limit = mebibytes(&agent.resources.limits);
+    let wanted = mebibytes(&agent.resources.requests)
+        .unwrap_or(limit.map_or(AGENT_MEMORY, |limit| limit.min(AGENT_MEMORY)));
+    if !fargate || agent.sizing == Sizing::Fixed {
+        return wanted;
+    }
+    let need = Need::of(pod);
+    let headroom = FargateSize::holding(need).map_or(0, |size| size.headroom(need)) / MIB;
+    if headroom >= AGENT_MEMORY_FLOOR {
+        wanted.min(headroom)
+    } else {
+        wanted
+    }
+}
+
+/// The agent's resources. An explicit CPU request of "0" is not the same as none: without one,
+/// autoscalers on CPU stop working and some quotas refuse the pod.
+pub(super) fn agent_resources(agent: &Agent, memory: u64) -> Value {
+    let limit = mebibytes(&agent.resources.limits)
+        .unwrap_or(AGENT_MEMORY_LIMIT)
+        .max(memory);
+    resources(
+        agent,
+        millicores(&agent.resources.requests).unwrap_or(0),
+        memory,
+        limit,
+    )
+}
+
+/// The setup container's resources: it runs for milliseconds, before everything else.
+pub(super) fn setup_resources(agent: &Agent) -> Value {
+    resources(agent, 0, 16, 64)
+}
+
+fn resources(agent: &Agent, request_millicores: u64, memory: u64, memory_limit: u64) -> Value {
+    let mut resources = json!({
+        "requests": {
+            "cpu": quantity::format_millicores(request_millicores),
+            "memory": quantity::format_mebibytes(memory),
+        },
+        "limits": { "memory": quantity::format_mebibytes(memory_limit) },
+    });
+    if let Some(limit) = millicores(&agent.resources.limits) {
+        resources["limits"]["cpu"] =
+            quantity::format_millicores(limit.max(request_millicores)).into();
+    }
+    resources
+}
+
+fn mebibytes(amounts: &Amounts) -> Option<u64> {
+    let bytes = quantity::bytes(&Value::String(amounts.memory.clone()?))?;
+    Some(bytes.div_ceil(MIB))
+}
+
+fn millicores(amounts: &Amounts) -> Option<u64> {
+    quantity::millicores(&Value::String(amounts.cpu.clone()?))
+}
+
+/// A uid and gid that nothing in the pod runs as.
+pub(super) fn unused_uid(pod: &Value) -> u32 {
+    let contexts = CONTAINER_LISTS
+        .into_iter()
+        .flat_map(|list| entries(&pod["spec"], list));
+    let contexts: Vec<&Value> = contexts
+        .map(|container| &container["securityContext"])
+        .chain([&pod["spec"]["securityContext"]])
+        .collect();
+    let used = |uid: u32| {
+        contexts.iter().any(|context| {
+            ["runAsUser", "runAsGroup", "fsGroup"]
+                .iter()
+                .any(|field| context[*field] == uid)
+                || entries(context, "supplementalGroups").any(|group| *group == uid)
+        })
+    };
+    // A pod has too few containers to use all of them up.
+    (UID..=u32::from(u16::MAX))
+        .find(|uid| !used(*uid))
+        .unwrap_or(UID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(memory: &str) -> Value {
+        json!({"spec": {"containers": [{"resources": {"requests": {"cpu": "250m", "memory": memory}}}]}})
+    }
+
+    #[test]
+    fn memory_fits_the_headroom_by_table() {
+        let agent = Agent::default();
+        // 0.5 GB hold 256 MiB of the pod's own, 1 GB hold 768.
+        for (memory, expected) in [
+            ("100Mi", 64),
+            ("192Mi", 64),
+            ("200Mi", 56),
+            ("224Mi", 32),
+            ("230Mi", 64),
+            ("256Mi", 64),
+            ("704Mi", 64),
+            ("720Mi", 48),
+        ] {
+            assert_eq!(
+                agent_memory(&agent, &pod(memory), true),
+                expected,
+                "{memory}"
+            );
+            assert_eq!(agent_memory(&agent, &pod(memory), false), 64, "{memory}");
+        }
+    }
+
+    #[test]
+    fn fixed_is_fixed() {
+        let agent = Agent {
+            sizing: Sizing::Fixed,
+            ..Agent::default()
+        };
+        assert_eq!(agent_memory(&agent, &pod("220Mi"), true), 64);
+    }
+
+    #[test]
+    fn a_policy_that_only_limits_requests_no_more_than_that() {
+        let mut agent = Agent::default();
+        agent.resources.limits.memory = Some("40Mi".into());
+        assert_eq!(agent_memory(&agent, &pod("1Mi"), false), 40);
+        assert_eq!(agent_resources(&agent, 40)["limits"]["memory"], "40Mi");
+    }
+
+    #[test]
+    fn a_cpu_limit_holds_for_both() {
+        let mut agent = Agent::default();
+        agent.resources.limits.cpu = Some("0.1".into());
+        assert_eq!(agent_resources(&agent, 64)["limits"]["cpu"], "100m");
+        assert_eq!(setup_resources(&agent)["limits"]["cpu"], "100m");
+    }
+
+    #[test]
+    fn a_used_uid_is_not_taken() {
+        let mut pod = json!({"spec": {"containers": [{"securityContext": {"runAsUser": 64738}}]}});
+        assert_eq!(unused_uid(&pod), 64739);
+        pod["spec"]["securityContext"] = json!({"fsGroup": 64739, "supplementalGroups": [64740]});
+        assert_eq!(unused_uid(&pod), 64741);
+        assert_eq!(unused_uid(&json!({"spec": {}})), 64738);
+    }
+}

@@ -1,0 +1,170 @@
+//! What the tests of the planner share.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::sync::Arc;
+
+use picket_crds::{ComputeType, ProtectionPolicySpec, annotations};
+use picket_webhook::{Context, Plan, Policy, Settings, plan};
+use serde_json::Value;
+
+pub(crate) const IMAGE: &str = "registry.example/picket-sidecar@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        interest: "exec,fork,exit,connect,open:plain".into(),
+        ..Settings::new(IMAGE, "r1")
+    }
+}
+
+/// A policy that wants every pod of the namespace.
+pub(crate) fn everything(namespace: &str) -> Policy {
+    let spec = ProtectionPolicySpec {
+        compute_type: ComputeType::Any,
+        ..Default::default()
+    };
+    Policy {
+        namespace: namespace.into(),
+        name: "protect".into(),
+        created: Some(0),
+        spec,
+    }
+}
+
+pub(crate) fn apply(pod: &Value, plan: &Plan) -> Value {
+    let mut pod = pod.clone();
+    json_patch::patch(&mut pod, &plan.operations).expect("the patch applies");
+    pod
+}
+
+/// Plans with this policy in namespace `shop`.
+pub(crate) fn planned(pod: &Value, policy: Policy) -> Plan {
+    let settings = settings();
+    let policies = [Arc::new(policy)];
+    plan(
+        pod,
+        &Context {
+            namespace: "shop",
+            policies: &policies,
+            settings: &settings,
+            workload: None,
+            fargate: None,
+        },
+    )
+}
+
+/// True for places that the planner may add to or change.
+fn is_ours(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match parts.as_slice() {
+        ["metadata"] | ["metadata", "annotations"] => true,
+        ["metadata", "annotations", key] => *key == annotations::STATUS.replace('/', "~1"),
+        [
+            "spec",
+            "containers" | "initContainers" | "volumes" | "imagePullSecrets",
+        ] => true,
+        [
+            "spec",
+            "containers" | "initContainers" | "volumes" | "imagePullSecrets",
+            name,
+            ..,
+        ] if name.starts_with("=picket") => true,
+        ["spec", "imagePullSecrets", "=from-picket", ..] => true,
+        [
+            "spec",
+            "containers" | "initContainers",
+            _,
+            "command" | "args" | "volumeMounts",
+            ..,
+        ] => {
+            parts.get(3) != Some(&"volumeMounts")
+                || parts.get(4).is_none_or(|mount| *mount == "=picket")
+        }
+        _ => false,
+    }
+}
+
+/// Every leaf with its path; entries of named lists by name, so that a shift is no change.
+fn leaves(value: &Value, path: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(map) => {
+            found.push((path.to_owned(), "object".into()));
+            for (key, value) in map {
+                leaves(
+                    value,
+                    &format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")),
+                    found,
+                );
+            }
+        }
+        Value::Array(items) => {
+            found.push((path.to_owned(), "list".into()));
+            for (index, item) in items.iter().enumerate() {
+                let name = item["name"]
+                    .as_str()
+                    .map_or_else(|| index.to_string(), |name| format!("={name}"));
+                leaves(item, &format!("{path}/{name}"), found);
+            }
+        }
+        leaf => found.push((path.to_owned(), leaf.to_string())),
+    }
+}
+
+/// Fails when anything outside our places differs, in value or in order.
+pub(crate) fn assert_only_our_places_differ(before: &Value, after: &Value) {
+    let others = |value: &Value| {
+        let mut found = Vec::new();
+        leaves(value, "", &mut found);
+        found.retain(|(path, _)| !is_ours(path));
+        // The order of keys means nothing; that of list entries does.
+        found
+    };
+    let sorted = |mut found: Vec<(String, String)>| {
+        found.sort();
+        found
+    };
+    assert_eq!(sorted(others(before)), sorted(others(after)));
+    for list in ["containers", "initContainers", "volumes"] {
+        let names = |pod: &Value| -> Vec<String> {
+            let items = pod["spec"][list].as_array().into_iter().flatten();
+            items
+                .filter_map(|item| item["name"].as_str())
+                .filter(|name| !name.starts_with("picket"))
+                .map(str::to_owned)
+                .collect()
+        };
+        assert_eq!(names(before), names(after), "order of {list}");
+    }
+}
+
+/// The value without empty lists and without nulls, which mean the same as nothing.
+pub(crate) fn without_empty(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), without_empty(value)))
+            .filter(|(key, value)| match value {
+                Value::Null => false,
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(map) => key != "annotations" || !map.is_empty(),
+                _ => true,
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(without_empty).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Fails unless a container passes the `restricted` Pod Security Standard by itself.
+pub(crate) fn assert_restricted(container: &Value) {
+    let context = &container["securityContext"];
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(
+        context["capabilities"],
+        serde_json::json!({"drop": ["ALL"]})
+    );
+    assert_eq!(context["runAsNonRoot"], true);
+    assert!(context["runAsUser"].as_u64().is_some_and(|uid| uid > 0));
+    assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+}
