@@ -39,13 +39,13 @@ cargo build --locked --release --target "$target" -p picket-agent -p picket-oper
 built=${CARGO_TARGET_DIR:-target}/$target
 mkdir -p "$dist/bin"
 install -m 0755 "$built/tracer/picket-tracer" "$dist/bin/"
-install -m 0755 "$built/release/picket-agent" "$built/release/picket-operator" "$built/release/picket" "$dist/bin/"
+install -m 0755 "$built/release/picket-agent" "$built/release/picket-operator" "$built/release/picket" "$built/release/picket-demo-shop" "$dist/bin/"
 
 for binary in "$dist"/bin/*; do
 	# A dynamic loader would be missing in an image made from scratch.
 	if head -c 8192 "$binary" | grep -q -a 'ld-linux\|ld-musl'; then
 		die "$binary is not static"
 	fi
-	printf '    %-16s %6d KiB\n' "$(basename "$binary")" $(($(stat -c %s "$binary") / 1024))
+	printf '    %-18s %6d KiB\n' "$(basename "$binary")" $(($(stat -c %s "$binary") / 1024))
 done
 say "built dist/bin in $(seconds_since "$started")"
