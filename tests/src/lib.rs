@@ -4,6 +4,7 @@
 //! real parts are behind features, and `make test` installs what they need.
 
 pub mod containers;
+pub mod kube;
 pub mod shop;
 
 use std::path::{Path, PathBuf};

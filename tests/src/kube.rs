@@ -1,0 +1,278 @@
+//! A real control plane for tests: etcd and kube-apiserver on free ports, with
+//! kubectl, and `picket-operator` beside them.
+//!
+//! Whatever is started ends with the test process, however that ends, and its
+//! files are removed.
+
+mod client;
+mod https;
+mod operator;
+mod supervised;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+pub use client::{Kubectl, Output};
+pub use https::Response;
+pub use operator::{ADMISSION_TIMEOUT_SECONDS, Operator, Options};
+pub use supervised::Supervised;
+
+/// How long anything awaited may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How often something awaited is looked for.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why there is no control plane.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeError {
+    /// A binary is missing.
+    #[error("{} is not there: run `make test-tools`, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl", .0.display())]
+    Missing(PathBuf),
+    /// Files or processes could not be made.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// A key could not be generated.
+    #[error("cannot generate a key: {0}")]
+    Key(#[from] rcgen::Error),
+    /// It does not become ready.
+    #[error("{what} is not ready after {} s; end of its log:\n{log}", PATIENCE.as_secs())]
+    NotReady {
+        /// What was awaited.
+        what: String,
+        /// The end of its log.
+        log: String,
+    },
+}
+
+/// etcd and kube-apiserver, with ServiceAccount and PodSecurity admission and
+/// RBAC on, as in a cluster. There is no controller manager: a namespace's
+/// default service account is made by [`ControlPlane::namespace`].
+pub struct ControlPlane {
+    folder: PathBuf,
+    assets: PathBuf,
+    address: String,
+    // In the order in which they are to end.
+    _api_server: Supervised,
+    _etcd: Supervised,
+}
+
+impl ControlPlane {
+    /// The control plane that all tests of this process share.
+    ///
+    /// # Panics
+    /// When it cannot be started; the message says why.
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Result<ControlPlane, KubeError>> = OnceLock::new();
+        match SHARED.get_or_init(Self::start) {
+            Ok(control_plane) => control_plane,
+            Err(error) => panic!("no control plane: {error}"),
+        }
+    }
+
+    /// Starts a control plane of its own.
+    ///
+    /// # Errors
+    /// [`KubeError`].
+    pub fn start() -> Result<Self, KubeError> {
+        let assets = std::env::var_os("KUBEBUILDER_ASSETS")
+            .filter(|folder| !folder.is_empty())
+            .map_or_else(|| crate::cache().join("kube"), PathBuf::from);
+        for binary in ["etcd", "kube-apiserver", "kubectl"] {
+            let path = assets.join(binary);
+            if !path.is_file() {
+                return Err(KubeError::Missing(path));
+            }
+        }
+        let folder = tempfile::Builder::new()
+            .prefix("picket-kube-")
+            .tempdir()
+            .map_err(io("cannot make a temporary folder"))?
+            // The supervisor of etcd removes it, also when we are killed.
+            .keep();
+        let (client_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
+
+        let etcd_url = format!("http://127.0.0.1:{client_port}");
+        let peer_url = format!("http://127.0.0.1:{peer_port}");
+        let etcd = Supervised::start(
+            &folder,
+            "etcd",
+            &assets.join("etcd"),
+            &[
+                &format!("--data-dir={}", folder.join("etcd").display()),
+                &format!("--listen-client-urls={etcd_url}"),
+                &format!("--advertise-client-urls={etcd_url}"),
+                &format!("--listen-peer-urls={peer_url}"),
+                &format!("--initial-advertise-peer-urls={peer_url}"),
+                &format!("--initial-cluster=default={peer_url}"),
+                "--unsafe-no-fsync",
+            ],
+            &[],
+            Some(&folder),
+        )?;
+
+        let key = rcgen::KeyPair::generate()?;
+        write(&folder.join("sa.key"), &key.serialize_pem())?;
+        write(&folder.join("sa.pub"), &key.public_key_pem())?;
+        write(
+            &folder.join("tokens.csv"),
+            &format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n"),
+        )?;
+        let in_folder =
+            |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
+        let api_server = Supervised::start(
+            &folder,
+            "kube-apiserver",
+            &assets.join("kube-apiserver"),
+            &[
+                &format!("--etcd-servers={etcd_url}"),
+                &format!("--secure-port={port}"),
+                "--bind-address=127.0.0.1",
+                &in_folder("cert-dir", "certificates"),
+                "--service-cluster-ip-range=10.96.0.0/24",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                "--api-audiences=https://kubernetes.default.svc",
+                &in_folder("service-account-key-file", "sa.pub"),
+                &in_folder("service-account-signing-key-file", "sa.key"),
+                "--authorization-mode=RBAC",
+                &in_folder("token-auth-file", "tokens.csv"),
+                "--allow-privileged=true",
+                "--enable-admission-plugins=ServiceAccount,PodSecurity",
+            ],
+            &[],
+            None,
+        )?;
+
+        let control_plane = Self {
+            address: format!("https://127.0.0.1:{port}"),
+            folder,
+            assets,
+            _api_server: api_server,
+            _etcd: etcd,
+        };
+        control_plane.write_kubeconfig("admin", ADMIN_TOKEN)?;
+        control_plane.wait_until_ready()?;
+        Ok(control_plane)
+    }
+
+    fn wait_until_ready(&self) -> Result<(), KubeError> {
+        let deadline = Instant::now() + PATIENCE;
+        let kubectl = self.kubectl();
+        while Instant::now() < deadline {
+            let ready = kubectl.run(&["get", "--raw", "/readyz"], "");
+            // The roles of RBAC and the namespaces are made after readiness.
+            if ready.success && kubectl.run(&["get", "namespace", "default"], "").success {
+                return Ok(());
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        let mut log = self._etcd.log_end();
+        log.push_str(&self._api_server.log_end());
+        Err(KubeError::NotReady {
+            what: "kube-apiserver".to_owned(),
+            log,
+        })
+    }
+
+    /// kubectl as a cluster administrator.
+    #[must_use]
+    pub fn kubectl(&self) -> Kubectl {
+        Kubectl::new(self.assets.join("kubectl"), self.kubeconfig("admin"))
+    }
+
+    /// A folder for files of this control plane; removed with it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes a namespace with a name of its own that begins with `prefix`, its
+    /// default service account, and these labels.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    #[must_use]
+    pub fn namespace(&self, prefix: &str, labels: &[(&str, &str)]) -> String {
+        let labels: serde_json::Map<String, Value> = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json!(value)))
+            .collect();
+        let namespace = json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"generateName": format!("{prefix}-"), "labels": labels},
+        });
+        let made = self
+            .kubectl()
+            .run(&["create", "-f", "-", "-o", "json"], &namespace.to_string())
+            .expect_success()
+            .json();
+        let name = made["metadata"]["name"].as_str().expect("name").to_owned();
+        self.kubectl()
+            .run(&["create", "serviceaccount", "default", "-n", &name], "")
+            .expect_success();
+        name
+    }
+
+    /// A kubeconfig file for a bearer token.
+    fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, KubeError> {
+        let path = self.kubeconfig(name);
+        let authority = self.folder.join("certificates/apiserver.crt");
+        let text = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": {"server": self.address, "certificate-authority": authority}}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
+            "current-context": "test",
+        });
+        write(&path, &text.to_string())?;
+        Ok(path)
+    }
+
+    fn kubeconfig(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.kubeconfig"))
+    }
+}
+
+const ADMIN_TOKEN: &str = "admin-of-a-control-plane-for-tests";
+
+/// Waits until `look` gives something.
+///
+/// # Panics
+/// When it has not after [`PATIENCE`]; the message says what was awaited.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn free_port() -> Result<u16, KubeError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(io("no free port"))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), KubeError> {
+    std::fs::write(path, text).map_err(io(&format!("cannot write {}", path.display())))
+}
+
+fn io(what: &str) -> impl FnOnce(std::io::Error) -> KubeError + use<> {
+    let what = what.to_owned();
+    move |source| KubeError::Io { what, source }
+}

@@ -1,0 +1,70 @@
+//! The simplest of HTTP clients, to speak to the operator as an API server
+//! does and as a stranger might.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::PATIENCE;
+
+/// An HTTP response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Body.
+    pub body: String,
+}
+
+/// `GET` over HTTP on a port of this machine; `None` when nobody answers.
+pub(super) fn get(port: u16, path: &str) -> Option<Response> {
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    socket.set_read_timeout(Some(PATIENCE)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).ok()?;
+    read(&mut socket)
+}
+
+/// `POST` of JSON over HTTPS on a port of this machine, trusting only `trust`
+/// (PEM).
+pub(super) fn post(port: u16, path: &str, body: &str, trust: &[u8]) -> Option<Response> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(trust) {
+        roots.add(certificate.ok()?).ok()?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let configuration = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .ok()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = Ipv4Addr::LOCALHOST.to_string().try_into().ok()?;
+    let connection = rustls::ClientConnection::new(Arc::new(configuration), name).ok()?;
+    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    socket.set_read_timeout(Some(PATIENCE)).ok()?;
+    let mut stream = rustls::StreamOwned::new(connection, socket);
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    read(&mut stream)
+}
+
+/// Reads a response until the peer closes the connection.
+fn read(stream: &mut impl Read) -> Option<Response> {
+    let mut bytes = Vec::new();
+    // A peer may close TLS without notice once the response is complete.
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Response {
+        status,
+        body: body.to_owned(),
+    })
+}

@@ -1,0 +1,320 @@
+//! `picket-operator`, installed as the chart installs it, running as a process
+//! of this machine.
+//!
+//! Its rights are the chart's own roles, bound to a service account whose token
+//! it uses, so a right that the chart forgets fails a test. Only two things
+//! differ from a cluster: the webhook configuration has a URL instead of a
+//! Service, and looks at no namespace but those labelled for this operator, so
+//! that several can run on one control plane.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{ControlPlane, INTERVAL, PATIENCE, Response, Supervised, eventually, free_port, https};
+
+/// The webhook's time limit in tests: generous, for a busy machine, because an
+/// API server that gives up admits the pod bare.
+pub const ADMISSION_TIMEOUT_SECONDS: u32 = 30;
+
+/// The label by which a namespace belongs to an operator.
+const BELONGS_TO: &str = "test.picket.dev/operator";
+
+/// How an operator is installed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The image that is put into pods.
+    pub sidecar_image: String,
+    /// Number of processes (replicas).
+    pub replicas: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sidecar_image: "registry.example/picket-sidecar@sha256:0000000000000000000000000000000000000000000000000000000000000000".to_owned(),
+            replicas: 1,
+        }
+    }
+}
+
+/// An installation of the operator.
+pub struct Operator {
+    /// The namespace in which it is installed.
+    pub namespace: String,
+    /// Name of its MutatingWebhookConfiguration.
+    pub configuration: String,
+    /// Its processes.
+    pub replicas: Vec<Replica>,
+    control_plane: &'static ControlPlane,
+}
+
+/// A process of an operator.
+pub struct Replica {
+    process: Supervised,
+    webhook_port: u16,
+    health_port: u16,
+}
+
+impl Operator {
+    /// Installs CRDs, roles, webhook configuration and processes, and waits
+    /// until all of them are ready.
+    ///
+    /// # Panics
+    /// When anything of it fails; the message shows the operator's log.
+    #[must_use]
+    pub fn install(control_plane: &'static ControlPlane, options: &Options) -> Self {
+        let kubectl = control_plane.kubectl();
+        let crds = repository().join("crds/yaml");
+        kubectl
+            .run(
+                &["apply", "--server-side", "-f", &crds.to_string_lossy()],
+                "",
+            )
+            .expect_success();
+        kubectl
+            .run(
+                &[
+                    "wait",
+                    "--for=condition=Established",
+                    "--timeout=60s",
+                    "crd/protectionpolicies.picket.dev",
+                ],
+                "",
+            )
+            .expect_success();
+
+        let namespace = control_plane.namespace("picket-system", &[]);
+        // Both are of the cluster, so the namespace's unique name is theirs too.
+        let configuration = format!("zz-{namespace}");
+        let account = grant(control_plane, &namespace, &configuration);
+
+        let ports: Vec<(u16, u16)> = (0..options.replicas)
+            .map(|_| (free_port().expect("port"), free_port().expect("port")))
+            .collect();
+        let entry_port = ports.first().expect("at least one replica").0;
+        kubectl.apply(
+            &webhook_configuration(&configuration, &namespace, entry_port),
+            false,
+        );
+
+        let replicas = ports
+            .into_iter()
+            .enumerate()
+            .map(|(index, (webhook_port, health_port))| Replica {
+                process: start(
+                    control_plane,
+                    &account,
+                    &namespace,
+                    &configuration,
+                    &format!("{namespace}-{index}"),
+                    (webhook_port, health_port),
+                    options,
+                ),
+                webhook_port,
+                health_port,
+            })
+            .collect();
+        let operator = Self {
+            namespace,
+            configuration,
+            replicas,
+            control_plane,
+        };
+        for replica in &operator.replicas {
+            replica.wait_until_ready();
+        }
+        operator
+    }
+
+    /// A namespace whose pods this operator's webhook is asked about.
+    #[must_use]
+    pub fn namespace(&self, prefix: &str, labels: &[(&str, &str)]) -> String {
+        let mut labels = labels.to_vec();
+        labels.push((BELONGS_TO, &self.namespace));
+        self.control_plane.namespace(prefix, &labels)
+    }
+
+    /// Waits until this operator has accepted a policy's present generation.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn accepted(&self, namespace: &str, policy: &str) -> Value {
+        let kubectl = self.control_plane.kubectl();
+        eventually(&format!("{namespace}/{policy} is accepted"), || {
+            let object = kubectl.get("protectionpolicy", namespace, policy)?;
+            let observed = &object["status"]["observedGeneration"];
+            (*observed == object["metadata"]["generation"]).then_some(object)
+        })
+    }
+
+    /// What API servers are told to trust, in PEM; nothing while an entry has
+    /// no bundle.
+    #[must_use]
+    pub fn trust(&self) -> Option<Vec<u8>> {
+        let configuration = self.control_plane.kubectl().get(
+            "mutatingwebhookconfiguration",
+            &self.namespace,
+            &self.configuration,
+        )?;
+        let entries = configuration["webhooks"].as_array()?;
+        let bundles: Option<Vec<&str>> = entries
+            .iter()
+            .map(|entry| entry["clientConfig"]["caBundle"].as_str())
+            .collect();
+        let bundles = bundles?;
+        let first = bundles.first()?;
+        assert!(bundles.iter().all(|bundle| bundle == first), "{bundles:?}");
+        let bytes: k8s_openapi::ByteString = serde_json::from_value(json!(first)).ok()?;
+        Some(bytes.0)
+    }
+}
+
+impl Replica {
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it does not; the message shows its log.
+    pub fn wait_until_ready(&self) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get("/readyz");
+            if answer.as_ref().is_some_and(|answer| answer.status == 200) {
+                return;
+            }
+            assert!(
+                std::time::Instant::now() < deadline && self.process.is_running(),
+                "picket-operator is not ready: {answer:?}\n{}",
+                self.process.log_end()
+            );
+            std::thread::sleep(INTERVAL);
+        }
+    }
+
+    /// Asks the port for health and metrics.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<Response> {
+        https::get(self.health_port, path)
+    }
+
+    /// Posts JSON to the webhook, trusting only `trust` (PEM).
+    #[must_use]
+    pub fn post(&self, path: &str, body: &str, trust: &[u8]) -> Option<Response> {
+        https::post(self.webhook_port, path, body, trust)
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> &Supervised {
+        &self.process
+    }
+}
+
+/// Makes the service account with the chart's roles and returns a kubeconfig
+/// with its token.
+fn grant(control_plane: &ControlPlane, namespace: &str, configuration: &str) -> PathBuf {
+    let kubectl = control_plane.kubectl();
+    let account = "picket-operator";
+    kubectl
+        .run(&["create", "serviceaccount", account, "-n", namespace], "")
+        .expect_success();
+    let name = format!("picket-operator-{namespace}");
+    for (kind, binding, namespaced) in [
+        ("ClusterRole", "ClusterRoleBinding", false),
+        ("Role", "RoleBinding", true),
+    ] {
+        let file = repository().join(format!("charts/picket/files/{}.yaml", kind.to_lowercase()));
+        let text = std::fs::read_to_string(&file).expect("rules of the chart");
+        // The chart's only name that tests have to change.
+        let text = text.replace("zz-picket", configuration);
+        let rules: Value = serde_saphyr::from_str(&text).expect("YAML");
+        let mut metadata = json!({"name": name});
+        if namespaced {
+            metadata["namespace"] = json!(namespace);
+        }
+        kubectl.apply(
+            &json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": kind,
+                "metadata": metadata,
+                "rules": rules,
+            }),
+            false,
+        );
+        kubectl.apply(
+            &json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": binding,
+                "metadata": metadata,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+                "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+            }),
+            false,
+        );
+    }
+    let token = kubectl
+        .run(&["create", "token", account, "-n", namespace], "")
+        .expect_success();
+    control_plane
+        .write_kubeconfig(namespace, token.stdout.trim())
+        .expect("kubeconfig")
+}
+
+/// The chart's webhook entries, with a URL.
+fn webhook_configuration(name: &str, namespace: &str, port: u16) -> Value {
+    let file = repository().join("charts/picket/files/webhooks.yaml");
+    let text = std::fs::read_to_string(file).expect("entries of the chart");
+    let mut entries: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
+    for entry in &mut entries {
+        let path = entry["clientConfig"]["service"]["path"]
+            .as_str()
+            .expect("path");
+        entry["clientConfig"] = json!({"url": format!("https://127.0.0.1:{port}{path}")});
+        entry["timeoutSeconds"] = json!(ADMISSION_TIMEOUT_SECONDS);
+        let expressions = entry["namespaceSelector"]["matchExpressions"]
+            .as_array_mut()
+            .expect("selector");
+        expressions.push(json!({"key": BELONGS_TO, "operator": "In", "values": [namespace]}));
+    }
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": entries,
+    })
+}
+
+fn start(
+    control_plane: &ControlPlane,
+    kubeconfig: &Path,
+    namespace: &str,
+    configuration: &str,
+    identity: &str,
+    (webhook_port, health_port): (u16, u16),
+    options: &Options,
+) -> Supervised {
+    let binary = crate::product("picket-operator");
+    Supervised::start(
+        control_plane.folder(),
+        identity,
+        &binary,
+        &[
+            &format!("--namespace={namespace}"),
+            &format!("--identity={identity}"),
+            &format!("--webhook-configuration={configuration}"),
+            &format!("--sidecar-image={}", options.sidecar_image),
+            "--certificate-name=127.0.0.1",
+            "--listen-address=127.0.0.1",
+            &format!("--webhook-port={webhook_port}"),
+            &format!("--health-port={health_port}"),
+            "--drain-delay-seconds=0",
+        ],
+        &[("KUBECONFIG", &kubeconfig.to_string_lossy())],
+        None,
+    )
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
