@@ -106,6 +106,11 @@ impl<'a> Scene<'a> {
         self.ancestor(Lineage::Process, 0)
     }
 
+    /// True when the file was changed since the container started (`in_upper_layer`).
+    pub(crate) fn is_changed(&self, file: &picket_events::File) -> bool {
+        file_fields::is_changed(self, file)
+    }
+
     fn key_of(&self, process: &ProcessNode) -> u64 {
         process.identity() ^ self.container.scope_key
     }

@@ -78,6 +78,16 @@ impl ProcessNode {
         self.executed_at != 0
     }
 
+    /// This process as it would be if it had executed this program.
+    pub(crate) fn running(&self, image: Image, time: u64) -> Self {
+        Self {
+            program: Arc::new(Program::new(image)),
+            executed_at: time,
+            renamed: None,
+            ..self.clone()
+        }
+    }
+
     /// A number that this process keeps through every exec and shares with no other.
     pub fn identity(&self) -> u64 {
         self.started_at ^ u64::from(self.pid).rotate_right(22)
@@ -187,10 +197,14 @@ impl ProcessTree {
         Ancestors { tree: self, next: self.get(key).and_then(|node| node.parent), left: MAX_ANCESTORS }
     }
 
+    /// All processes, the dead included.
+    pub fn all(&self) -> impl Iterator<Item = &ProcessNode> {
+        self.slots.iter().filter_map(|slot| slot.node.as_ref())
+    }
+
     /// All processes that live.
     pub fn living(&self) -> impl Iterator<Item = &ProcessNode> {
-        let nodes = self.slots.iter().filter_map(|slot| slot.node.as_ref());
-        nodes.filter(|node| node.ended_at.is_none())
+        self.all().filter(|node| node.ended_at.is_none())
     }
 
     /// [`ProcessNode::identity`] of the processes that left the tree since the last call.

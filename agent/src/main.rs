@@ -1,0 +1,141 @@
+//! `picket-agent`: the sidecar.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use picket_agent::health::{self, Responder};
+use picket_agent::identity::{Identity, Mode};
+use picket_agent::pipeline::{LoadedRules, Pipeline};
+use picket_agent::rulefiles::{self, RuleFiles};
+use picket_agent::server::{Options, Server, Socket, now};
+use picket_agent::sink::Lines;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Receives events from tracers, evaluates rules, writes findings to standard output.
+#[derive(Parser)]
+#[command(name = "picket-agent", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves tracers until SIGTERM; SIGHUP loads the rules anew.
+    Run(Run),
+    /// Exits 0 when the agent is well, 1 otherwise, and says so in one line.
+    Health {
+        /// The agent's health socket.
+        #[arg(long, default_value = "/picket/run/health.sock")]
+        socket: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// Where tracers connect.
+    #[arg(long, default_value = "/picket/run/agent.sock")]
+    socket: PathBuf,
+    /// A policy file, or a directory of them.
+    #[arg(long = "rules", value_name = "PATH")]
+    rules: Vec<PathBuf>,
+    /// Leaves the built-in rules out.
+    #[arg(long)]
+    no_default_rules: bool,
+    /// Monitor reports what kill actions would have done; Enforce does it.
+    #[arg(long, env = "PICKET_MODE", default_value = "Monitor")]
+    mode: Mode,
+    /// Seconds to wait for tracers' last events after SIGTERM.
+    #[arg(long, env = "PICKET_DRAIN_SECONDS", default_value_t = 20)]
+    drain_seconds: u64,
+    /// Seconds between heartbeats; 0 for none.
+    #[arg(long, env = "PICKET_HEARTBEAT_SECONDS", default_value_t = 300)]
+    heartbeat_seconds: u64,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Health { socket } => match health::ask(&socket, Duration::from_secs(3)) {
+            Ok(line) => {
+                println!("{line}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                println!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Run(run) => match start(run) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("picket-agent: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn start(run: Run) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
+    // One thread is enough for what a pod does, and a second one is memory that every pod pays.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(run))
+}
+
+async fn serve(run: Run) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    // Sockets first: a tracer that starts now finds us, and waits for the rules.
+    let socket = Socket::bind(&run.socket, 0o666)?;
+    let responder = Responder::start(Socket::bind(&health::socket_beside(&run.socket), 0o600)?);
+
+    let mut identity = Identity::from_environment(|name| std::env::var(name).ok());
+    identity.mode = run.mode;
+    identity.started_at = now();
+    let files = RuleFiles { defaults: !run.no_default_rules, paths: run.rules.clone() };
+    let loaded = load(&files, &run);
+    let options = Options {
+        drain: Duration::from_secs(run.drain_seconds),
+        heartbeat: Duration::from_secs(run.heartbeat_seconds),
+        ..Options::default()
+    };
+    let sink = Arc::new(Lines::stdout().context("cannot start the output thread")?);
+    let server = Server::start(socket, Pipeline::new(loaded, identity), sink, options);
+    responder.watch(&server);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => server.replace_rules(load(&files, &run)).await,
+        }
+    }
+    let counters = server.shutdown().await;
+    tracing::info!(events = counters.events, findings = counters.findings, "ended");
+    Ok(())
+}
+
+/// Loads the rules, says what is wrong with them, and tells tracers what they need.
+fn load(files: &RuleFiles, run: &Run) -> LoadedRules {
+    let loaded = files.load();
+    for complaint in rulefiles::complaints(&loaded) {
+        tracing::error!("{complaint}");
+    }
+    let path = run.socket.with_file_name("interest");
+    if let Err(error) = rulefiles::publish_interest(&path, &loaded.rules.interest()) {
+        // Tracers then go by the interest that the webhook wrote into their flags.
+        tracing::warn!(%error, path = %path.display(), "cannot write the interest file");
+    }
+    loaded
+}

@@ -1,0 +1,469 @@
+//! Messages in, findings out. No I/O and no clock: bytes come from [`crate::server`] by way of
+//! [`crate::ingest`], the time is handed in, what is to be done is handed out.
+
+mod actions;
+mod container;
+mod engine;
+mod internal;
+mod loss;
+mod session;
+mod throttle;
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use picket_events::EventKind;
+use picket_events::wire::{Goodbye, Hello, Notice, Refusal, ToAgent, ToTracer, VERSION};
+use picket_rules::{LoadReport, RuleSet};
+use serde_json::{Value, json};
+
+use crate::context::Scene;
+use crate::finding::{self, Finding};
+use crate::identity::Identity;
+use container::Container;
+use engine::Engine;
+use session::Claim;
+
+/// Most containers of a pod.
+const MAX_CONTAINERS: usize = 64;
+/// A container that was not heard of for this long makes place for another: 60 s.
+const FORGET_AFTER: u64 = 60_000_000_000;
+
+/// Names a connection in a [`Pipeline`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId(u64);
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Write this line.
+    Finding(Box<Finding>),
+    /// Send this to the tracer on this connection.
+    Message(ConnectionId, ToTracer),
+}
+
+/// Takes what is to be done, at once: a pipeline holds nothing back.
+pub trait Outputs {
+    /// One thing to be done.
+    fn push(&mut self, output: Output);
+}
+
+impl Outputs for Vec<Output> {
+    fn push(&mut self, output: Output) {
+        Vec::push(self, output);
+    }
+}
+
+/// Sees every event with the process that it belongs to, after it was evaluated.
+pub trait Observer: Send {
+    /// An event, and what it was evaluated against.
+    fn event(&mut self, scene: &Scene<'_>);
+}
+
+impl Observer for () {
+    fn event(&mut self, _: &Scene<'_>) {}
+}
+
+/// Rules with what their loading reported.
+#[derive(Debug, Clone)]
+pub struct LoadedRules {
+    /// The rules.
+    pub rules: Arc<RuleSet>,
+    /// What became of each policy.
+    pub report: LoadReport,
+}
+
+/// A peer broke the rules of the conversation; its connection has to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Bytes that are no message.
+    #[error("malformed message")]
+    Malformed,
+    /// A frame over the size limit, or an empty one.
+    #[error("bad frame length")]
+    BadFrame,
+    /// Something else before a hello.
+    #[error("no hello")]
+    NoHello,
+    /// No hello in time.
+    #[error("no hello in time")]
+    HelloTimeout,
+    /// A second hello.
+    #[error("second hello")]
+    SecondHello,
+    /// The hello was refused.
+    #[error("hello refused: {0:?}")]
+    Refused(Refusal),
+}
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Events that arrived.
+    pub events: u64,
+    /// Findings, events about Picket left out.
+    pub findings: u64,
+    /// Connections closed because of a [`Violation`].
+    pub violations: u64,
+    /// Findings that could not be written.
+    pub lost_findings: u64,
+}
+
+/// Everything between a tracer's messages and findings.
+pub struct Pipeline {
+    identity: Identity,
+    loaded: LoadedRules,
+    engine: Engine,
+    containers: HashMap<String, Container>,
+    connections: HashMap<ConnectionId, String>,
+    next_connection: u64,
+    throttle: throttle::Throttle,
+    counters: Counters,
+    reported_lost_findings: u64,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// A pipeline that evaluates these rules and reports as this agent.
+    pub fn new(loaded: LoadedRules, identity: Identity) -> Self {
+        Self {
+            engine: Engine::new(Arc::clone(&loaded.rules)),
+            identity,
+            loaded,
+            containers: HashMap::new(),
+            connections: HashMap::new(),
+            next_connection: 0,
+            throttle: throttle::Throttle::default(),
+            counters: Counters::default(),
+            reported_lost_findings: 0,
+        }
+    }
+
+    /// Shows every event to this observer from now on.
+    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.engine.observe(observer);
+    }
+
+    /// Counts since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The rules in use.
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.loaded.rules
+    }
+
+    /// Reports the rules that are in use: the first line of an agent's output.
+    pub fn start(&mut self, now: u64, outputs: &mut dyn Outputs) {
+        let LoadedRules { rules, report } = &self.loaded;
+        let meaning = internal::meaning(internal::RULESET_LOADED).filter(|_| !report.is_ok());
+        let body = internal::ruleset_loaded(rules, report);
+        let context = finding::Context { identity: &self.identity, container: None };
+        let line = finding::internal(&context, internal::RULESET_LOADED, meaning, body, now);
+        outputs.push(Output::Finding(Box::new(line)));
+    }
+
+    /// Takes another rule set into use. Every event is evaluated against all of the old rules
+    /// or all of the new ones.
+    pub fn replace_rules(&mut self, loaded: LoadedRules, now: u64, outputs: &mut dyn Outputs) {
+        self.engine.replace(Arc::clone(&loaded.rules));
+        self.loaded = loaded;
+        self.start(now, outputs);
+        let names: Vec<String> = self.containers.keys().cloned().collect();
+        for name in names {
+            self.check_interest(&name, now, outputs);
+        }
+    }
+
+    /// A tracer says hello; it is told whether it is welcome.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when it speaks another version, shows another key than the container's
+    /// first hello, or when there are too many containers. The refusal is reported; sending
+    /// it and closing the connection is up to the caller.
+    pub fn open_connection(
+        &mut self,
+        hello: &Hello,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) -> Result<ConnectionId, Refusal> {
+        if hello.version != VERSION {
+            self.violation(Violation::Refused(Refusal::Version), now, outputs);
+            return Err(Refusal::Version);
+        }
+        let name = container::shortened(&hello.container);
+        let known = self.containers.get(&name);
+        match known.map(|container| container.session.judge(hello, now)) {
+            Some(Claim::Forged) => {
+                self.counters.violations += 1;
+                self.report(Some(&name), internal::FORGED_SESSION, container::describe(hello), now, outputs);
+                return Err(Refusal::SessionKey);
+            }
+            Some(Claim::Same) => {
+                if let Some(container) = self.containers.get_mut(&name) {
+                    container.reconnect(hello);
+                }
+            }
+            Some(Claim::Restarted) => {
+                self.flush_losses(&name, now, outputs);
+                self.remove(&name);
+                self.add(&name, hello);
+            }
+            None if self.make_room(now) => self.add(&name, hello),
+            None => {
+                self.violation(Violation::Refused(Refusal::TooMany), now, outputs);
+                return Err(Refusal::TooMany);
+            }
+        }
+        let id = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        self.connections.insert(id, name.clone());
+        outputs.push(Output::Message(id, ToTracer::Welcome));
+        self.greet(&name, hello, now, outputs);
+        Ok(id)
+    }
+
+    /// Takes in one message of a connection.
+    ///
+    /// # Errors
+    /// A [`Violation`] when the message must not come now; the connection has to be closed.
+    pub fn handle(
+        &mut self,
+        connection: ConnectionId,
+        message: ToAgent,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) -> Result<(), Violation> {
+        let Some(name) = self.connections.get(&connection) else { return Ok(()) };
+        let Some(container) = self.containers.get_mut(name) else { return Ok(()) };
+        match message {
+            ToAgent::Hello(_) => return Err(Violation::SecondHello),
+            ToAgent::Process(process) => {
+                container.tree.insert(*process);
+            }
+            ToAgent::Account(account) => container.info.accounts.insert(account),
+            ToAgent::Event(event) => {
+                self.counters.events += 1;
+                container.events += 1;
+                container.loss.arrived(event.sequence);
+                if std::mem::take(&mut container.in_snapshot) {
+                    container.tree.end_snapshot(event.time);
+                }
+                self.counters.findings +=
+                    self.engine.event(&self.identity, connection, container, &event, outputs);
+            }
+            ToAgent::Lost(lost) => container.loss.told(&lost),
+            ToAgent::Notice(notice) => {
+                let name = name.clone();
+                self.notice(&name, notice, now, outputs);
+            }
+            ToAgent::Goodbye(goodbye) => {
+                container.session.goodbye();
+                container.loss.ended(goodbye.last_sequence);
+                let name = name.clone();
+                self.goodbye(&name, goodbye, now, outputs);
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection ended.
+    pub fn close_connection(&mut self, connection: ConnectionId, now: u64, outputs: &mut dyn Outputs) {
+        let Some(name) = self.connections.remove(&connection) else { return };
+        if let Some(container) = self.containers.get_mut(&name) {
+            container.session.disconnected(now);
+        }
+        self.flush_losses(&name, now, outputs);
+    }
+
+    /// Counts and reports a broken rule of the conversation.
+    pub fn violation(&mut self, violation: Violation, now: u64, outputs: &mut dyn Outputs) {
+        self.counters.violations += 1;
+        let body = json!({"reason": violation.to_string(), "total": self.counters.violations});
+        self.report(None, internal::MALFORMED_MESSAGE, body, now, outputs);
+    }
+
+    /// To be called about once a second: reports losses. `lost_findings` is how many findings
+    /// could not be written since the start.
+    pub fn tick(&mut self, lost_findings: u64, now: u64, outputs: &mut dyn Outputs) {
+        self.counters.lost_findings = lost_findings;
+        let names: Vec<String> = self.containers.keys().cloned().collect();
+        for name in names {
+            self.flush_losses(&name, now, outputs);
+        }
+        let new = lost_findings.saturating_sub(self.reported_lost_findings);
+        if new > 0 {
+            let body = json!({"count": new, "total": lost_findings});
+            if self.report(None, internal::LOST_FINDINGS, body, now, outputs) {
+                self.reported_lost_findings = lost_findings;
+            }
+        }
+    }
+
+    /// Reports that the agent is alive, with its counts.
+    pub fn heartbeat(&self, now: u64, outputs: &mut dyn Outputs) {
+        let context = finding::Context { identity: &self.identity, container: None };
+        let body = self.status(now);
+        let line = finding::internal(&context, internal::HEARTBEAT, None, body, now);
+        outputs.push(Output::Finding(Box::new(line)));
+    }
+
+    /// What a heartbeat says: rules, counts, containers.
+    pub fn status(&self, now: u64) -> Value {
+        let mut containers: Vec<&Container> = self.containers.values().collect();
+        containers.sort_by(|left, right| left.info.name.cmp(&right.info.name));
+        let uptime = now.saturating_sub(self.identity.started_at) / 1_000_000_000;
+        json!({
+            "uptime_s": uptime,
+            "rules": self.loaded.rules.rules().len(),
+            "rules_refused": self.loaded.report.errors().count(),
+            "ruleset_hash": self.loaded.rules.hash(),
+            "events": self.counters.events,
+            "findings": self.counters.findings,
+            "violations": self.counters.violations,
+            "lost_findings": self.counters.lost_findings,
+            "containers": containers.iter().map(|container| container.status()).collect::<Vec<_>>(),
+        })
+    }
+
+    fn add(&mut self, name: &str, hello: &Hello) {
+        let mut hasher = DefaultHasher::new();
+        (name, hello.session_key).hash(&mut hasher);
+        let container = Container::new(hello, &self.identity, hasher.finish());
+        self.containers.insert(name.to_owned(), container);
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(container) = self.containers.remove(name) {
+            self.engine.forget(&container);
+        }
+    }
+
+    /// Lets go of a container that was not heard of for long, if there is no room.
+    fn make_room(&mut self, now: u64) -> bool {
+        if self.containers.len() < MAX_CONTAINERS {
+            return true;
+        }
+        let gone = self.containers.iter().filter(|(_, container)| {
+            let session = &container.session;
+            !session.is_connected() && now.saturating_sub(session.dropped_at()) > FORGET_AFTER
+        });
+        let oldest = gone.min_by_key(|(_, container)| container.session.dropped_at());
+        let Some(name) = oldest.map(|(name, _)| name.clone()) else { return false };
+        self.remove(&name);
+        true
+    }
+
+    fn greet(&mut self, name: &str, hello: &Hello, now: u64, outputs: &mut dyn Outputs) {
+        let body = container::describe(hello);
+        let untraced = self.containers.get(name).is_some_and(Container::is_untraced);
+        self.report(Some(name), internal::CONTAINER_CONNECTED, body.clone(), now, outputs);
+        if untraced {
+            self.report(Some(name), internal::NOT_TRACED, body, now, outputs);
+        } else {
+            self.check_interest(name, now, outputs);
+        }
+    }
+
+    fn check_interest(&mut self, name: &str, now: u64, outputs: &mut dyn Outputs) {
+        let Some(container) = self.containers.get(name) else { return };
+        let needed = self.loaded.rules.interest();
+        let installed = container.interest().to_owned();
+        if container.is_untraced() || installed.parse().is_ok_and(|interest: picket_events::Interest| interest.covers(&needed)) {
+            return;
+        }
+        let body = json!({"installed": container::shortened(&installed), "needed": needed.to_string()});
+        self.report(Some(name), internal::RULES_NEED_RESTART, body, now, outputs);
+    }
+
+    fn notice(&mut self, name: &str, notice: Notice, now: u64, outputs: &mut dyn Outputs) {
+        let (event, body) = match notice {
+            Notice::Restarted { signal } => (internal::TRACER_RESTARTED, json!({"signal": signal})),
+            Notice::Tampering { pid, syscall } => {
+                let body = json!({"pid": pid, "syscall": container::shortened(&syscall)});
+                (internal::TAMPERING, self.with_process(name, pid, body))
+            }
+            Notice::PrivilegeLost { pid, path } => {
+                let body = json!({"pid": pid, "path": container::shortened(&path)});
+                (internal::PRIVILEGE_LOST, self.with_process(name, pid, body))
+            }
+        };
+        self.report(Some(name), event, body, now, outputs);
+    }
+
+    /// Adds the executables of a process and of what it descends from.
+    fn with_process(&self, name: &str, pid: u32, mut body: Value) -> Value {
+        let Some(tree) = self.containers.get(name).map(|container| &container.tree) else {
+            return body;
+        };
+        let Some(key) = tree.find(pid) else { return body };
+        let ancestors = tree.ancestors(key).map(|(_, node)| node).take(16);
+        let lineage: Vec<&str> = tree
+            .get(key)
+            .into_iter()
+            .chain(ancestors)
+            .map(|node| node.program.image.file.path.as_str())
+            .collect();
+        body["lineage"] = json!(lineage);
+        body
+    }
+
+    fn goodbye(&mut self, name: &str, goodbye: Goodbye, now: u64, outputs: &mut dyn Outputs) {
+        self.flush_losses(name, now, outputs);
+        let events = self.containers.get(name).map_or(0, |container| container.events);
+        let body = json!({"code": goodbye.code, "signal": goodbye.signal, "events": events});
+        self.report(Some(name), internal::CONTAINER_ENDED, body, now, outputs);
+    }
+
+    fn flush_losses(&mut self, name: &str, now: u64, outputs: &mut dyn Outputs) {
+        let Some(container) = self.containers.get_mut(name) else { return };
+        if let Some(body) = container.loss.report() {
+            self.report(Some(name), internal::LOST_EVENTS, body, now, outputs);
+        }
+    }
+
+    /// Reports an event about Picket, unless there were too many of its kind.
+    fn report(
+        &mut self,
+        container: Option<&str>,
+        name: &'static str,
+        mut body: Value,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) -> bool {
+        let Some(suppressed) = self.throttle.admit(name, now) else { return false };
+        if suppressed > 0 {
+            body["suppressed"] = json!(suppressed);
+        }
+        let container = container.and_then(|name| self.containers.get(name));
+        let context = finding::Context {
+            identity: &self.identity,
+            container: container.map(|container| &container.info),
+        };
+        let line = finding::internal(&context, name, internal::meaning(name), body, now);
+        outputs.push(Output::Finding(Box::new(line)));
+        true
+    }
+}
+
+/// The process that an event is aimed at, where it is aimed at one.
+fn target_pid(kind: &EventKind, own_pid: u32) -> Option<u32> {
+    let own_if_zero = |pid: u32| if pid == 0 { own_pid } else { pid };
+    match kind {
+        EventKind::Signal { target, .. } => match *target {
+            0 => Some(own_pid),
+            target => u32::try_from(target).ok(),
+        },
+        EventKind::SetRlimit { target, .. }
+        | EventKind::Ptrace { target, .. }
+        | EventKind::MemoryWrite { target } => Some(own_if_zero(*target)),
+        _ => None,
+    }
+}

@@ -1,0 +1,86 @@
+//! What a rule that matched does beside reporting.
+
+use picket_events::wire::ToTracer;
+use picket_rules::{ActionRequest, KillScope};
+
+use super::{ConnectionId, Output, Outputs};
+use crate::context::Scene;
+use crate::finding::RuleAction;
+use crate::identity::Mode;
+use crate::tree::ProcessNode;
+
+/// Most process ids that a finding lists of a kill.
+const MAX_LISTED: usize = 64;
+
+/// Does what a match asks for, or says why not.
+pub(super) fn perform(
+    scene: &Scene<'_>,
+    connection: ConnectionId,
+    requests: &[ActionRequest],
+    outputs: &mut dyn Outputs,
+) -> Vec<RuleAction> {
+    requests.iter().map(|request| one(scene, connection, request, outputs)).collect()
+}
+
+fn one(
+    scene: &Scene<'_>,
+    connection: ConnectionId,
+    request: &ActionRequest,
+    outputs: &mut dyn Outputs,
+) -> RuleAction {
+    match request {
+        ActionRequest::Kill { signal, scope } => kill(scene, connection, *signal, *scope, outputs),
+        ActionRequest::Hash { .. } => RuleAction {
+            action: "hash",
+            status: "unsupported",
+            message: "the agent cannot read the container's files".to_owned(),
+            ..RuleAction::default()
+        },
+        ActionRequest::Log { level, message } => RuleAction {
+            action: "log",
+            status: "performed",
+            message: format!("{level}: {message}"),
+            ..RuleAction::default()
+        },
+    }
+}
+
+fn kill(
+    scene: &Scene<'_>,
+    connection: ConnectionId,
+    signal: i32,
+    scope: KillScope,
+    outputs: &mut dyn Outputs,
+) -> RuleAction {
+    let targets: Vec<&ProcessNode> = match scope {
+        KillScope::Process => scene.process.into_iter().collect(),
+        KillScope::Container => scene.tree.living().collect(),
+    };
+    let signal_number = u32::try_from(signal).ok().filter(|signal| (1..=64).contains(signal));
+    let status = match (signal_number, targets.is_empty()) {
+        (None, _) | (_, true) => "error",
+        _ if scene.identity.mode == Mode::Monitor => "monitor_only",
+        _ => "kill_queued",
+    };
+    if let (Some(signal), "kill_queued") = (signal_number, status) {
+        for target in &targets {
+            let kill = ToTracer::Kill { pid: target.pid, started_at: target.started_at, signal };
+            outputs.push(Output::Message(connection, kill));
+        }
+    }
+    RuleAction {
+        action: "kill",
+        status,
+        signal: Some(signal),
+        scope: Some(match scope {
+            KillScope::Process => "process",
+            KillScope::Container => "container",
+        }),
+        pids: targets.iter().take(MAX_LISTED).map(|target| target.pid).collect(),
+        message: match status {
+            "error" => "there is no such signal, or no process to send it to".to_owned(),
+            "monitor_only" => "the policy's mode is Monitor: nothing was sent".to_owned(),
+            _ => String::new(),
+        },
+    }
+}

@@ -1,0 +1,126 @@
+//! Who may speak for a container.
+//!
+//! A tracer makes a random key when it starts and shows it in every hello. The first hello of
+//! a container binds its key; a later one must show the same. A container that was restarted
+//! has a new tracer with a new key, which is let in once the old one is gone for certain.
+
+use picket_events::wire::Hello;
+
+/// How long a container whose tracer vanished without a word stays bound to its key when
+/// nothing shows that the container is another one: 30 s.
+const HOLD: u64 = 30_000_000_000;
+
+/// The key of a container, and whether its owner is still there.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    key: [u8; 32],
+    container_id: String,
+    connections: usize,
+    said_goodbye: bool,
+    dropped_at: u64,
+}
+
+/// What a hello is to a known container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// The same tracer again.
+    Same,
+    /// Another tracer, after the container was restarted.
+    Restarted,
+    /// Another tracer that has no right to speak.
+    Forged,
+}
+
+impl Session {
+    /// Binds a container to the key of its first hello.
+    pub(super) fn bind(hello: &Hello) -> Self {
+        Self {
+            key: hello.session_key,
+            container_id: hello.container_id.clone(),
+            connections: 1,
+            said_goodbye: false,
+            dropped_at: 0,
+        }
+    }
+
+    /// Judges a hello at this time (nanoseconds since the epoch).
+    pub(super) fn judge(&self, hello: &Hello, now: u64) -> Claim {
+        if same_key(&self.key, &hello.session_key) {
+            return Claim::Same;
+        }
+        let other_container = !hello.container_id.is_empty()
+            && !self.container_id.is_empty()
+            && hello.container_id != self.container_id;
+        let expired = now.saturating_sub(self.dropped_at) >= HOLD;
+        let gone = self.connections == 0 && (self.said_goodbye || other_container || expired);
+        if gone { Claim::Restarted } else { Claim::Forged }
+    }
+
+    /// The owner connected once more.
+    pub(super) fn connected(&mut self) {
+        self.connections += 1;
+        self.said_goodbye = false;
+    }
+
+    /// A connection of the owner ended.
+    pub(super) fn disconnected(&mut self, now: u64) {
+        self.connections = self.connections.saturating_sub(1);
+        self.dropped_at = now;
+    }
+
+    /// The owner said that it is done.
+    pub(super) fn goodbye(&mut self) {
+        self.said_goodbye = true;
+    }
+
+    /// True while the owner is connected.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connections > 0
+    }
+
+    /// When the owner was last there, nanoseconds since the epoch.
+    pub(super) fn dropped_at(&self) -> u64 {
+        self.dropped_at
+    }
+}
+
+/// Compares in a time that does not tell how much is equal.
+fn same_key(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    left.iter().zip(right).fold(0, |difference, (left, right)| difference | (left ^ right)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(key: u8, container_id: &str) -> Hello {
+        Hello { session_key: [key; 32], container_id: container_id.to_owned(), ..Hello::default() }
+    }
+
+    #[test]
+    fn only_the_owner_or_a_successor_of_one_that_is_gone_may_speak() {
+        let cases: &[(&str, &str, &str, Claim)] = &[
+            ("connected", "a", "a", Claim::Forged),
+            ("connected", "a", "b", Claim::Forged),
+            ("goodbye", "a", "a", Claim::Restarted),
+            ("goodbye", "", "", Claim::Restarted),
+            ("dropped", "a", "b", Claim::Restarted),
+            ("dropped", "a", "a", Claim::Forged),
+            ("dropped", "", "", Claim::Forged),
+            ("dropped", "", "b", Claim::Forged),
+            ("expired", "", "", Claim::Restarted),
+        ];
+        for (state, bound, shown, expected) in cases {
+            let mut session = Session::bind(&hello(1, bound));
+            if *state == "goodbye" {
+                session.goodbye();
+            }
+            if *state != "connected" {
+                session.disconnected(100);
+            }
+            let now = if *state == "expired" { 100 + HOLD } else { 101 };
+            assert_eq!(session.judge(&hello(2, shown), now), *expected, "{state} {bound:?} {shown:?}");
+            assert_eq!(session.judge(&hello(1, shown), now), Claim::Same);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The Unix socket that tracers speak to.
+//!
+//! Every connection has a task that reads into one buffer, takes its turn at the pipeline
+//! with what it read, and reads again: turns are taken in order, so a connection with many
+//! events waits like any other, and a connection holds no more memory than its buffer and one
+//! incomplete frame.
+
+mod connection;
+mod greeting;
+mod socket;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::pipeline::{Counters, LoadedRules, Output, Outputs, Pipeline};
+use crate::sink::Sink;
+use greeting::Greetings;
+pub use socket::{Socket, SocketError};
+
+/// How long the server is without connections before it believes, when it shuts down, that
+/// nobody comes any more.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How long the last lines may take to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Limits and intervals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Most connections that have not said hello; one more pushes the oldest out.
+    pub greetings: usize,
+    /// How long a hello may take.
+    pub hello_timeout: Duration,
+    /// How long the last events are waited for at shutdown.
+    pub drain: Duration,
+    /// Time between heartbeats; zero for none.
+    pub heartbeat: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections: 128,
+            greetings: 32,
+            hello_timeout: Duration::from_secs(5),
+            drain: Duration::from_secs(20),
+            heartbeat: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What the tasks of a server share.
+pub(crate) struct Shared {
+    pipeline: Mutex<Pipeline>,
+    sink: Arc<dyn Sink>,
+    options: Options,
+    greetings: Greetings,
+    active: AtomicUsize,
+    /// True once everything has to end.
+    ended: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// The pipeline's status, if its turn comes in time.
+    pub(crate) async fn status(&self, limit: Duration) -> Option<serde_json::Value> {
+        let pipeline = timeout(limit, self.pipeline.lock()).await.ok()?;
+        Some(pipeline.status(now()))
+    }
+}
+
+/// Writes findings at once, and has nobody to send messages to.
+struct Findings<'a>(&'a dyn Sink);
+
+impl Outputs for Findings<'_> {
+    fn push(&mut self, output: Output) {
+        match output {
+            Output::Finding(finding) => self.0.emit(*finding),
+            // Only a connection's own messages are answered.
+            Output::Message(..) => {}
+        }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Starts to serve. The first finding is `ruleset_loaded`. Must be called within a tokio
+    /// runtime.
+    pub fn start(
+        socket: Socket,
+        mut pipeline: Pipeline,
+        sink: Arc<dyn Sink>,
+        options: Options,
+    ) -> Self {
+        pipeline.start(now(), &mut Findings(&*sink));
+        let shared = Arc::new(Shared {
+            pipeline: Mutex::new(pipeline),
+            sink,
+            options,
+            greetings: Greetings::new(options.greetings),
+            active: AtomicUsize::new(0),
+            ended: watch::Sender::new(false),
+        });
+        let tasks = vec![
+            tokio::spawn(accept(Arc::clone(&shared), socket)),
+            tokio::spawn(tick(Arc::clone(&shared))),
+        ];
+        Self { shared, tasks }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Counts since the start.
+    pub async fn counters(&self) -> Counters {
+        self.shared.pipeline.lock().await.counters()
+    }
+
+    /// Number of connections.
+    pub fn connections(&self) -> usize {
+        self.shared.active.load(Ordering::Relaxed)
+    }
+
+    /// Takes other rules into use between two events.
+    pub async fn replace_rules(&self, loaded: LoadedRules) {
+        let mut pipeline = self.shared.pipeline.lock().await;
+        pipeline.replace_rules(loaded, now(), &mut Findings(&*self.shared.sink));
+    }
+
+    /// Serves on until every tracer is gone, but no longer than [`Options::drain`]; then ends,
+    /// writes what is still to be written, and gives back the final counts.
+    pub async fn shutdown(self) -> Counters {
+        let deadline = Instant::now() + self.shared.options.drain;
+        let mut quiet_since = Instant::now();
+        while Instant::now() < deadline && quiet_since.elapsed() < SETTLE {
+            sleep(Duration::from_millis(20)).await;
+            if self.connections() > 0 {
+                quiet_since = Instant::now();
+            }
+        }
+        self.shared.ended.send_replace(true);
+        for task in self.tasks {
+            // A task that panicked has nothing left to be waited for.
+            let _ = task.await;
+        }
+        // Connections see the same signal; they are given a moment to close.
+        let closing = Instant::now() + Duration::from_secs(1);
+        while self.shared.active.load(Ordering::Relaxed) > 0 && Instant::now() < closing {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let sink = Arc::clone(&self.shared.sink);
+        let mut pipeline = self.shared.pipeline.lock().await;
+        pipeline.tick(sink.dropped(), now(), &mut Findings(&*sink));
+        let counters = pipeline.counters();
+        drop(pipeline);
+        let flushed = tokio::task::spawn_blocking(move || sink.flush(FLUSH));
+        let _ = flushed.await;
+        counters
+    }
+}
+
+/// Now, nanoseconds since the epoch; 0 on a clock before it.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+async fn accept(shared: Arc<Shared>, socket: Socket) {
+    let mut ended = shared.ended.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.listener.accept() => accepted,
+            _ = ended.wait_for(|ended| *ended) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => connection::spawn(&shared, stream),
+            Err(error) => {
+                // Out of descriptors, most likely: those in use have to go first.
+                tracing::warn!(%error, "accept failed");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Reports losses every second, and that we are alive from time to time.
+async fn tick(shared: Arc<Shared>) {
+    let mut ended = shared.ended.subscribe();
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_heartbeat = Instant::now();
+    loop {
+        tokio::select! {
+            _ = seconds.tick() => {}
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
+        let mut pipeline = shared.pipeline.lock().await;
+        let mut outputs = Findings(&*shared.sink);
+        pipeline.tick(shared.sink.dropped(), now(), &mut outputs);
+        let heartbeat = shared.options.heartbeat;
+        if !heartbeat.is_zero() && last_heartbeat.elapsed() >= heartbeat {
+            last_heartbeat = Instant::now();
+            pipeline.heartbeat(now(), &mut outputs);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! One tracer's connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use picket_events::wire::{FrameWriter, Refusal, ToTracer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Findings, Shared, now};
+use crate::ingest::Ingest;
+use crate::pipeline::{Output, Outputs, Violation};
+
+/// Bytes read at a time; with one incomplete frame, all that a connection holds.
+const BUFFER: usize = 64 * 1024;
+/// Messages to a tracer that may wait to be sent.
+const QUEUE: usize = 256;
+/// How long a tracer may take to read a message.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves a connection in a task of its own, or refuses it when there are too many.
+pub(super) fn spawn(shared: &Arc<Shared>, stream: UnixStream) {
+    let shared = Arc::clone(shared);
+    let active = shared.active.fetch_add(1, Ordering::Relaxed);
+    tokio::spawn(async move {
+        let _active = Active(&shared.active);
+        if active < shared.options.connections {
+            serve(&shared, stream).await;
+        } else {
+            refuse(&shared, stream).await;
+        }
+    });
+}
+
+/// Counts a connection as long as it lives, even if its task is aborted.
+struct Active<'a>(&'a AtomicUsize);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Findings to the sink, messages to the tracer.
+struct Delivery<'a> {
+    findings: Findings<'a>,
+    messages: &'a mpsc::Sender<ToTracer>,
+}
+
+impl Outputs for Delivery<'_> {
+    fn push(&mut self, output: Output) {
+        match output {
+            Output::Message(_, message) => {
+                if self.messages.try_send(message).is_err() {
+                    tracing::warn!("a tracer does not read what it is told; message dropped");
+                }
+            }
+            finding => self.findings.push(finding),
+        }
+    }
+}
+
+async fn refuse(shared: &Shared, mut stream: UnixStream) {
+    let violation = Violation::Refused(Refusal::TooMany);
+    shared.pipeline.lock().await.violation(violation, now(), &mut Findings(&*shared.sink));
+    // It is closed either way.
+    let _ = timeout(WRITE_TIMEOUT, send(&mut stream, &ToTracer::Refused(Refusal::TooMany))).await;
+}
+
+async fn serve(shared: &Shared, stream: UnixStream) {
+    let (mut reader, writer) = stream.into_split();
+    let (messages, queue) = mpsc::channel(QUEUE);
+    let writing = tokio::spawn(write_messages(writer, queue));
+    let mut delivery = Delivery { findings: Findings(&*shared.sink), messages: &messages };
+    let mut ingest = Ingest::new();
+    let mut buffer = vec![0; BUFFER];
+    let mut result = greet(shared, &mut reader, &mut buffer, &mut ingest, &mut delivery).await;
+    let mut ended = shared.ended.subscribe();
+    while result.is_ok() {
+        let read = tokio::select! {
+            read = reader.read(&mut buffer) => read,
+            _ = ended.wait_for(|ended| *ended) => break,
+        };
+        let Some(length) = read.ok().filter(|&length| length > 0) else { break };
+        let mut pipeline = shared.pipeline.lock().await;
+        result = ingest.feed(&mut pipeline, &buffer[..length], now(), &mut delivery);
+    }
+    if let Err(Violation::Refused(refusal)) = result {
+        delivery.push_message(ToTracer::Refused(refusal));
+    }
+    ingest.close(&mut *shared.pipeline.lock().await, now(), &mut delivery);
+    drop(messages);
+    // It ends by itself: nobody can send it anything more.
+    let _ = writing.await;
+}
+
+impl Delivery<'_> {
+    fn push_message(&mut self, message: ToTracer) {
+        // A tracer that does not read its refusal sees the connection end.
+        let _ = self.messages.try_send(message);
+    }
+}
+
+/// Reads until the hello was accepted, the time is over, or somebody else needs the place.
+async fn greet(
+    shared: &Shared,
+    reader: &mut OwnedReadHalf,
+    buffer: &mut [u8],
+    ingest: &mut Ingest,
+    delivery: &mut Delivery<'_>,
+) -> Result<(), Violation> {
+    let place = shared.greetings.enter();
+    let deadline = Instant::now() + shared.options.hello_timeout;
+    while ingest.connection().is_none() {
+        let read = tokio::select! {
+            read = timeout_at(deadline, reader.read(buffer)) => read.ok(),
+            () = place.pushed_out() => None,
+        };
+        let mut pipeline = shared.pipeline.lock().await;
+        match read {
+            Some(Ok(length)) if length > 0 => {
+                ingest.feed(&mut pipeline, &buffer[..length], now(), delivery)?;
+            }
+            // It came and went: a probe, or a tracer that was killed.
+            Some(_) => return Err(Violation::NoHello),
+            None => {
+                pipeline.violation(Violation::HelloTimeout, now(), delivery);
+                return Err(Violation::HelloTimeout);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn write_messages(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<ToTracer>) {
+    while let Some(message) = queue.recv().await {
+        if !matches!(timeout(WRITE_TIMEOUT, send(&mut writer, &message)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn send(writer: &mut (impl AsyncWriteExt + Unpin), message: &ToTracer) -> std::io::Result<()> {
+    let mut frame = FrameWriter::new();
+    frame.push(message).map_err(std::io::Error::other)?;
+    writer.write_all(&frame.take()).await
+}
