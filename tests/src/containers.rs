@@ -22,6 +22,7 @@ mod volumes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
@@ -93,6 +94,8 @@ pub struct RunningPod {
     /// Name of podman's pod, of its own in every run.
     name: String,
     volumes: Volumes,
+    /// Removes the pod when this process ends without doing it.
+    reaper: Child,
 }
 
 impl RunningPod {
@@ -116,9 +119,11 @@ impl RunningPod {
         let volumes = Volumes::make(&pod, surroundings)?;
         let given = pod.metadata.name.as_deref().unwrap_or("pod");
         let unique = volumes.unique();
+        let name = format!("{given}-{unique}");
         let running = Self {
             engine: engine.clone(),
-            name: format!("{given}-{unique}"),
+            reaper: engine.remove_when_we_are_gone(&name, volumes.root())?,
+            name,
             volumes,
         };
         running.create_pod(spec, given)?;
@@ -424,11 +429,9 @@ impl RunningPod {
 
 impl Drop for RunningPod {
     fn drop(&mut self) {
-        let removed = self
-            .engine
-            .run(&["pod", "rm", "--force", "--time=0", &self.name]);
-        if let Err(error) = removed {
-            eprintln!("leaving pod {} behind: {error}", self.name);
+        drop(self.reaper.stdin.take());
+        if !self.reaper.wait().is_ok_and(|status| status.success()) {
+            eprintln!("leaving pod {} behind", self.name);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The container engine: podman, with a configuration and a storage of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use super::ContainersError;
@@ -73,6 +73,28 @@ impl Engine {
             .stderr(Stdio::null())
             .spawn()
             .map_err(ContainersError::io("starting podman"))
+    }
+
+    /// Starts a process that removes the pod and the folder as soon as its
+    /// standard input ends, which it does when this process does, however.
+    pub(super) fn remove_when_we_are_gone(
+        &self,
+        pod: &str,
+        folder: &Path,
+    ) -> Result<Child, ContainersError> {
+        const SCRIPT: &str = r#"
+            trap '' INT TERM HUP
+            cat >/dev/null
+            podman pod rm --force --ignore --time=0 "$1" >/dev/null && rm -rf "$2"
+        "#;
+        Command::new("sh")
+            .args(["-c", SCRIPT, "reaper", pod])
+            .arg(folder)
+            .env("CONTAINERS_CONF", &self.configuration)
+            .env("CONTAINERS_STORAGE_CONF", &self.storage)
+            .stdin(Stdio::piped())
+            .spawn()
+            .map_err(ContainersError::io("starting the reaper"))
     }
 
     fn command<S: AsRef<str>>(&self, arguments: &[S]) -> Command {
