@@ -7,14 +7,18 @@
 //! * [`policies`]: what the API server knows of policies and namespaces.
 //! * [`status`]: what the operator thinks of each policy.
 //! * [`lease`]: which replica writes.
+//! * [`readiness`], [`metrics`]: what kubelet and Prometheus see.
 //! * [`watched`]: following one named object.
-//! * [`arguments`]: the command line.
+//! * [`arguments`], [`run`](mod@run): the command line, and the whole put together.
 
 pub mod arguments;
 pub mod ca_bundle;
 pub mod certificates;
 pub mod lease;
+pub mod metrics;
 pub mod policies;
+pub mod readiness;
+pub mod run;
 pub mod server;
 pub mod status;
 pub mod watched;

@@ -14,6 +14,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client, ResourceExt};
 use picket_crds::ProtectionPolicy;
+use picket_webhook::{Policy, PolicyStore};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -35,8 +36,13 @@ pub type View<T> = watch::Receiver<Option<Arc<T>>>;
 
 type Guarded = DeserializeGuard<ProtectionPolicy>;
 
-/// Follows the policies of all namespaces for ever.
-pub async fn follow_policies(client: Client, view: watch::Sender<Option<Arc<Policies>>>) {
+/// Follows the policies of all namespaces for ever: those in use go to the
+/// `webhook`'s store, all of them to `view`.
+pub async fn follow_policies(
+    client: Client,
+    webhook: PolicyStore,
+    view: watch::Sender<Option<Arc<Policies>>>,
+) {
     let (store, writer) = reflector::store::<Guarded>();
     let stream = watcher::watcher(Api::<Guarded>::all(client), watcher::Config::default())
         .default_backoff()
@@ -50,9 +56,15 @@ pub async fn follow_policies(client: Client, view: watch::Sender<Option<Arc<Poli
                 invalid = policies.invalid.len(),
                 "policies changed"
             );
+            webhook.replace(policies.valid.iter().map(for_webhook));
             view.send_replace(Some(Arc::new(policies)));
         }
     }
+}
+
+/// A policy as the webhook needs it. The API server always says its namespace.
+fn for_webhook(policy: &ProtectionPolicy) -> Policy {
+    Policy::new(policy.clone(), "")
 }
 
 /// Follows the labels of all namespaces for ever.

@@ -46,8 +46,9 @@ impl StatusWriter {
         loop {
             let seen = policies.borrow_and_update().clone();
             let labels = namespaces.borrow_and_update().clone();
+            let leads = *leading.borrow_and_update();
             let mut complete = true;
-            if let (true, Some(seen), Some(labels)) = (*leading.borrow_and_update(), seen, labels) {
+            if let (true, Some(seen), Some(labels)) = (leads, seen, labels) {
                 complete = self.write_all(&seen, &labels).await;
             }
             let watching = tokio::select! {

@@ -1,0 +1,35 @@
+//! `picket-operator`: the control plane of Picket.
+
+use anyhow::Context;
+use clap::Parser;
+use picket_operator::arguments::Arguments;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> anyhow::Result<()> {
+    // Before anything can open a TLS connection.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a crypto provider is installed already"))?;
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_new(&arguments.log)
+        .context("--log: not a filter such as `info` or `info,kube=debug`")?;
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        picket_operator::run::run(arguments, stop).await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,356 @@
+//! Puts the parts together, and takes them apart in order.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::version::Info;
+use kube::{Api, Client};
+use picket_webhook::admission::{AdmissionState, Metrics, health_router, router};
+use picket_webhook::{PolicyStore, Settings};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::arguments::{ArgumentError, Arguments};
+use crate::certificates::keeper::{Keeper, serve_from_secret};
+use crate::certificates::{ServerNames, ServingCertificate};
+use crate::lease::Candidate;
+use crate::metrics::StateCollector;
+use crate::policies::{follow_namespaces, follow_policies};
+use crate::readiness::Readiness;
+use crate::server::{HealthServer, RunningServer, ServerError, WebhookServer};
+use crate::status::StatusWriter;
+use crate::watched::{Seen, follow};
+
+/// How long requests under way may take once no new ones are accepted.
+const DRAIN_GRACE: Duration = Duration::from_secs(20);
+/// How long the last answers on the health port may take.
+const HEALTH_GRACE: Duration = Duration::from_secs(1);
+/// How long the leader may take to release its Lease.
+const RELEASE_GRACE: Duration = Duration::from_secs(10);
+/// Time before the API server is asked for its version again.
+const RETRY: Duration = Duration::from_secs(2);
+/// The minor version of Kubernetes 1 in which native sidecars are on by
+/// default.
+const NATIVE_SIDECARS_SINCE: u32 = 29;
+
+/// Why the operator cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A value of the command line cannot work.
+    #[error(transparent)]
+    Argument(#[from] ArgumentError),
+    /// A port is not to be had.
+    #[error(
+        "--{flag}: cannot listen on {address}: {source}; choose another port or end the process that uses it"
+    )]
+    Listen {
+        /// The flag with the port.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// There is no way to an API server.
+    #[error(
+        "cannot talk to Kubernetes: {0}; run in a pod with a service account, or set KUBECONFIG"
+    )]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A server cannot start, or stopped.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A part that runs for ever has ended.
+    #[error("the operator cannot go on: its part `{0}` ended")]
+    Ended(String),
+}
+
+/// Runs the operator until `stop` resolves, then drains.
+///
+/// # Errors
+/// [`RunError`]; the process should end then, so that it is started anew.
+pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    arguments.check()?;
+    let listen = |flag, port| listen(flag, arguments.listen_address, port);
+    let webhook_listener = listen("webhook-port", arguments.webhook_port)?;
+    let health_listener = listen("health-port", arguments.health_port)?;
+    let client = Client::try_default()
+        .await
+        .map_err(|error| RunError::Client(error.into()))?;
+
+    let mut parts = Parts::start(&arguments, &client);
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    registry.register_collector(Box::new(parts.collector()));
+    let readiness = parts.readiness.clone();
+    let ready = Arc::new(move || {
+        readiness
+            .obstacle(SystemTime::now())
+            .map_or(Ok(()), |obstacle| Err(obstacle.to_owned()))
+    });
+    let mut health = HealthServer::start(health_listener, health_router(registry.into(), ready))?;
+
+    let serve = async {
+        let settings = Settings {
+            image_pull_secrets: arguments.image_pull_secret.clone(),
+            native_sidecars: native_sidecars(&client).await,
+            own_namespace: arguments.namespace.clone(),
+            ..Settings::new(&arguments.sidecar_image, &arguments.revision)
+        };
+        let state = AdmissionState::new(parts.readiness.policies.clone(), settings.into(), metrics);
+        let certificate = Arc::clone(&parts.readiness.certificate);
+        WebhookServer::start(webhook_listener, router(state), certificate)
+    };
+    let mut stop = std::pin::pin!(stop);
+    let mut webhook: Option<RunningServer> = None;
+    let outcome = tokio::select! {
+        started = serve => match started {
+            Ok(mut server) => {
+                info!(webhook = %server.address(), health = %health.address(), "serving");
+                let outcome = tokio::select! {
+                    () = &mut stop => Ok(()),
+                    ended = parts.ended() => Err(RunError::Ended(ended)),
+                    stopped = server.stopped() => stopped.map_err(RunError::from),
+                    stopped = health.stopped() => stopped.map_err(RunError::from),
+                };
+                webhook = Some(server);
+                outcome
+            }
+            Err(error) => Err(error.into()),
+        },
+        () = &mut stop => Ok(()),
+    };
+    if outcome.is_ok() {
+        info!("stopping");
+        parts.stop.send_replace(true);
+        if let Some(webhook) = webhook {
+            // Endpoints are taken out of the Service meanwhile.
+            sleep(arguments.drain_delay()).await;
+            webhook.drain(DRAIN_GRACE).await?;
+        }
+        parts.released().await;
+        health.drain(HEALTH_GRACE).await?;
+    }
+    outcome
+}
+
+/// Everything that runs in the background.
+struct Parts {
+    tasks: JoinSet<&'static str>,
+    election: tokio::task::JoinHandle<()>,
+    readiness: Readiness,
+    leading: watch::Receiver<bool>,
+    policies: crate::policies::View<crate::policies::Policies>,
+    stop: watch::Sender<bool>,
+}
+
+impl Parts {
+    fn start(arguments: &Arguments, client: &Client) -> Self {
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), &arguments.namespace);
+        let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.namespace);
+        let certificate = ServingCertificate::empty();
+        let store = PolicyStore::new();
+        let (secret_seen, secret) = watch::channel(Seen::NotYet);
+        let (configuration_seen, configuration) = watch::channel(Seen::NotYet);
+        let (policies_seen, policies) = watch::channel(None);
+        let (namespaces_seen, namespaces) = watch::channel(None);
+        let (stop, stopping) = watch::channel(false);
+        let (candidate, leading) = Candidate::new(leases, &arguments.lease, &arguments.identity);
+
+        let mut tasks = JoinSet::new();
+        let mut part = |name: &'static str, task: BoxFuture| {
+            tasks.spawn(async move {
+                task.await;
+                name
+            });
+        };
+        let secret_name = arguments.certificate_secret.clone();
+        let configuration_name = arguments.webhook_configuration.clone();
+        part("secret watch", {
+            let (secrets, name) = (secrets.clone(), secret_name.clone());
+            Box::pin(async move { follow(secrets, &name, secret_seen).await })
+        });
+        part("webhook configuration watch", {
+            let (api, name) = (configurations.clone(), configuration_name);
+            Box::pin(async move { follow(api, &name, configuration_seen).await })
+        });
+        part(
+            "policy watch",
+            Box::pin(follow_policies(
+                client.clone(),
+                store.clone(),
+                policies_seen,
+            )),
+        );
+        part(
+            "namespace watch",
+            Box::pin(follow_namespaces(client.clone(), namespaces_seen)),
+        );
+        part(
+            "certificate",
+            Box::pin(serve_from_secret(secret.clone(), Arc::clone(&certificate))),
+        );
+        let keeper = Keeper {
+            secrets,
+            secret_name,
+            configurations,
+            names: ServerNames::of_service(
+                &arguments.service,
+                &arguments.namespace,
+                arguments.certificate_name.iter().cloned(),
+            ),
+        };
+        part(
+            "certificate keeper",
+            Box::pin(keeper.run(secret, configuration.clone(), leading.clone())),
+        );
+        let excluded = vec![
+            arguments.namespace.clone(),
+            Settings::SYSTEM_NAMESPACE.to_owned(),
+        ];
+        let writer = StatusWriter::new(client.clone(), excluded);
+        part(
+            "status writer",
+            Box::pin(writer.run(policies.clone(), namespaces, leading.clone())),
+        );
+        let election = tokio::spawn(candidate.run(stopping.clone()));
+
+        Self {
+            tasks,
+            election,
+            readiness: Readiness {
+                certificate,
+                configuration,
+                policies: store,
+                stopping,
+            },
+            leading,
+            policies,
+            stop,
+        }
+    }
+
+    fn collector(&self) -> StateCollector {
+        StateCollector {
+            certificate: Arc::clone(&self.readiness.certificate),
+            leading: self.leading.clone(),
+            policies: self.policies.clone(),
+        }
+    }
+
+    /// Waits until a part ends, which none should, and names it.
+    async fn ended(&mut self) -> String {
+        tokio::select! {
+            Some(ended) = self.tasks.join_next() => {
+                ended.map_or_else(|panic| panic.to_string(), str::to_owned)
+            }
+            _ = &mut self.election => "leader election".to_owned(),
+        }
+    }
+
+    /// Waits until the Lease has been given up.
+    async fn released(&mut self) {
+        if tokio::time::timeout(RELEASE_GRACE, &mut self.election)
+            .await
+            .is_err()
+        {
+            warn!("the lease was not released in time; it will run out");
+        }
+    }
+}
+
+type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Binds a port on one address, or on all of them: IPv6 and IPv4 where the
+/// system has both, else IPv4.
+fn listen(flag: &'static str, address: Option<IpAddr>, port: u16) -> Result<TcpListener, RunError> {
+    let wanted = SocketAddr::new(address.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port);
+    let bound = match TcpListener::bind(wanted) {
+        Err(error) if address.is_none() && error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+        }
+        bound => bound,
+    };
+    bound.map_err(|source| RunError::Listen {
+        flag,
+        address: wanted,
+        source,
+    })
+}
+
+/// Asks the API server until it answers.
+async fn native_sidecars(client: &Client) -> bool {
+    loop {
+        match client.apiserver_version().await {
+            Ok(version) => {
+                let native = has_native_sidecars(&version);
+                info!(
+                    version = version.git_version,
+                    native_sidecars = native,
+                    "cluster"
+                );
+                return native;
+            }
+            Err(error) => {
+                warn!(%error, "cannot learn the cluster's version, trying again");
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+fn has_native_sidecars(version: &Info) -> bool {
+    // Some providers write "33+".
+    let number = |text: &str| {
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().unwrap_or(0)
+    };
+    (number(&version.major), number(&version.minor)) >= (1, NATIVE_SIDECARS_SINCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn native_sidecars_by_version() {
+        let cases = [
+            ("1", "28", false),
+            ("1", "29", true),
+            ("1", "33+", true),
+            ("2", "0", true),
+            ("", "", false),
+        ];
+        for (major, minor, expected) in cases {
+            let version = Info {
+                major: major.to_owned(),
+                minor: minor.to_owned(),
+                ..Info::default()
+            };
+            assert_eq!(has_native_sidecars(&version), expected, "{major}.{minor}");
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_names_its_flag() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("port");
+        let port = taken.local_addr().expect("address").port();
+        let error = listen("webhook-port", Some(Ipv4Addr::LOCALHOST.into()), port)
+            .expect_err("taken")
+            .to_string();
+        assert!(
+            error.starts_with("--webhook-port: cannot listen on 127.0.0.1:"),
+            "{error}"
+        );
+        assert!(error.contains("choose another port"), "{error}");
+    }
+}
