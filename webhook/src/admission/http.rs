@@ -1,0 +1,172 @@
+//! The routes, and their limits on size, time and concurrency.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::post;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::metrics::{Metrics, Rejection};
+use super::service::{Decided, Entry, Recorder, answer};
+use crate::settings::Settings;
+use crate::store::PolicyStore;
+
+/// Path of the entry that never stands in the way.
+pub const MUTATE: &str = "/mutate";
+/// Path of the entry for namespaces labelled for enforcement.
+pub const MUTATE_ENFORCE: &str = "/mutate/enforce";
+
+/// The API server takes objects of up to 3 MiB, and a review holds up to two of them.
+const MAX_BODY: usize = 7 << 20;
+/// Requests that are read and answered at a time: bounds memory to some hundred MiB.
+const MAX_CONCURRENT: usize = 64;
+/// How long a request waits for its turn. The API server gives up after 5 s.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// How long a request may take to arrive, so that slow clients do not take all turns.
+const MAX_READ: Duration = Duration::from_secs(5);
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AdmissionState {
+    store: PolicyStore,
+    settings: Arc<Settings>,
+    metrics: Metrics,
+    recorder: Option<Arc<dyn Recorder>>,
+    turns: Arc<Semaphore>,
+}
+
+impl AdmissionState {
+    /// Answers from this store with these settings.
+    pub fn new(store: PolicyStore, settings: Arc<Settings>, metrics: Metrics) -> Self {
+        Self {
+            store,
+            settings,
+            metrics,
+            recorder: None,
+            turns: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+        }
+    }
+
+    /// Tells decisions to this recorder too.
+    pub fn with_recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+}
+
+/// `POST /mutate` and `POST /mutate/enforce`. Serves without TLS too, for tests.
+pub fn router(state: AdmissionState) -> Router {
+    let entry = |entry: Entry| {
+        post(
+            move |State(state): State<AdmissionState>, request: Request| async move {
+                mutate(&state, entry, request).await
+            },
+        )
+    };
+    Router::new()
+        .route(MUTATE, entry(Entry::Ignore))
+        .route(MUTATE_ENFORCE, entry(Entry::Enforce))
+        .with_state(state)
+}
+
+async fn mutate(state: &AdmissionState, entry: Entry, request: Request) -> Response {
+    if !state.store.is_synced() {
+        return reject(
+            state,
+            Rejection::NotReady,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "policies are not loaded yet",
+        );
+    }
+    let Ok(Ok(_turn)) = timeout(MAX_WAIT, state.turns.acquire()).await else {
+        return reject(
+            state,
+            Rejection::Busy,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests at a time",
+        );
+    };
+    state.metrics.in_flight.inc();
+    let response = read_and_answer(state, entry, request.into_body()).await;
+    state.metrics.in_flight.dec();
+    response
+}
+
+async fn read_and_answer(state: &AdmissionState, entry: Entry, body: Body) -> Response {
+    let body = match timeout(MAX_READ, to_bytes(body, MAX_BODY)).await {
+        Err(_) => {
+            return reject(
+                state,
+                Rejection::TooSlow,
+                StatusCode::REQUEST_TIMEOUT,
+                "the request did not arrive in time",
+            );
+        }
+        Ok(Err(_)) => {
+            let limit = "the request is larger than 7 MiB, or broke off";
+            return reject(
+                state,
+                Rejection::TooLarge,
+                StatusCode::PAYLOAD_TOO_LARGE,
+                limit,
+            );
+        }
+        Ok(Ok(body)) => body,
+    };
+    let start = Instant::now();
+    match answer(&body, entry, &state.store, &state.settings) {
+        Ok((response, decided)) => {
+            state.metrics.decided(&decided, start.elapsed());
+            log(&decided);
+            if let Some(recorder) = state.recorder.as_ref().filter(|_| !decided.dry_run) {
+                recorder.record(&decided);
+            }
+            Json(response.into_review()).into_response()
+        }
+        Err(malformed) => {
+            tracing::warn!(
+                path = malformed.path,
+                message = malformed.message,
+                "malformed AdmissionReview"
+            );
+            state.metrics.rejected(Rejection::Malformed);
+            (StatusCode::BAD_REQUEST, Json(malformed)).into_response()
+        }
+    }
+}
+
+fn reject(
+    state: &AdmissionState,
+    rejection: Rejection,
+    status: StatusCode,
+    message: &'static str,
+) -> Response {
+    state.metrics.rejected(rejection);
+    (status, message).into_response()
+}
+
+fn log(decided: &Decided) {
+    tracing::info!(
+        entry = decided.entry.word(),
+        namespace = decided.namespace,
+        pod = decided.name,
+        workload = decided.report.workload,
+        policy = decided
+            .report
+            .policy
+            .as_ref()
+            .map(|policy| policy.winner.as_str()),
+        outcome = decided.report.outcome().word(),
+        reason = decided.report.reason.word(),
+        detail = decided.report.detail,
+        allowed = decided.allowed,
+        dry_run = decided.dry_run,
+        "decided"
+    );
+}

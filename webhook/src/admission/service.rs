@@ -1,0 +1,179 @@
+//! A review in, an answer out.
+
+use serde_json::Value;
+
+use super::review::{Malformed, Refusal, Request, Response};
+use crate::plan::{Context, Plan, plan};
+use crate::reason::{Outcome, Reason};
+use crate::report::{Note, Report};
+use crate::settings::Settings;
+use crate::store::PolicyStore;
+
+/// Which entry of the webhook configuration asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// The one that never stands in the way.
+    Ignore,
+    /// The one for namespaces that the platform labelled for enforcement.
+    Enforce,
+}
+
+impl Entry {
+    /// The stable word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// A decision, for metrics, logs and events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// Which entry asked.
+    pub entry: Entry,
+    /// The namespace of the pod.
+    pub namespace: String,
+    /// The pod's name, or the beginning of it (`generateName`).
+    pub name: String,
+    /// The reference to the object that controls the pod, as the pod has it.
+    pub controller: Option<Value>,
+    /// True when nothing will be stored: then nothing may be recorded anywhere either.
+    pub dry_run: bool,
+    /// False when the pod was refused.
+    pub allowed: bool,
+    /// What was decided.
+    pub report: Report,
+}
+
+/// Takes note of decisions, for example as events on the workload. Not asked on dry runs.
+pub trait Recorder: Send + Sync + 'static {
+    /// Must not block: the API server waits.
+    fn record(&self, decided: &Decided);
+}
+
+/// Answers a review.
+///
+/// # Errors
+/// [`Malformed`] when the body is no review.
+pub fn answer(
+    body: &[u8],
+    entry: Entry,
+    store: &PolicyStore,
+    settings: &Settings,
+) -> Result<(Response, Decided), Malformed> {
+    let request = Request::parse(body)?;
+    let pod = &request.object;
+    let metadata = &pod["metadata"];
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
+    let namespace = request
+        .namespace
+        .clone()
+        .or_else(|| text(&metadata["namespace"]))
+        .unwrap_or_default();
+    let Plan { operations, report } = if request.creates_a_pod() {
+        let policies = store.snapshot();
+        let context = Context {
+            namespace: &namespace,
+            policies: &policies,
+            settings,
+            workload: None,
+            fargate: None,
+        };
+        plan(pod, &context)
+    } else {
+        Plan {
+            operations: Vec::new(),
+            report: Report::of(Reason::NotAPodCreation),
+        }
+    };
+    let controller = controller(pod);
+    let refused = entry == Entry::Enforce && report.wants_refusal();
+    let mut response = Response::allowed(request.uid);
+    if refused {
+        response.allowed = false;
+        response.status = Some(Refusal {
+            code: 403,
+            message: format!("picket: {}", report.summary()),
+        });
+    } else {
+        // Operations are JSON to begin with, so writing them cannot fail; if it did, the
+        // API server would do what this entry's failure policy says.
+        response = response
+            .with_patch(&operations)
+            .map_err(|error| Malformed {
+                path: "request.object".into(),
+                message: error.to_string(),
+            })?;
+    }
+    if controller.is_none() && response.allowed {
+        response.warnings = warnings(&report);
+    }
+    response.audit_annotations = audit(&report);
+    let decided = Decided {
+        entry,
+        namespace,
+        name: request
+            .name
+            .filter(|name| !name.is_empty())
+            .or_else(|| text(&metadata["name"]))
+            .or_else(|| text(&metadata["generateName"]))
+            .unwrap_or_default(),
+        controller,
+        dry_run: request.dry_run.unwrap_or(false),
+        allowed: response.allowed,
+        report,
+    };
+    Ok((response, decided))
+}
+
+fn controller(pod: &Value) -> Option<Value> {
+    let owners = pod["metadata"]["ownerReferences"].as_array()?;
+    owners
+        .iter()
+        .find(|owner| owner["controller"] == true)
+        .cloned()
+}
+
+/// What whoever creates a pod by hand should read. Warnings on pods that a controller makes
+/// reach nobody.
+fn warnings(report: &Report) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if report.outcome() == Outcome::Failed || report.reason == Reason::PartlyInjected {
+        warnings.push(format!("picket: {}", report.summary()));
+    }
+    let worth_it = |note: &&Note| {
+        matches!(
+            note,
+            Note::OptOutForbidden
+                | Note::SetuidPrograms { .. }
+                | Note::FargateSizeGrows
+                | Note::FargateTooLarge
+        )
+    };
+    warnings.extend(
+        report
+            .notes
+            .iter()
+            .filter(worth_it)
+            .map(|note| format!("picket: {}: {note}", note.word())),
+    );
+    warnings
+}
+
+fn audit(report: &Report) -> std::collections::BTreeMap<&'static str, String> {
+    let mut annotations = std::collections::BTreeMap::from([
+        ("outcome", report.outcome().word().to_owned()),
+        ("reason", report.reason.word().to_owned()),
+    ]);
+    if let Some(policy) = &report.policy {
+        annotations.insert("policy", policy.winner.clone());
+    }
+    annotations
+}
