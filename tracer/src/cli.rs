@@ -1,0 +1,193 @@
+//! The command line.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use picket_events::Interest;
+
+use crate::config::{self, Config};
+use crate::sys::{poll, process};
+use crate::{keeper, launch, probe, processes, setup};
+
+/// Exit code for a failure of the tracer itself, as `env`, `timeout` and container engines
+/// have it.
+pub(crate) const OWN_FAILURE: u8 = 125;
+
+const DEFAULT_SOCKET: &str = "/picket/run/agent.sock";
+const INTEREST_FILE: &str = "interest";
+
+const USAGE: &str = "\
+usage: picket-tracer setup --dir DIR
+       picket-tracer trace [--socket PATH] [--container NAME] [--interest TEXT]
+                           [--require-tracing] [--no-agent] -- COMMAND [ARGUMENT]...
+       picket-tracer probe [--json]
+";
+
+fn say(text: &str) {
+    eprintln!("picket-tracer: {text}");
+}
+
+/// Runs the command line.
+pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<OsString> = args.collect();
+    match command.to_str() {
+        Some("setup") => run_setup(&rest),
+        Some("trace") => run_trace(rest),
+        Some("probe") => probe::run(rest.iter().any(|flag| flag == "--json")),
+        Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Some("--version") => {
+            println!("picket-tracer {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprint!("{USAGE}");
+            ExitCode::from(OWN_FAILURE)
+        }
+    }
+}
+
+fn run_setup(args: &[OsString]) -> ExitCode {
+    let directory = match args {
+        [flag, directory] if flag == "--dir" => directory,
+        _ => {
+            say("setup: expected --dir DIR");
+            return ExitCode::from(OWN_FAILURE);
+        }
+    };
+    match setup::run(Path::new(directory)) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("setup: {error}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// What is wrong with a command line, as a sentence, and the command that was meant.
+struct Misuse {
+    sentence: String,
+    command: Vec<OsString>,
+    require_tracing: bool,
+}
+
+fn run_trace(args: Vec<OsString>) -> ExitCode {
+    match parse(args) {
+        Ok(config) => keeper::run(config),
+        // The application comes first: a flag that we do not understand costs its tracing,
+        // never its start.
+        Err(misuse) if misuse.command.is_empty() || misuse.require_tracing => {
+            say(&misuse.sentence);
+            ExitCode::from(OWN_FAILURE)
+        }
+        Err(misuse) => {
+            say(&format!("{}; running the program untraced", misuse.sentence));
+            crate::sys::inherited::restore();
+            ExitCode::from(launch::execute(&misuse.command) as u8)
+        }
+    }
+}
+
+fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
+    let (flags, command) = match args.iter().position(|arg| arg == "--") {
+        Some(at) => (args[..at].to_vec(), args[at + 1..].to_vec()),
+        None => (args, Vec::new()),
+    };
+    let require_tracing = flags.iter().any(|flag| flag == "--require-tracing");
+    let misuse = |sentence: String| Misuse { sentence, command: command.clone(), require_tracing };
+    let mut socket = Some(OsString::from(DEFAULT_SOCKET));
+    let mut container = String::new();
+    let mut interest = None;
+    let mut flags = flags.into_iter();
+    while let Some(flag) = flags.next() {
+        let mut value = || flags.next();
+        match flag.to_str() {
+            Some("--require-tracing") => {}
+            Some("--no-agent") => socket = None,
+            Some(name @ ("--socket" | "--container" | "--interest")) => {
+                let name = name.to_owned();
+                let Some(value) = value() else {
+                    return Err(misuse(format!("trace: {name} needs a value")));
+                };
+                match name.as_str() {
+                    "--socket" => socket = Some(value),
+                    "--container" => container = value.to_string_lossy().into_owned(),
+                    _ => interest = Some(value.to_string_lossy().into_owned()),
+                }
+            }
+            _ => {
+                let flag = flag.to_string_lossy();
+                return Err(misuse(format!("trace: unknown flag {flag}")));
+            }
+        }
+    }
+    if command.is_empty() {
+        return Err(misuse("trace: no command given behind --".to_owned()));
+    }
+    let mut wanted = match interest.as_deref().map(str::parse::<Interest>) {
+        None => Interest::default(),
+        Some(Ok(interest)) => interest,
+        Some(Err(error)) => return Err(misuse(format!("trace: {error}"))),
+    };
+    if let Some(file) = socket.as_ref().and_then(|socket| widening(Path::new(socket))) {
+        wanted = wanted.union(file);
+    }
+    let socket = socket.map(|socket| CString::new(socket.as_bytes()).unwrap_or_default());
+    let mut session_key = [0; 32];
+    process::random(&mut session_key);
+    Ok(Config {
+        socket,
+        container,
+        interest: wanted,
+        require_tracing,
+        command,
+        session_key,
+        started_at: poll::now(),
+        boot_time: processes::boot_time(),
+        container_id: config::container_id(),
+    })
+}
+
+/// What the agent wrote next to its socket: it can only widen what the flags ask for.
+fn widening(socket: &Path) -> Option<Interest> {
+    let text = std::fs::read_to_string(socket.with_file_name(INTEREST_FILE)).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Config, Misuse> {
+        parse(line.split(' ').map(OsString::from).collect())
+    }
+
+    #[test]
+    fn flags_are_read_up_to_the_dashes() {
+        let config = parsed("--container web --interest exec --no-agent -- sh -c true").ok().unwrap();
+        assert_eq!(config.container, "web");
+        assert_eq!(config.socket, None);
+        assert_eq!(config.interest, Interest::lineage());
+        assert_eq!(config.command, ["sh", "-c", "true"]);
+    }
+
+    #[test]
+    fn misuse_names_the_fault_and_keeps_the_command() {
+        for (line, word) in [
+            ("--frobnicate -- true", "--frobnicate"),
+            ("--socket -- true", "--socket needs a value"),
+            ("--interest opne -- true", "opne"),
+        ] {
+            let misuse = parsed(line).err().unwrap();
+            assert!(misuse.sentence.contains(word), "{}", misuse.sentence);
+            assert_eq!(misuse.command, ["true"]);
+        }
+        assert!(parsed("--no-agent --").err().unwrap().command.is_empty());
+    }
+}

@@ -1,0 +1,54 @@
+//! What a trace is asked to do.
+
+use std::ffi::{CString, OsString};
+
+use picket_events::Interest;
+
+/// Everything that `trace` was told, ready for use.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The agent's socket, `None` for none.
+    pub(crate) socket: Option<CString>,
+    /// Name of the container.
+    pub(crate) container: String,
+    /// What is traced.
+    pub(crate) interest: Interest,
+    /// Fail rather than run the program untraced.
+    pub(crate) require_tracing: bool,
+    /// The program and its arguments.
+    pub(crate) command: Vec<OsString>,
+    /// Key that binds this container's connections together.
+    pub(crate) session_key: [u8; 32],
+    /// Nanoseconds since the epoch.
+    pub(crate) started_at: u64,
+    /// Nanoseconds since the epoch at boot.
+    pub(crate) boot_time: u64,
+    /// Id of the container as the runtime gave it, or empty.
+    pub(crate) container_id: String,
+}
+
+/// The container's id: 64 hex digits (or ECS' shorter form) in the names of control groups or
+/// of the container's own mounts.
+pub(crate) fn container_id() -> String {
+    ["/proc/self/cgroup", "/proc/self/mountinfo"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .find_map(|text| find_container_id(&text))
+        .unwrap_or_default()
+}
+
+fn find_container_id(text: &str) -> Option<String> {
+    let is_hex = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split(|c: char| !c.is_ascii_alphanumeric()).find(is_hex).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_id_is_found_between_whatever_surrounds_it() {
+        let id = "0123456789abcdef".repeat(4);
+        let line = format!("0::/kubepods/pod1234/cri-containerd-{id}.scope\n");
+        assert_eq!(super::find_container_id(&line), Some(id));
+        assert_eq!(super::find_container_id("0::/\n"), None);
+    }
+}

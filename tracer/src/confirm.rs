@@ -1,0 +1,268 @@
+//! What became of a call that was let through.
+//!
+//! A notification comes before its call runs, and the answer to it ends our say. So the
+//! effect is looked for afterwards: at the next notification of the same thread, when the
+//! call has certainly returned, or after 1, 5 and 20 ms. What was not seen is reported as
+//! unconfirmed; what is known to have failed is not reported.
+
+use picket_events::{Credentials, EventKind, File, Outcome};
+
+use crate::decode::{self, Located};
+use crate::mounts::Mounts;
+use crate::proc;
+use crate::resolve::{Resolved, Root, View};
+use crate::sys::files::Metadata;
+use crate::sys::{Errno, process, socket};
+
+/// How to see whether a call had its effect.
+#[derive(Debug)]
+pub(crate) enum Check {
+    /// There is nothing to look at.
+    Nothing,
+    /// An open: the file is there, and the thread has a descriptor for it.
+    Open {
+        /// The file.
+        at: Located,
+        /// `O_CREAT`: it may come into being by the call.
+        creates: bool,
+        /// It can change something: worth a search among the descriptors.
+        writes: bool,
+    },
+    /// A descriptor is there whose link reads like this (memfd).
+    Descriptor(Vec<u8>),
+    /// The name is gone, or means another file.
+    Gone {
+        /// Canonical path.
+        path: Vec<u8>,
+        /// The file before the call.
+        before: Metadata,
+    },
+    /// The file is to be found under another name.
+    Moved {
+        /// New name.
+        to: Located,
+        /// The file before the call.
+        before: Metadata,
+    },
+    /// The name, which was not there before, is there.
+    Appears(Located),
+    /// The file exists; whether the call changed it does not show.
+    Exists(Located),
+    /// The permission bits are these.
+    Mode(Vec<u8>, u32),
+    /// Owner and group are these.
+    Owner(Vec<u8>, Option<u32>, Option<u32>),
+    /// The process has other ids than before.
+    Ids,
+    /// The process has another root directory than before.
+    Root,
+    /// The socket has a peer.
+    Connected(i32),
+}
+
+/// What a look at the effect has shown.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    /// Report it.
+    Emit(Outcome),
+    /// It failed, or never took place.
+    Drop,
+    /// Too early to tell.
+    Wait,
+    /// The process has these ids now.
+    Ids(Credentials),
+    /// The process has this root now.
+    Root(Root),
+}
+
+/// A call that waits to be confirmed.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    /// When it was notified, nanoseconds since the epoch.
+    pub(crate) time: u64,
+    pub(crate) kind: EventKind,
+    pub(crate) check: Check,
+    /// Looks so far.
+    pub(crate) looks: usize,
+    /// When it was notified (milliseconds, monotonic).
+    pub(crate) since: u64,
+}
+
+/// When to look, milliseconds after the notification; the last look decides.
+pub(crate) const LOOKS: [u64; 3] = [1, 5, 20];
+
+impl Pending {
+    /// When the next look is due (milliseconds, monotonic).
+    pub(crate) fn due(&self) -> u64 {
+        self.since + LOOKS[self.looks.min(LOOKS.len() - 1)]
+    }
+
+    /// Looks for the effect. `returned`: the call is known to have returned. `last`: there
+    /// will be no other look.
+    pub(crate) fn settle(
+        &mut self,
+        view: &View<'_>,
+        pidfd: Option<std::os::fd::BorrowedFd<'_>>,
+        mounts: &Mounts,
+        returned: bool,
+        last: bool,
+    ) -> Settled {
+        let unless_seen = |seen: bool| match (seen, returned, last) {
+            (true, _, _) => Settled::Emit(Outcome::Succeeded),
+            (false, true, _) => Settled::Drop,
+            (false, _, true) => Settled::Emit(Outcome::Unconfirmed),
+            (false, _, false) => Settled::Wait,
+        };
+        match &self.check {
+            Check::Nothing => Settled::Emit(Outcome::Unconfirmed),
+            Check::Open { at, creates, writes } => {
+                let (file, resolved) = decode::look(view, at, mounts);
+                if resolved.is_missing() && !*creates {
+                    return Settled::Drop;
+                }
+                if resolved.is_missing() && !(returned || last) {
+                    return Settled::Wait;
+                }
+                let is_open = has_descriptor(view, &resolved, *writes);
+                set_file(&mut self.kind, file);
+                match (is_open, returned || last) {
+                    (true, _) => Settled::Emit(Outcome::Succeeded),
+                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
+                    (false, false) => Settled::Wait,
+                }
+            }
+            Check::Descriptor(link) => {
+                let resolved = Resolved { path: link.clone(), ..Resolved::default() };
+                match (has_descriptor(view, &resolved, true), returned || last) {
+                    (true, _) => Settled::Emit(Outcome::Succeeded),
+                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
+                    (false, false) => Settled::Wait,
+                }
+            }
+            Check::Gone { path, before } => unless_seen(match view.metadata(path, false) {
+                Ok(now) => !now.same_file(before),
+                Err(Errno(libc::ENOENT | libc::ENOTDIR)) => true,
+                Err(_) => false,
+            }),
+            Check::Moved { to, before } => {
+                let (file, resolved) = decode::look(view, to, mounts);
+                let seen = resolved.metadata.is_some_and(|now| now.same_file(before));
+                if let EventKind::Rename { to, .. } = &mut self.kind {
+                    *to = file;
+                }
+                unless_seen(seen)
+            }
+            Check::Appears(at) => {
+                let (file, resolved) = decode::look(view, at, mounts);
+                set_file(&mut self.kind, file);
+                unless_seen(resolved.metadata.is_some())
+            }
+            Check::Exists(at) => {
+                let (file, resolved) = decode::look(view, at, mounts);
+                set_file(&mut self.kind, file);
+                if resolved.is_missing() {
+                    return Settled::Drop;
+                }
+                Settled::Emit(Outcome::Unconfirmed)
+            }
+            Check::Mode(path, mode) => unless_seen(
+                view.metadata(path, true).is_ok_and(|now| now.mode & 0o7777 == mode & 0o7777),
+            ),
+            Check::Owner(path, uid, gid) => {
+                unless_seen(view.metadata(path, false).is_ok_and(|now| {
+                    uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
+                }))
+            }
+            Check::Ids => match proc::status(self.tid) {
+                Ok(status) if status.credentials != *view.credentials => {
+                    Settled::Ids(status.credentials)
+                }
+                Ok(status) if returned || last => {
+                    set_ids(&mut self.kind, status.credentials);
+                    Settled::Emit(Outcome::Unconfirmed)
+                }
+                Ok(_) => Settled::Wait,
+                Err(_) => Settled::Emit(Outcome::Unconfirmed),
+            },
+            Check::Root => {
+                // A chroot of one thread changes it for all that share it, so the process's
+                // own root is the one to look at.
+                match Root::of(view.pid, view.credentials) {
+                    Ok(root) if !same_root(&root, view.root) => Settled::Root(root),
+                    _ => unless_seen(false),
+                }
+            }
+            Check::Connected(descriptor) => {
+                let peer = pidfd
+                    .ok_or(Errno(libc::EBADF))
+                    .and_then(|pidfd| process::take_descriptor(pidfd, *descriptor))
+                    .and_then(|socket| {
+                        use std::os::fd::AsFd;
+                        socket::address(socket.as_fd(), socket::End::Peer)
+                    });
+                match (peer, returned || last) {
+                    (Ok(_), _) => Settled::Emit(Outcome::Succeeded),
+                    (Err(_), true) => Settled::Emit(Outcome::Unconfirmed),
+                    (Err(_), false) => Settled::Wait,
+                }
+            }
+        }
+    }
+}
+
+fn same_root(one: &Root, other: &Root) -> bool {
+    match (one, other) {
+        (Root::Ours, Root::Ours) => true,
+        (Root::Foreign { prefix: one, .. }, Root::Foreign { prefix: other, .. }) => one == other,
+        _ => false,
+    }
+}
+
+/// Puts in the ids after the call.
+pub(crate) fn set_ids(kind: &mut EventKind, credentials: Credentials) {
+    if let EventKind::SetUid(ids) | EventKind::SetGid(ids) = kind {
+        **ids = credentials;
+    }
+}
+
+/// Puts in the file as it is after the call.
+fn set_file(kind: &mut EventKind, found: File) {
+    match kind {
+        EventKind::Open { file, .. }
+        | EventKind::Mkdir { file, .. }
+        | EventKind::Link { link: file, .. }
+        | EventKind::Utimes { file }
+        | EventKind::Chdir { file }
+        | EventKind::SetXattr { file, .. }
+        | EventKind::RemoveXattr { file, .. }
+        | EventKind::Chroot { file } => *file = found,
+        _ => {}
+    }
+}
+
+/// How many descriptors are looked at in a search.
+const SEARCH_LIMIT: usize = 64;
+
+/// Whether the thread has a descriptor for a file. Reading programs close again what they
+/// opened, so for them only the most likely number is tried; a search costs more than it
+/// finds.
+fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
+    let is_it = |number: &str| {
+        let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid));
+        link.is_ok_and(|link| view.root.strip(&link) == resolved.path)
+    };
+    if resolved.path.is_empty() {
+        return false;
+    }
+    if !search {
+        return is_it("3");
+    }
+    let found = proc::as_tracee(view.credentials, || {
+        let names = std::fs::read_dir(format!("/proc/{}/fd", view.tid))?;
+        let names = names.flatten().take(SEARCH_LIMIT);
+        Ok(names.filter_map(|name| name.file_name().into_string().ok()).any(|n| is_it(&n)))
+    });
+    found.unwrap_or(false)
+}

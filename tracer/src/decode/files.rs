@@ -1,0 +1,333 @@
+//! Calls that name files.
+
+use picket_events::{EventKind, File};
+
+use super::{Call, Located, Verdict};
+use crate::confirm::Check;
+use crate::table::OPEN_WRITING;
+
+const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+const AT_REMOVEDIR: u32 = 0x200;
+const AT_SYMLINK_FOLLOW: u32 = 0x400;
+const O_CREAT: u32 = 0o100;
+const O_EXCL: u32 = 0o200;
+const O_TMPFILE: u32 = 0o20_000_000;
+
+fn open_as(at: Located, flags: u32, mode: u32) -> Verdict {
+    let creates = flags & O_CREAT != 0 && flags & O_TMPFILE == 0;
+    let writes = flags & OPEN_WRITING != 0;
+    // A new file's name may not be a link; neither is one followed with O_NOFOLLOW.
+    let follow = flags & libc::O_NOFOLLOW as u32 == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
+    let at = Located { follow, ..at };
+    let kind = EventKind::Open { file: File::default(), flags, mode };
+    Verdict::Watch(kind, Check::Open { at, creates, writes })
+}
+
+pub(crate) fn open(call: &Call<'_>) -> Verdict {
+    open_as(call.path(0, true), call.word(1), call.word(2))
+}
+
+pub(crate) fn openat(call: &Call<'_>) -> Verdict {
+    open_as(call.path_at(call.int(0), 1, true), call.word(2), call.word(3))
+}
+
+pub(crate) fn openat2(call: &Call<'_>) -> Verdict {
+    let mut how = [0u8; 24];
+    if call.read(call.address(2), &mut how).is_err() {
+        return open_as(call.path_at(call.int(0), 1, true), 0, 0);
+    }
+    let word = |at: usize| {
+        let mut bytes = [0u8; 8];
+        bytes.copy_from_slice(&how[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    let (flags, mode, resolve) = (word(0) as u32, word(8) as u32, word(16));
+    let mut at = call.path_at(call.int(0), 1, true);
+    const BELOW: u64 = 0x10; // RESOLVE_IN_ROOT: an absolute path starts at the directory
+    if resolve & BELOW != 0 && at.path.first() == Some(&b'/') {
+        let relative: Vec<u8> = [b".".as_slice(), &at.path].concat();
+        at = call.locate(call.int(0), relative, true);
+    }
+    open_as(at, flags, mode)
+}
+
+pub(crate) fn creat(call: &Call<'_>) -> Verdict {
+    let flags = (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC) as u32;
+    open_as(call.path(0, true), flags, call.word(1))
+}
+
+/// The file is known only by a handle: it shows when it is open.
+pub(crate) fn open_by_handle(call: &Call<'_>) -> Verdict {
+    let kind = EventKind::Open { file: unreadable(), flags: call.word(2), mode: 0 };
+    Verdict::Watch(kind, Check::Nothing)
+}
+
+fn unreadable() -> File {
+    File { fault: Some(picket_events::file::FileFault::Unresolved), ..File::default() }
+}
+
+pub(crate) fn memfd_create(call: &Call<'_>) -> Verdict {
+    let name = call.string(0, 250).unwrap_or_default();
+    let link = [b"/memfd:".as_slice(), &name, b" (deleted)"].concat();
+    let name = format!("memfd:{}", picket_events::text::from_bytes(&name));
+    let file = File { name, ..File::default() };
+    let flags = (libc::O_CREAT | libc::O_RDWR) as u32;
+    let kind = EventKind::Open { file, flags, mode: 0 };
+    Verdict::Watch(kind, Check::Descriptor(link))
+}
+
+pub(crate) fn truncate(call: &Call<'_>) -> Verdict {
+    let flags = (libc::O_WRONLY | libc::O_TRUNC) as u32;
+    let (file, resolved) = call.look(&call.path(0, true));
+    if resolved.is_missing() {
+        return Verdict::Pass;
+    }
+    Verdict::Watch(EventKind::Open { file, flags, mode: 0 }, Check::Nothing)
+}
+
+/// Looks at a name before it is removed; `None` when there is nothing to remove.
+fn before_removal(call: &Call<'_>, at: &Located) -> Option<(File, Check)> {
+    let (file, resolved) = call.look(at);
+    if resolved.is_missing() {
+        return None;
+    }
+    let check = match resolved.metadata {
+        Some(before) => Check::Gone { path: resolved.path, before },
+        None => Check::Nothing,
+    };
+    Some((file, check))
+}
+
+fn remove(call: &Call<'_>, at: &Located, flags: u32) -> Verdict {
+    let Some((file, check)) = before_removal(call, at) else { return Verdict::Pass };
+    let kind = if flags & AT_REMOVEDIR != 0 {
+        EventKind::Rmdir { file }
+    } else {
+        EventKind::Unlink { file, flags }
+    };
+    Verdict::Watch(kind, check)
+}
+
+pub(crate) fn unlink(call: &Call<'_>) -> Verdict {
+    remove(call, &call.path(0, false), 0)
+}
+
+pub(crate) fn unlinkat(call: &Call<'_>) -> Verdict {
+    remove(call, &call.path_at(call.int(0), 1, false), call.word(2))
+}
+
+pub(crate) fn rmdir(call: &Call<'_>) -> Verdict {
+    remove(call, &call.path(0, false), AT_REMOVEDIR)
+}
+
+fn rename_as(call: &Call<'_>, from: &Located, to: Located) -> Verdict {
+    let (file, resolved) = call.look(from);
+    if resolved.is_missing() {
+        return Verdict::Pass;
+    }
+    let kind = EventKind::Rename { from: file, to: File::default() };
+    match resolved.metadata {
+        Some(before) => Verdict::Watch(kind, Check::Moved { to, before }),
+        None => Verdict::Watch(kind, Check::Nothing),
+    }
+}
+
+pub(crate) fn rename(call: &Call<'_>) -> Verdict {
+    rename_as(call, &call.path(0, false), call.path(1, false))
+}
+
+pub(crate) fn renameat(call: &Call<'_>) -> Verdict {
+    let from = call.path_at(call.int(0), 1, false);
+    rename_as(call, &from, call.path_at(call.int(2), 3, false))
+}
+
+/// A call that makes a new name: it fails where the name is there already.
+fn appears(call: &Call<'_>, at: Located, kind: EventKind) -> Verdict {
+    let (_, resolved) = call.look(&at);
+    if resolved.metadata.is_some() {
+        return Verdict::Pass;
+    }
+    Verdict::Watch(kind, Check::Appears(at))
+}
+
+pub(crate) fn mkdir(call: &Call<'_>) -> Verdict {
+    let kind = EventKind::Mkdir { file: File::default(), mode: call.word(1) };
+    appears(call, call.path(0, false), kind)
+}
+
+pub(crate) fn mkdirat(call: &Call<'_>) -> Verdict {
+    let kind = EventKind::Mkdir { file: File::default(), mode: call.word(2) };
+    appears(call, call.path_at(call.int(0), 1, false), kind)
+}
+
+fn link_as(call: &Call<'_>, target: &Located, link: Located) -> Verdict {
+    let (target, resolved) = call.look(target);
+    if resolved.is_missing() {
+        return Verdict::Pass;
+    }
+    appears(call, link, EventKind::Link { target, link: File::default(), symbolic: false })
+}
+
+pub(crate) fn link(call: &Call<'_>) -> Verdict {
+    link_as(call, &call.path(0, false), call.path(1, false))
+}
+
+pub(crate) fn linkat(call: &Call<'_>) -> Verdict {
+    let follow = call.word(4) & AT_SYMLINK_FOLLOW != 0;
+    let target = call.path_at(call.int(0), 1, follow);
+    link_as(call, &target, call.path_at(call.int(2), 3, false))
+}
+
+fn symlink_as(call: &Call<'_>, link: Located) -> Verdict {
+    // The target is text: it need not exist, and is kept as it was written.
+    let target = File::from_path(call.text(0, crate::memory::PATH_MAX));
+    appears(call, link, EventKind::Link { target, link: File::default(), symbolic: true })
+}
+
+pub(crate) fn symlink(call: &Call<'_>) -> Verdict {
+    symlink_as(call, call.path(1, false))
+}
+
+pub(crate) fn symlinkat(call: &Call<'_>) -> Verdict {
+    symlink_as(call, call.path_at(call.int(1), 2, false))
+}
+
+fn chmod_as(call: &Call<'_>, at: &Located, mode: u32) -> Verdict {
+    let (file, resolved) = call.look(at);
+    if resolved.is_missing() {
+        return Verdict::Pass;
+    }
+    let check = match resolved.metadata {
+        Some(before) if before.mode & 0o7777 != mode & 0o7777 && !resolved.path.is_empty() => {
+            Check::Mode(resolved.path, mode)
+        }
+        _ => Check::Nothing,
+    };
+    Verdict::Watch(EventKind::Chmod { file, mode }, check)
+}
+
+pub(crate) fn chmod(call: &Call<'_>) -> Verdict {
+    chmod_as(call, &call.path(0, true), call.word(1))
+}
+
+pub(crate) fn fchmod(call: &Call<'_>) -> Verdict {
+    chmod_as(call, &itself(call.int(0)), call.word(1))
+}
+
+pub(crate) fn fchmodat(call: &Call<'_>) -> Verdict {
+    // Only fchmodat2 has flags; the older call's fourth argument is not looked at.
+    let follow = true;
+    chmod_as(call, &call.path_at(call.int(0), 1, follow), call.word(2))
+}
+
+/// An open descriptor as the object of a call.
+fn itself(descriptor: i32) -> Located {
+    Located { path: Vec::new(), descriptor: Some(descriptor), follow: true, fault: None }
+}
+
+fn chown_as(call: &Call<'_>, at: &Located, ids: [u32; 2]) -> Verdict {
+    let (file, resolved) = call.look(at);
+    if resolved.is_missing() {
+        return Verdict::Pass;
+    }
+    // -1 leaves an id as it is; the 16-bit calls have a -1 of their own.
+    let [uid, gid] = ids.map(|id| (id != u32::MAX && id != 0xffff).then_some(id));
+    let check = match resolved.metadata {
+        Some(before)
+            if uid.is_some_and(|uid| uid != before.uid)
+                || gid.is_some_and(|gid| gid != before.gid) =>
+        {
+            Check::Owner(resolved.path, uid, gid)
+        }
+        _ => Check::Nothing,
+    };
+    Verdict::Watch(EventKind::Chown { file, uid, gid }, check)
+}
+
+pub(crate) fn chown(call: &Call<'_>) -> Verdict {
+    chown_as(call, &call.path(0, true), [call.word(1), call.word(2)])
+}
+
+pub(crate) fn lchown(call: &Call<'_>) -> Verdict {
+    chown_as(call, &call.path(0, false), [call.word(1), call.word(2)])
+}
+
+pub(crate) fn fchown(call: &Call<'_>) -> Verdict {
+    chown_as(call, &itself(call.int(0)), [call.word(1), call.word(2)])
+}
+
+pub(crate) fn fchownat(call: &Call<'_>) -> Verdict {
+    let follow = call.word(4) & AT_SYMLINK_NOFOLLOW == 0;
+    chown_as(call, &call.path_at(call.int(0), 1, follow), [call.word(2), call.word(3)])
+}
+
+fn exists(at: Located, kind: EventKind) -> Verdict {
+    Verdict::Watch(kind, Check::Exists(at))
+}
+
+pub(crate) fn utimes(call: &Call<'_>) -> Verdict {
+    exists(call.path(0, true), EventKind::Utimes { file: File::default() })
+}
+
+pub(crate) fn utimesat(call: &Call<'_>) -> Verdict {
+    let kind = EventKind::Utimes { file: File::default() };
+    if call.address(1) == 0 {
+        return exists(itself(call.int(0)), kind);
+    }
+    let follow = call.word(3) & AT_SYMLINK_NOFOLLOW == 0;
+    exists(call.path_at(call.int(0), 1, follow), kind)
+}
+
+fn attribute(call: &Call<'_>) -> String {
+    call.text(1, 256)
+}
+
+fn set_attribute(call: &Call<'_>, at: Located) -> Verdict {
+    exists(at, EventKind::SetXattr { file: File::default(), name: attribute(call) })
+}
+
+fn remove_attribute(call: &Call<'_>, at: Located) -> Verdict {
+    exists(at, EventKind::RemoveXattr { file: File::default(), name: attribute(call) })
+}
+
+pub(crate) fn setxattr(call: &Call<'_>) -> Verdict {
+    set_attribute(call, call.path(0, true))
+}
+
+pub(crate) fn lsetxattr(call: &Call<'_>) -> Verdict {
+    set_attribute(call, call.path(0, false))
+}
+
+pub(crate) fn fsetxattr(call: &Call<'_>) -> Verdict {
+    set_attribute(call, itself(call.int(0)))
+}
+
+pub(crate) fn removexattr(call: &Call<'_>) -> Verdict {
+    remove_attribute(call, call.path(0, true))
+}
+
+pub(crate) fn lremovexattr(call: &Call<'_>) -> Verdict {
+    remove_attribute(call, call.path(0, false))
+}
+
+pub(crate) fn fremovexattr(call: &Call<'_>) -> Verdict {
+    remove_attribute(call, itself(call.int(0)))
+}
+
+pub(crate) fn chdir(call: &Call<'_>) -> Verdict {
+    exists(call.path(0, true), EventKind::Chdir { file: File::default() })
+}
+
+pub(crate) fn fchdir(call: &Call<'_>) -> Verdict {
+    exists(itself(call.int(0)), EventKind::Chdir { file: File::default() })
+}
+
+/// `chroot` and `pivot_root`: the new root is looked at before the call, while its path still
+/// leads there.
+pub(crate) fn chroot(call: &Call<'_>) -> Verdict {
+    let (file, resolved) = call.look(&call.path(0, true));
+    if resolved.is_missing() {
+        return Verdict::Pass;
+    }
+    Verdict::Watch(EventKind::Chroot { file }, Check::Root)
+}

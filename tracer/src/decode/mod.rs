@@ -1,0 +1,232 @@
+//! From a trapped call to what it means. One decoder per shape of call; [`crate::table`] says
+//! which decoder serves which call.
+
+pub(crate) mod files;
+pub(crate) mod ids;
+pub(crate) mod kernel;
+pub(crate) mod network;
+pub(crate) mod process;
+pub(crate) mod tracer_safety;
+
+use picket_events::file::FileFault;
+use picket_events::{EventKind, File};
+
+use crate::confirm::Check;
+use crate::mounts::Mounts;
+use crate::processes::Entry;
+use crate::resolve::{Resolved, View};
+use crate::sys::{Errno, Result};
+use crate::table::Abi;
+
+/// Turns a call into a verdict.
+pub(crate) type Decoder = fn(&Call<'_>) -> Verdict;
+
+/// What to do about a call.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Let it run; there is nothing to say.
+    Pass,
+    /// Let it run; say this once it was checked.
+    Watch(EventKind, Check),
+    /// Do not let it run.
+    Refuse {
+        /// What the program gets, positive.
+        errno: i32,
+        /// What is said about it.
+        event: Option<EventKind>,
+        /// True when it was aimed at the tracer itself.
+        tampering: bool,
+    },
+    /// An exec: it is confirmed in a way of its own.
+    Exec {
+        /// The program as it was named, canonical directory included where it was relative.
+        path: Option<Vec<u8>>,
+    },
+    /// The process is about to end with this code.
+    ExitGroup(u32),
+}
+
+impl Verdict {
+    /// Refuses what is aimed at the tracer.
+    pub(crate) fn tampering() -> Self {
+        Verdict::Refuse { errno: libc::EPERM, event: None, tampering: true }
+    }
+}
+
+/// The tracer's own processes and socket, which tracees have to leave alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Own {
+    pub(crate) keeper: u32,
+    pub(crate) worker: u32,
+    /// The agent's socket, canonical; empty without an agent.
+    pub(crate) socket: Vec<u8>,
+}
+
+impl Own {
+    /// Whether a process id is ours.
+    pub(crate) fn is(&self, pid: u32) -> bool {
+        pid == self.keeper || pid == self.worker
+    }
+}
+
+/// A trapped call with all that a decoder may need.
+pub(crate) struct Call<'a> {
+    pub(crate) abi: Abi,
+    pub(crate) args: [u64; 6],
+    pub(crate) tid: u32,
+    pub(crate) process: &'a Entry,
+    pub(crate) mounts: &'a Mounts,
+    pub(crate) own: &'a Own,
+}
+
+/// A path argument, ready to be followed: absolute, but not canonical.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Located {
+    /// Absolute path in the tracee's root; as the program wrote it when `fault` is set.
+    pub(crate) path: Vec<u8>,
+    /// Set for a path that refers to an open descriptor itself (`AT_EMPTY_PATH`).
+    pub(crate) descriptor: Option<i32>,
+    /// Whether a symbolic link at the end is followed.
+    pub(crate) follow: bool,
+    /// Why it cannot be followed.
+    pub(crate) fault: Option<FileFault>,
+}
+
+impl Call<'_> {
+    /// An argument as the 32 bits that an `int` is.
+    pub(crate) fn int(&self, argument: usize) -> i32 {
+        self.args[argument] as u32 as i32
+    }
+
+    /// An argument as an unsigned 32-bit number.
+    pub(crate) fn word(&self, argument: usize) -> u32 {
+        self.args[argument] as u32
+    }
+
+    /// An argument as an address, in the width of the ABI.
+    pub(crate) fn address(&self, argument: usize) -> u64 {
+        match self.abi.pointer_size() {
+            4 => u64::from(self.word(argument)),
+            _ => self.args[argument],
+        }
+    }
+
+    /// The caller's view of the file system.
+    pub(crate) fn view(&self) -> View<'_> {
+        self.process.view(self.tid)
+    }
+
+    /// Reads memory of the caller.
+    pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> Result<()> {
+        self.process.memory().ok_or(Errno(libc::EACCES))?.read(address, buffer)
+    }
+
+    /// Reads a string of the caller, cut at `limit` bytes.
+    pub(crate) fn string(&self, argument: usize, limit: usize) -> Result<Vec<u8>> {
+        let memory = self.process.memory().ok_or(Errno(libc::EACCES))?;
+        Ok(memory.string(self.address(argument), limit)?.0)
+    }
+
+    /// A string argument as text; empty when it cannot be read.
+    pub(crate) fn text(&self, argument: usize, limit: usize) -> String {
+        picket_events::text::from_bytes(&self.string(argument, limit).unwrap_or_default())
+    }
+
+    /// A path argument relative to the working directory.
+    pub(crate) fn path(&self, argument: usize, follow: bool) -> Located {
+        self.path_at(libc::AT_FDCWD, argument, follow)
+    }
+
+    /// A path argument relative to a directory descriptor.
+    pub(crate) fn path_at(&self, directory: i32, argument: usize, follow: bool) -> Located {
+        let unreadable = Located {
+            path: Vec::new(),
+            descriptor: None,
+            follow,
+            fault: Some(FileFault::Unreadable),
+        };
+        let Some(memory) = self.process.memory() else { return unreadable };
+        match memory.path(self.address(argument)) {
+            Ok(path) => self.locate(directory, path, follow),
+            Err(_) => unreadable,
+        }
+    }
+
+    /// A path that was read, relative to a directory descriptor.
+    pub(crate) fn locate(&self, directory: i32, path: Vec<u8>, follow: bool) -> Located {
+        if path.is_empty() {
+            return Located { path, descriptor: Some(directory), follow, fault: None };
+        }
+        if path.first() == Some(&b'/') {
+            return Located { path, descriptor: None, follow, fault: None };
+        }
+        match self.view().directory(directory) {
+            Ok(mut full) if full.first() == Some(&b'/') => {
+                full.push(b'/');
+                full.extend_from_slice(&path);
+                Located { path: full, descriptor: None, follow, fault: None }
+            }
+            _ => Located { path, descriptor: None, follow, fault: Some(FileFault::Unresolved) },
+        }
+    }
+
+    /// Follows a path now, before the call.
+    pub(crate) fn look(&self, at: &Located) -> (File, Resolved) {
+        look(&self.view(), at, self.mounts)
+    }
+
+    /// What an open descriptor of the caller refers to.
+    pub(crate) fn descriptor(&self, descriptor: i32) -> (File, Resolved) {
+        let resolved = self.view().descriptor(descriptor);
+        (file_of(&resolved, self.mounts), resolved)
+    }
+}
+
+/// Follows a path in a view.
+pub(crate) fn look(view: &View<'_>, at: &Located, mounts: &Mounts) -> (File, Resolved) {
+    if let Some(fault) = at.fault {
+        let mut file = File::from_path(picket_events::text::from_bytes(&at.path));
+        file.fault = Some(fault);
+        return (file, Resolved::default());
+    }
+    let resolved = match at.descriptor {
+        Some(libc::AT_FDCWD) => match view.directory(libc::AT_FDCWD) {
+            Ok(path) => view.resolve(&path, true),
+            Err(error) => Resolved { error: Some(error), ..Resolved::default() },
+        },
+        Some(descriptor) => view.descriptor(descriptor),
+        None => view.resolve(&at.path, at.follow),
+    };
+    (file_of(&resolved, mounts), resolved)
+}
+
+/// Describes a file that was found.
+pub(crate) fn file_of(resolved: &Resolved, mounts: &Mounts) -> File {
+    let mut path = resolved.path.as_slice();
+    if resolved.metadata.is_some_and(|metadata| metadata.links == 0) {
+        path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+    }
+    let mut file = match path {
+        [b'/', rest @ ..] if rest.starts_with(b"memfd:") => {
+            File { name: picket_events::text::from_bytes(rest), ..File::default() }
+        }
+        [b'/', ..] => File::from_path(picket_events::text::from_bytes(path)),
+        _ => File { name: picket_events::text::from_bytes(path), ..File::default() },
+    };
+    match &resolved.metadata {
+        Some(metadata) => {
+            file.inode = metadata.inode;
+            file.device = metadata.device;
+            file.mode = metadata.mode;
+            file.uid = metadata.uid;
+            file.gid = metadata.gid;
+            file.links = metadata.links;
+            file.change_time = metadata.change_time;
+            file.modification_time = metadata.modification_time;
+            file.mount_id = metadata.mount_id;
+            file.filesystem = mounts.filesystem(metadata.mount_id);
+        }
+        None => file.fault = Some(FileFault::NoMetadata),
+    }
+    file
+}

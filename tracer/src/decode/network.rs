@@ -1,0 +1,171 @@
+//! Sockets.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use picket_events::{Address, EventKind, Protocol};
+
+use super::{Call, Verdict};
+use crate::confirm::Check;
+use crate::sys::{Errno, Result, process, socket as sockets};
+
+/// Longest socket address (`struct sockaddr_storage`).
+const ADDRESS_MAX: usize = 128;
+const TYPE_MASK: u32 = 0xf;
+
+pub(crate) fn socket(call: &Call<'_>) -> Verdict {
+    let kind = EventKind::Socket {
+        domain: call.word(0),
+        socket_type: call.word(1) & TYPE_MASK,
+        protocol: call.word(2),
+    };
+    Verdict::Watch(kind, Check::Nothing)
+}
+
+/// A copy of one of the caller's sockets. Some sandboxes refuse it; then what only the socket
+/// itself knows stays unknown.
+fn take(call: &Call<'_>, descriptor: i32) -> Result<OwnedFd> {
+    let pidfd = call.process.pidfd.as_ref().ok_or(Errno(libc::EBADF))?;
+    process::take_descriptor(pidfd.as_fd(), descriptor)
+}
+
+fn protocol_of(call: &Call<'_>, descriptor: i32) -> Protocol {
+    let protocol = take(call, descriptor)
+        .and_then(|socket| sockets::option(socket.as_fd(), libc::SO_PROTOCOL));
+    protocol.map_or(Protocol::UNKNOWN, |protocol| Protocol(protocol as u16))
+}
+
+/// Decodes a socket address that the caller passed.
+fn address(call: &Call<'_>, at: u64, length: u32) -> Address {
+    let mut buffer = [0u8; ADDRESS_MAX];
+    let length = (length as usize).min(ADDRESS_MAX);
+    if length < 2 || call.read(at, &mut buffer[..length]).is_err() {
+        return Address::Unreadable;
+    }
+    decode_address(call, &buffer[..length])
+}
+
+fn decode_address(call: &Call<'_>, raw: &[u8]) -> Address {
+    if let Some((ip, port)) = sockets::ip_of(raw) {
+        return Address::Ip { ip, port };
+    }
+    let family = u16::from_ne_bytes([raw[0], raw[1]]);
+    if i32::from(family) != libc::AF_UNIX {
+        return Address::Other { family };
+    }
+    match &raw[2..] {
+        [0, name @ ..] => Address::UnixAbstract(picket_events::text::from_bytes(name)),
+        path => {
+            let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+            if end == 0 {
+                return Address::Other { family };
+            }
+            let at = call.locate(libc::AT_FDCWD, path[..end].to_vec(), true);
+            let (file, _) = call.look(&at);
+            let written = || picket_events::text::from_bytes(&path[..end]);
+            Address::UnixPath(if file.path.is_empty() { written() } else { file.path })
+        }
+    }
+}
+
+fn bind_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict {
+    let address = address(call, at, length);
+    let kind = EventKind::Bind { address, protocol: protocol_of(call, descriptor) };
+    Verdict::Watch(kind, Check::Nothing)
+}
+
+pub(crate) fn bind(call: &Call<'_>) -> Verdict {
+    bind_to(call, call.int(0), call.address(1), call.word(2))
+}
+
+fn listen_on(call: &Call<'_>, descriptor: i32) -> Verdict {
+    let local = take(call, descriptor)
+        .and_then(|socket| sockets::address(socket.as_fd(), sockets::End::Local))
+        .ok()
+        .filter(|raw| raw.len() >= 2)
+        .map(|raw| decode_address(call, &raw));
+    Verdict::Watch(EventKind::Listen { address: local }, Check::Nothing)
+}
+
+pub(crate) fn listen(call: &Call<'_>) -> Verdict {
+    listen_on(call, call.int(0))
+}
+
+fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict {
+    let address = address(call, at, length);
+    if let Address::UnixPath(path) = &address
+        && !call.own.socket.is_empty()
+        && path.as_bytes() == call.own.socket
+    {
+        return Verdict::tampering();
+    }
+    let protocol = match address.family() {
+        1 => Protocol::UNKNOWN,
+        _ => protocol_of(call, descriptor),
+    };
+    Verdict::Watch(EventKind::Connect { address, protocol }, Check::Connected(descriptor))
+}
+
+pub(crate) fn connect(call: &Call<'_>) -> Verdict {
+    connect_to(call, call.int(0), call.address(1), call.word(2))
+}
+
+fn set_option(call: &Call<'_>, descriptor: i32, level: u32, option: u32) -> Verdict {
+    let socket = take(call, descriptor);
+    let number = |name: i32| {
+        let value = socket.as_ref().ok().and_then(|s| sockets::option(s.as_fd(), name).ok());
+        value.unwrap_or(0) as u32
+    };
+    let kind = EventKind::SetSockOpt {
+        level,
+        option,
+        family: number(libc::SO_DOMAIN),
+        socket_type: number(libc::SO_TYPE),
+        protocol: number(libc::SO_PROTOCOL),
+    };
+    Verdict::Watch(kind, Check::Nothing)
+}
+
+pub(crate) fn setsockopt(call: &Call<'_>) -> Verdict {
+    set_option(call, call.int(0), call.word(1), call.word(2))
+}
+
+/// i386's one call for all socket calls: the arguments stand in memory.
+pub(crate) fn socketcall(call: &Call<'_>) -> Verdict {
+    let mut bytes = [0u8; 12];
+    if call.read(call.address(1), &mut bytes).is_err() {
+        return Verdict::Pass;
+    }
+    let word = |at: usize| {
+        u32::from_le_bytes([bytes[4 * at], bytes[4 * at + 1], bytes[4 * at + 2], bytes[4 * at + 3]])
+    };
+    let (descriptor, at) = (word(0) as i32, u64::from(word(1)));
+    match call.word(0) {
+        1 => {
+            let kind = EventKind::Socket {
+                domain: word(0),
+                socket_type: word(1) & TYPE_MASK,
+                protocol: word(2),
+            };
+            Verdict::Watch(kind, Check::Nothing)
+        }
+        2 => bind_to(call, descriptor, at, word(2)),
+        3 => connect_to(call, descriptor, at, word(2)),
+        4 => listen_on(call, descriptor),
+        14 => set_option(call, descriptor, word(1), word(2)),
+        _ => Verdict::Pass,
+    }
+}
+
+/// `dup2` and `dup3` onto standard input, output or error.
+pub(crate) fn dup_onto(call: &Call<'_>) -> Verdict {
+    let (old, new) = (call.int(0), call.word(1));
+    let target = call.descriptor(old).1;
+    let is_socket = target.path.starts_with(b"socket:");
+    let peer = is_socket
+        .then(|| take(call, old))
+        .and_then(Result::ok)
+        .and_then(|socket| sockets::address(socket.as_fd(), sockets::End::Peer).ok())
+        .filter(|raw| raw.len() >= 2)
+        .map(|raw| decode_address(call, &raw));
+    Verdict::Watch(EventKind::Dup { descriptor: new, is_socket, peer }, Check::Nothing)
+}

@@ -1,0 +1,121 @@
+//! Calls by which one process reaches for another: reported, and refused when aimed at the
+//! tracer itself.
+
+use picket_events::EventKind;
+
+use super::{Call, Verdict};
+use crate::confirm::Check;
+use crate::proc;
+
+fn watch(kind: EventKind) -> Verdict {
+    Verdict::Watch(kind, Check::Nothing)
+}
+
+/// Signals that the keeper passes on to the application when they are sent to it.
+fn is_forwarded(signal: u32) -> bool {
+    !matches!(signal as i32, libc::SIGKILL | libc::SIGSTOP | libc::SIGCHLD)
+}
+
+/// A signal sent to one process.
+fn send(call: &Call<'_>, target: u32, signal: u32) -> Verdict {
+    // What is sent to the keeper reaches the application: `kill 1` in a container means the
+    // program that the container is for.
+    let is_passed_on = target == call.own.keeper && is_forwarded(signal);
+    if signal != 0 && call.own.is(target) && !is_passed_on {
+        return Verdict::tampering();
+    }
+    if signal == 0 {
+        return Verdict::Pass;
+    }
+    watch(EventKind::Signal { signal, target: target as i32 })
+}
+
+/// `kill`, `tkill`, `rt_sigqueueinfo`: target first, signal second.
+pub(crate) fn kill(call: &Call<'_>) -> Verdict {
+    let (target, signal) = (call.int(0), call.word(1));
+    match target {
+        1.. => send(call, target as u32, signal),
+        // To a group, or to everybody (which leaves out the sender, and process 1). SIGKILL
+        // and SIGSTOP to a group that has the keeper in it would hit the keeper too, as they
+        // hit a shell in the same group; that is what was asked for.
+        _ if signal == 0 => Verdict::Pass,
+        _ => watch(EventKind::Signal { signal, target }),
+    }
+}
+
+/// `tgkill`, `rt_tgsigqueueinfo`: group, thread, signal.
+pub(crate) fn tgkill(call: &Call<'_>) -> Verdict {
+    send(call, call.word(0), call.word(2))
+}
+
+pub(crate) fn pidfd_send_signal(call: &Call<'_>) -> Verdict {
+    let path = format!("/proc/{}/fdinfo/{}", call.tid, call.int(0));
+    let info = proc::as_tracee(&call.process.credentials, || proc::read(&path, 1024));
+    let text = String::from_utf8_lossy(info.as_deref().unwrap_or_default()).into_owned();
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i64>().ok());
+    match pid {
+        Some(pid) if pid > 0 => send(call, pid as u32, call.word(1)),
+        _ => watch(EventKind::Signal { signal: call.word(1), target: 0 }),
+    }
+}
+
+pub(crate) fn ptrace(call: &Call<'_>) -> Verdict {
+    const TRACEME: u32 = 0;
+    let (request, target) = (call.word(0), call.word(1));
+    if request != TRACEME && call.own.is(target) {
+        return Verdict::tampering();
+    }
+    watch(EventKind::Ptrace { request, target: if request == TRACEME { 0 } else { target } })
+}
+
+pub(crate) fn process_vm_writev(call: &Call<'_>) -> Verdict {
+    let target = call.word(0);
+    if call.own.is(target) {
+        return Verdict::tampering();
+    }
+    watch(EventKind::MemoryWrite { target })
+}
+
+/// Whether a process, or a group given as a negative id, is the tracer's.
+fn reaches_us(call: &Call<'_>, target: i32) -> bool {
+    match target {
+        1.. => call.own.is(target as u32),
+        // The worker leads a group of its own; the keeper's group is also the application's,
+        // which may well want its signals.
+        _ => target.unsigned_abs() == call.own.worker,
+    }
+}
+
+/// `fcntl(F_SETOWN)`, `fcntl(F_SETOWN_EX)`: signals about a descriptor go to whom it names.
+pub(crate) fn set_owner(call: &Call<'_>) -> Verdict {
+    const SET_OWNER: i32 = 8;
+    let owner = if call.int(1) == SET_OWNER {
+        call.int(2)
+    } else {
+        let mut owner = [0u8; 8];
+        if call.read(call.address(2), &mut owner).is_err() {
+            return Verdict::Pass;
+        }
+        i32::from_ne_bytes([owner[4], owner[5], owner[6], owner[7]])
+    };
+    if reaches_us(call, owner) { Verdict::tampering() } else { Verdict::Pass }
+}
+
+/// `ioctl(FIOSETOWN)`, `ioctl(SIOCSPGRP)`.
+pub(crate) fn ioctl_owner(call: &Call<'_>) -> Verdict {
+    let mut owner = [0u8; 4];
+    if call.read(call.address(2), &mut owner).is_err() {
+        return Verdict::Pass;
+    }
+    if reaches_us(call, i32::from_ne_bytes(owner)) { Verdict::tampering() } else { Verdict::Pass }
+}
+
+/// `setpriority(which, who)`.
+pub(crate) fn priority(call: &Call<'_>) -> Verdict {
+    if reaches_us(call, call.int(1)) { Verdict::tampering() } else { Verdict::Pass }
+}
+
+/// `sched_set…(pid)`.
+pub(crate) fn scheduling(call: &Call<'_>) -> Verdict {
+    if reaches_us(call, call.int(0)) { Verdict::tampering() } else { Verdict::Pass }
+}

@@ -1,0 +1,189 @@
+//! Compiles the table to a BPF program: for each ABI a balanced tree over the call numbers,
+//! with argument tests at the leaves. What is not in the table, or what its test does not
+//! want, is allowed.
+
+use picket_events::{Interest, OpenInterest};
+
+use crate::sys::seccomp::{Instruction, RETURN_ALLOW, RETURN_USER_NOTIF};
+use crate::table::{Abi, Row, TABLE, Test};
+
+// Classic BPF, as `linux/bpf_common.h` numbers it.
+const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
+const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_GREATER: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
+const JUMP_GREATER_OR_EQUAL: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const JUMP_SET: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+
+const NUMBER_OFFSET: u32 = 0;
+const ARCH_OFFSET: u32 = 4;
+
+/// Offset of the low half of an argument in `struct seccomp_data`, on a little-endian machine.
+const fn low(argument: u8) -> u32 {
+    16 + 8 * argument as u32
+}
+
+const fn high(argument: u8) -> u32 {
+    low(argument) + 4
+}
+
+fn instruction(code: u16, k: u32) -> Instruction {
+    Instruction { code, jump_true: 0, jump_false: 0, k }
+}
+
+fn branch(code: u16, k: u32, jump_true: u8, jump_false: u8) -> Instruction {
+    Instruction { code, jump_true, jump_false, k }
+}
+
+/// The program for this machine's ABIs.
+pub(crate) fn compile(interest: &Interest) -> Vec<Instruction> {
+    compile_for(&Abi::NATIVE, interest)
+}
+
+/// The program for a set of ABIs that one kernel serves.
+pub(crate) fn compile_for(abis: &[Abi], interest: &Interest) -> Vec<Instruction> {
+    let mut program = vec![instruction(LOAD, ARCH_OFFSET)];
+    let mut arches: Vec<u32> = Vec::new();
+    for abi in abis {
+        if !arches.contains(&abi.arch()) {
+            arches.push(abi.arch());
+        }
+    }
+    for arch in arches {
+        let mut body = vec![instruction(LOAD, NUMBER_OFFSET)];
+        if abis.contains(&Abi::X32) && arch == Abi::X32.arch() {
+            // x32 calls are x86-64's numbers with one bit set, and a few of their own.
+            body.push(instruction(AND, !Abi::X32_BIT));
+        }
+        let mut leaves = leaves(abis.iter().copied().filter(|abi| abi.arch() == arch), interest);
+        leaves.sort_by_key(|(number, _)| *number);
+        body.extend(tree(&leaves));
+        program.push(branch(JUMP_EQUAL, arch, 1, 0));
+        program.push(instruction(JUMP, body.len() as u32));
+        program.extend(body);
+    }
+    program.push(instruction(RETURN, RETURN_ALLOW));
+    program
+}
+
+type Leaf = (u32, Vec<Instruction>);
+
+fn leaves(abis: impl Iterator<Item = Abi>, interest: &Interest) -> Vec<Leaf> {
+    let mut leaves: Vec<Leaf> = Vec::new();
+    for abi in abis {
+        for row in TABLE.iter().filter(|row| row.is_active(interest)) {
+            let Some(number) = row.number(abi) else { continue };
+            if leaves.iter().all(|(other, _)| *other != number) {
+                leaves.push((number, leaf(row, interest)));
+            }
+        }
+    }
+    leaves
+}
+
+fn leaf(row: &Row, interest: &Interest) -> Vec<Instruction> {
+    let mut code = Vec::new();
+    let interested = interest.contains(row.event);
+    for test in row.tests {
+        emit(test, interest, interested, &mut code);
+    }
+    code.push(instruction(RETURN, RETURN_ALLOW));
+    code
+}
+
+/// Appends code that ends in a notification when the test holds, and goes on otherwise.
+fn emit(test: &Test, interest: &Interest, interested: bool, code: &mut Vec<Instruction>) {
+    let notify = instruction(RETURN, RETURN_USER_NOTIF);
+    match *test {
+        Test::Always => code.push(notify),
+        Test::IfInterested(inner) => {
+            if interested {
+                emit(inner, interest, interested, code);
+            }
+        }
+        Test::AnyBit(argument, mask) => code.extend([
+            instruction(LOAD, low(argument)),
+            branch(JUMP_SET, mask, 0, 1),
+            notify,
+        ]),
+        Test::AllBits(argument, mask) => code.extend([
+            instruction(LOAD, low(argument)),
+            instruction(AND, mask),
+            branch(JUMP_EQUAL, mask, 0, 1),
+            notify,
+        ]),
+        Test::OneOf(argument, values) => {
+            code.push(instruction(LOAD, low(argument)));
+            for value in values {
+                code.extend([branch(JUMP_EQUAL, *value, 0, 1), notify]);
+            }
+        }
+        Test::Not(argument, value) => code.extend([
+            instruction(LOAD, low(argument)),
+            branch(JUMP_EQUAL, value, 1, 0),
+            notify,
+        ]),
+        Test::NotZero(argument) => code.extend([
+            instruction(LOAD, low(argument)),
+            branch(JUMP_EQUAL, 0, 1, 0),
+            notify,
+            instruction(LOAD, high(argument)),
+            branch(JUMP_EQUAL, 0, 1, 0),
+            notify,
+        ]),
+        Test::AtMost(argument, value) => code.extend([
+            instruction(LOAD, low(argument)),
+            branch(JUMP_GREATER, value, 1, 0),
+            notify,
+        ]),
+        Test::OpenFlags(argument) => {
+            let (writing, quiet) = (crate::table::OPEN_WRITING, crate::table::OPEN_QUIET);
+            match interest.open {
+                OpenInterest::None => {}
+                OpenInterest::All => code.push(notify),
+                OpenInterest::Write => {
+                    emit(&Test::AnyBit(argument, writing), interest, interested, code);
+                }
+                OpenInterest::Plain => {
+                    emit(&Test::AnyBit(argument, writing), interest, interested, code);
+                    code.extend([branch(JUMP_SET, quiet, 1, 0), notify]);
+                }
+            }
+        }
+    }
+}
+
+/// A balanced tree of comparisons; the accumulator holds the number.
+fn tree(leaves: &[Leaf]) -> Vec<Instruction> {
+    match leaves {
+        [] => vec![instruction(RETURN, RETURN_ALLOW)],
+        [(number, code)] => {
+            let length = code.len() as u8;
+            let mut body = vec![branch(JUMP_EQUAL, *number, 0, length)];
+            body.extend(code);
+            body.push(instruction(RETURN, RETURN_ALLOW));
+            body
+        }
+        _ => {
+            let (left, right) = leaves.split_at(leaves.len() / 2);
+            let pivot = right[0].0;
+            let (left, right) = (tree(left), tree(right));
+            let mut body = match u8::try_from(left.len()) {
+                Ok(length) => vec![branch(JUMP_GREATER_OR_EQUAL, pivot, length, 0)],
+                Err(_) => vec![
+                    branch(JUMP_GREATER_OR_EQUAL, pivot, 0, 1),
+                    instruction(JUMP, left.len() as u32),
+                ],
+            };
+            body.extend(left);
+            body.extend(right);
+            body
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

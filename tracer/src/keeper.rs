@@ -1,0 +1,458 @@
+//! The keeper: stands between whoever started us and the application. It passes signals and
+//! the exit code on, reaps orphans, and answers notifications while there is no worker, so
+//! that the application never notices the death of ours.
+
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use picket_events::wire::{Engine, Hello, VERSION};
+
+use crate::cli::OWN_FAILURE;
+use crate::config::Config;
+use crate::sys::poll::{Poller, Space};
+use crate::sys::process::{self, Change, Side};
+use crate::sys::seccomp::{self, Instruction, Notification};
+use crate::sys::shared::{self, Board, FAILED, INSTALLED};
+use crate::sys::signals::{self, Mask, Received};
+use crate::sys::{Errno, files, inherited, poll};
+use crate::{filter, launch, scrub, transport, worker};
+
+/// Why the application cannot be traced.
+struct Failure {
+    step: &'static str,
+    errno: Errno,
+}
+
+fn at<T>(step: &'static str, result: Result<T, Errno>) -> Result<T, Failure> {
+    result.map_err(|errno| Failure { step, errno })
+}
+
+/// How the application's surroundings were before we changed them.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    mask: Mask,
+    child_signal_ignored: bool,
+}
+
+impl Before {
+    fn restore(&self) {
+        if self.child_signal_ignored {
+            signals::set_ignored(libc::SIGCHLD);
+        }
+        inherited::restore();
+        signals::restore(&self.mask);
+    }
+}
+
+/// Runs the command, traced if at all possible, and gives its exit code.
+pub(crate) fn run(config: Config) -> ExitCode {
+    // A panic in any of our processes must not unwind into a copy of main.
+    std::panic::set_hook(Box::new(|_| std::process::abort()));
+    let before = Before {
+        mask: signals::block_all(),
+        child_signal_ignored: signals::set_default(libc::SIGCHLD),
+    };
+    match Keeper::start(&config, before) {
+        Ok(mut keeper) => keeper.stand(&config),
+        Err(failure) => untraced(&config, before, &failure),
+    }
+}
+
+/// Runs the application without us, saying so.
+fn untraced(config: &Config, before: Before, failure: &Failure) -> ExitCode {
+    let (step, errno) = (failure.step, failure.errno);
+    let outcome = if config.require_tracing { "not started" } else { "runs untraced" };
+    let hint = match errno.0 {
+        libc::EBUSY => "; another tracer has a listener already",
+        libc::EPERM | libc::EACCES => "; the sandbox refuses it",
+        libc::ENOSYS | libc::EINVAL => "; the kernel does not have it",
+        _ => "",
+    };
+    eprintln!("picket-tracer: the program is {outcome}: {step} failed: {errno}{hint}");
+    let engine = Engine::Failed { step: step.to_owned(), errno: errno.0 };
+    transport::send_hello(config, hello(config, engine, 0));
+    if config.require_tracing {
+        return ExitCode::from(OWN_FAILURE);
+    }
+    before.restore();
+    ExitCode::from(launch::execute(&config.command) as u8)
+}
+
+/// Who we are, for the agent.
+pub(crate) fn hello(config: &Config, engine: Engine, generation: u32) -> Hello {
+    let mut entrypoint: Vec<String> =
+        config.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    scrub::arguments(&mut entrypoint);
+    Hello {
+        version: VERSION,
+        container: config.container.clone(),
+        container_id: config.container_id.clone(),
+        session_key: config.session_key,
+        started_at: config.started_at,
+        entrypoint,
+        engine,
+        interest: config.interest.to_string(),
+        generation,
+    }
+}
+
+/// How long the start may take before it counts as failed.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// Workers that may die in a row, each within [`CRASH_SPACING`] of the last, before the
+/// application goes on untraced.
+const CRASHES_MAX: u32 = 20;
+const CRASH_SPACING: u64 = 5_000;
+/// A worker that holds one notification for so long is stuck.
+const STUCK_AFTER: u64 = 1_000;
+
+const TOKEN_SIGNALS: u64 = 0;
+const TOKEN_WAKE: u64 = 1;
+const TOKEN_LISTENER: u64 = 2;
+
+struct Keeper {
+    board: &'static Board,
+    signals: OwnedFd,
+    wake: OwnedFd,
+    poller: Poller,
+    listener: OwnedFd,
+    worker: i32,
+    /// No worker: we answer.
+    answering: bool,
+    generation: u32,
+    crashes: u32,
+    last_crash: u64,
+    stops_seen: u32,
+}
+
+impl Keeper {
+    /// Starts worker and application. When it fails, nothing is left behind.
+    fn start(config: &Config, before: Before) -> Result<Self, Failure> {
+        at("user notification", seccomp::has_notifications())?;
+        let board = at("shared memory", Board::map())?;
+        let wake = at("eventfd", poll::event())?;
+        let signals = at("signalfd", signals::descriptor())?;
+        let poller = at("epoll", Poller::new())?;
+        at("epoll", poller.add(signals.as_fd(), TOKEN_SIGNALS))?;
+        at("epoll", poller.add(wake.as_fd(), TOKEN_WAKE))?;
+        if process::own_pid() != 1 {
+            at("subreaper", process::set_subreaper())?;
+        }
+        let program = filter::compile(&config.interest);
+        let keeper = process::own_pid();
+        let worker = match at("clone", process::fork(true))? {
+            Side::Child => start_worker(config, board, &wake, &program, before, keeper),
+            Side::Parent(pid) => pid,
+        };
+        let listener = at("seccomp", await_listener(board, worker))?;
+        process::set_not_dumpable();
+        process::set_name(c"picket-keeper");
+        files::let_go_of_standard_descriptors();
+        Ok(Self {
+            board,
+            signals,
+            wake,
+            poller,
+            listener,
+            worker,
+            answering: false,
+            generation: 0,
+            crashes: 0,
+            last_crash: 0,
+            stops_seen: 0,
+        })
+    }
+
+    /// Stands until the application's main process has ended.
+    fn stand(&mut self, config: &Config) -> ExitCode {
+        let mut space = Space::new();
+        let mut slot = Notification::default();
+        loop {
+            let worker_done = self.board.worker_done.load(Ordering::Acquire) != 0;
+            let ended = self.board.main_ended.load(Ordering::Acquire) != 0;
+            if ended && (worker_done || self.answering) {
+                return mirror(self.board.main_status.load(Ordering::Acquire));
+            }
+            let is_busy = self.board.busy_since.load(Ordering::Acquire) != 0;
+            let timeout = if is_busy && !self.answering { STUCK_AFTER as i32 } else { 10_000 };
+            for ready in self.poller.wait(&mut space, timeout) {
+                match ready.token {
+                    TOKEN_SIGNALS => {}
+                    TOKEN_WAKE => poll::drain(self.wake.as_fd()),
+                    _ if ready.readable => {
+                        if seccomp::receive(self.listener.as_fd(), &mut slot).is_ok() {
+                            let _ = seccomp::answer_continue(self.listener.as_fd(), slot.id);
+                        }
+                    }
+                    _ => self.poller.remove(self.listener.as_fd()),
+                }
+            }
+            while let Some(received) = signals::next(self.signals.as_fd()) {
+                if received.signal != libc::SIGCHLD {
+                    self.forward(received);
+                }
+            }
+            self.reap(config);
+            self.follow_stop();
+            self.watch_over();
+        }
+    }
+
+    fn main_pid(&self) -> i32 {
+        self.board.main_pid.load(Ordering::Acquire)
+    }
+
+    /// Passes a signal on, unless the application has got it already.
+    fn forward(&self, received: Received) {
+        let main = self.main_pid();
+        let signal = received.signal;
+        if self.board.main_ended.load(Ordering::Acquire) != 0 {
+            return;
+        }
+        let shares_group = || process::group_of(main) == process::group_of(0);
+        // The terminal signals whole groups.
+        if received.code == libc::SI_KERNEL && shares_group() {
+            return;
+        }
+        // So did a traced process, says the worker.
+        let at = self.board.group_signal.get(signal as usize).map_or(0, |at| at.load(Ordering::Acquire));
+        let is_recent = at != 0 && poll::monotonic_ms().saturating_sub(at) < 100;
+        if received.sender != 0 && is_recent && shares_group() {
+            return;
+        }
+        if signal == libc::SIGCONT && !process::is_stopped(main) && shares_group() {
+            return;
+        }
+        let _ = match received.code {
+            libc::SI_QUEUE => signals::queue(main, signal, received.value),
+            _ => signals::kill(main, signal),
+        };
+    }
+
+    /// Collects children that have ended: orphans, the worker, and, when a worker has died,
+    /// the main process.
+    fn reap(&mut self, config: &Config) {
+        while let Some(change) = process::next_change() {
+            if change.pid == self.main_pid() {
+                self.main_changed(change);
+            } else if change.pid == self.worker && change.ended() {
+                self.worker_died(config, change);
+            } else if change.pid == self.worker && change.stopped() {
+                let _ = signals::kill(self.worker, libc::SIGCONT);
+            }
+        }
+    }
+
+    fn main_changed(&self, change: Change) {
+        if change.ended() {
+            self.board.main_status.store(change.status, Ordering::Release);
+            self.board.main_ended.store(1, Ordering::Release);
+        } else if change.stopped() {
+            self.board.main_stops.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Stops ourselves when the main process has stopped, so that a shell sees it; goes on
+    /// when we are continued.
+    fn follow_stop(&mut self) {
+        let stops = self.board.main_stops.load(Ordering::Acquire);
+        if stops == self.stops_seen {
+            return;
+        }
+        self.stops_seen = stops;
+        if !process::is_stopped(self.main_pid()) {
+            return;
+        }
+        let _ = signals::kill(process::own_pid() as i32, libc::SIGSTOP);
+        // Whoever continued us alone meant the application.
+        if process::is_stopped(self.main_pid()) {
+            let _ = signals::kill(self.main_pid(), libc::SIGCONT);
+        }
+    }
+
+    /// Ends a worker that holds a notification for too long.
+    fn watch_over(&self) {
+        let since = self.board.busy_since.load(Ordering::Acquire);
+        let is_stuck = since != 0 && poll::monotonic_ms().saturating_sub(since) > STUCK_AFTER;
+        if is_stuck && !self.answering {
+            let _ = signals::kill(self.worker, libc::SIGKILL);
+        }
+    }
+
+    /// Lets the application go on at once, and starts another worker.
+    fn worker_died(&mut self, config: &Config, change: Change) {
+        if let Some(id) = self.board.unanswered() {
+            let _ = seccomp::answer_continue(self.listener.as_fd(), id);
+            self.board.answered();
+        }
+        if self.board.worker_done.load(Ordering::Acquire) != 0 {
+            self.answering = true;
+            return;
+        }
+        let now = poll::monotonic_ms();
+        self.crashes =
+            if now.saturating_sub(self.last_crash) < CRASH_SPACING { self.crashes + 1 } else { 1 };
+        self.last_crash = now;
+        self.generation += 1;
+        let signal = libc::WIFSIGNALED(change.status).then(|| libc::WTERMSIG(change.status) as u32);
+        if self.crashes <= CRASHES_MAX {
+            match process::fork(false) {
+                Ok(Side::Child) => {
+                    let keeper = process::parent_pid();
+                    worker::resume(worker::Start {
+                        config,
+                        board: self.board,
+                        wake: self.wake.as_fd(),
+                        listener: self.listener.as_fd(),
+                        keeper,
+                        generation: self.generation,
+                        died_by: signal,
+                    })
+                }
+                Ok(Side::Parent(pid)) => {
+                    self.worker = pid;
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+        self.answering = true;
+        let _ = self.poller.add(self.listener.as_fd(), TOKEN_LISTENER);
+    }
+}
+
+/// Becomes the worker: starts the application, then traces it.
+fn start_worker(
+    config: &Config,
+    board: &'static Board,
+    wake: &OwnedFd,
+    program: &[Instruction],
+    before: Before,
+    keeper: u32,
+) -> ! {
+    let main = match process::fork(true) {
+        Ok(Side::Child) => start_application(config, board, program, before),
+        Ok(Side::Parent(pid)) => pid,
+        Err(errno) => {
+            board.install_value.store(errno.0, Ordering::Release);
+            shared::set_and_wake(&board.install, FAILED);
+            process::exit(0)
+        }
+    };
+    board.main_pid.store(main, Ordering::Release);
+    while board.install.load(Ordering::Acquire) == 0 {
+        shared::wait_while(&board.install, 0, Duration::from_millis(50));
+        if process::peek_ended().is_some() && board.install.load(Ordering::Acquire) == 0 {
+            board.install_value.store(libc::ECHILD, Ordering::Release);
+            shared::set_and_wake(&board.install, FAILED);
+        }
+    }
+    if board.install.load(Ordering::Acquire) == FAILED {
+        process::exit(0);
+    }
+    // From here on the descriptor tables are three.
+    let _ = process::unshare_files();
+    let listener = process::adopt(board.install_value.load(Ordering::Acquire));
+    shared::set_and_wake(&board.worker_ready, 1);
+    worker::run(worker::Start {
+        config,
+        board,
+        wake: wake.as_fd(),
+        listener: listener.as_fd(),
+        keeper,
+        generation: 0,
+        died_by: None,
+    })
+}
+
+/// Becomes the application.
+fn start_application(
+    config: &Config,
+    board: &'static Board,
+    program: &[Instruction],
+    before: Before,
+) -> ! {
+    match install(program) {
+        Ok((listener, flags)) => {
+            let number = listener.into_raw_fd();
+            // Our copy of the listener goes with the exec; the others keep theirs.
+            let _ = process::unshare_files();
+            board.install_flags.store(flags, Ordering::Release);
+            board.install_value.store(number, Ordering::Release);
+            shared::set_and_wake(&board.install, INSTALLED);
+        }
+        Err(errno) => {
+            board.install_value.store(errno.0, Ordering::Release);
+            shared::set_and_wake(&board.install, FAILED);
+            process::exit(0);
+        }
+    }
+    before.restore();
+    process::exit(launch::execute(&config.command))
+}
+
+/// Installs the filter with the best flags that the kernel has. Without CAP_SYS_ADMIN that
+/// takes no_new_privs.
+fn install(program: &[Instruction]) -> Result<(OwnedFd, u32), Errno> {
+    let choices = [
+        seccomp::SPEC_ALLOW | seccomp::WAIT_KILLABLE_RECV,
+        seccomp::SPEC_ALLOW,
+        seccomp::WAIT_KILLABLE_RECV,
+        0,
+    ];
+    let mut result = Err(Errno(libc::EINVAL));
+    for flags in choices {
+        result = seccomp::install(program, flags);
+        if matches!(result, Err(Errno(libc::EACCES))) {
+            process::set_no_new_privs()?;
+            result = seccomp::install(program, flags);
+        }
+        match result {
+            Ok(listener) => return Ok((listener, flags)),
+            Err(Errno(libc::EINVAL)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    result.map(|listener| (listener, 0))
+}
+
+/// Waits until the application has its filter, and takes the listener.
+fn await_listener(board: &Board, worker: i32) -> Result<OwnedFd, Errno> {
+    let start = poll::monotonic_ms();
+    let is_late = || poll::monotonic_ms() - start > START_LIMIT.as_millis() as u64;
+    let worker_ended = || process::peek_ended().is_some();
+    while board.install.load(Ordering::Acquire) == 0 {
+        shared::wait_while(&board.install, 0, Duration::from_millis(50));
+        if board.install.load(Ordering::Acquire) == 0 && (worker_ended() || is_late()) {
+            let _ = signals::kill(worker, libc::SIGKILL);
+            return Err(Errno(libc::ECHILD));
+        }
+    }
+    if board.install.load(Ordering::Acquire) == FAILED {
+        while !process::next_change().is_some_and(|change| change.pid == worker && change.ended()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The application's process, if it came to be, has become our child and has ended.
+        while process::next_change().is_some() {}
+        return Err(Errno(board.install_value.load(Ordering::Acquire)));
+    }
+    while board.worker_ready.load(Ordering::Acquire) == 0 && !worker_ended() {
+        shared::wait_while(&board.worker_ready, 0, Duration::from_millis(50));
+    }
+    Ok(process::adopt(board.install_value.load(Ordering::Acquire)))
+}
+
+/// Ends as the application did.
+fn mirror(status: i32) -> ExitCode {
+    if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        process::forbid_core();
+        signals::set_default(signal);
+        signals::restore(&Mask::empty());
+        let _ = signals::kill(process::own_pid() as i32, signal);
+        // Process 1 of a name space does not die of it.
+        return ExitCode::from(128 + signal as u8);
+    }
+    ExitCode::from(libc::WEXITSTATUS(status) as u8)
+}

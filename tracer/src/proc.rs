@@ -1,0 +1,229 @@
+//! Reading `/proc`.
+
+use std::ffi::CString;
+use std::io::Read;
+
+use picket_events::Credentials;
+
+use crate::sys::{Errno, Result, files, process};
+
+/// What `/proc/TID/status` tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) tgid: u32,
+    pub(crate) parent: u32,
+    pub(crate) credentials: Credentials,
+    pub(crate) groups: Vec<u32>,
+}
+
+/// What `/proc/PID/stat` tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) comm: String,
+    pub(crate) parent: u32,
+    pub(crate) session: u32,
+    /// Device number of the controlling terminal, 0 for none.
+    pub(crate) terminal: u32,
+    /// Start, in clock ticks since boot.
+    pub(crate) started: u64,
+    /// Raw wait status of a process that ended and was not reaped yet.
+    pub(crate) exit_status: i32,
+}
+
+/// Reads at most `limit` bytes of a file.
+pub(crate) fn read(path: &str, limit: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a symbolic link below `/proc`.
+pub(crate) fn link(path: &str) -> Result<Vec<u8>> {
+    let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
+    let mut buffer = [0u8; 4096];
+    let length = files::read_link(files::AT_FDCWD, &path, &mut buffer)?;
+    Ok(buffer[..length].to_vec())
+}
+
+/// Status of a thread.
+pub(crate) fn status(tid: u32) -> Result<Status> {
+    let mut status = parse_status(&read(&format!("/proc/{tid}/status"), 16384)?);
+    let login = read(&format!("/proc/{tid}/loginuid"), 16).ok();
+    status.credentials.auid = login
+        .and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok())
+        .unwrap_or(u32::MAX);
+    Ok(status)
+}
+
+fn parse_status(bytes: &[u8]) -> Status {
+    let mut status = Status::default();
+    let text = String::from_utf8_lossy(bytes);
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        let number = || value.trim().parse().unwrap_or(0);
+        let hex = || u64::from_str_radix(value.trim(), 16).unwrap_or(0);
+        let mut ids = value.split_whitespace().filter_map(|id| id.parse::<u32>().ok());
+        let mut id = || ids.next().unwrap_or(0);
+        let credentials = &mut status.credentials;
+        match key {
+            "Tgid" => status.tgid = number(),
+            "PPid" => status.parent = number(),
+            "Uid" => {
+                credentials.uid = id();
+                credentials.euid = id();
+                credentials.suid = id();
+                credentials.fsuid = id();
+            }
+            "Gid" => {
+                credentials.gid = id();
+                credentials.egid = id();
+                credentials.sgid = id();
+                credentials.fsgid = id();
+            }
+            "Groups" => status.groups = ids.collect(),
+            "CapPrm" => credentials.cap_permitted = hex(),
+            "CapEff" => credentials.cap_effective = hex(),
+            _ => {}
+        }
+    }
+    status
+}
+
+/// Stat of a process.
+pub(crate) fn stat(pid: u32) -> Result<Stat> {
+    parse_stat(&read(&format!("/proc/{pid}/stat"), 4096)?).ok_or(Errno(libc::ESRCH))
+}
+
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    // The name stands in parentheses and may itself hold any byte, parentheses included.
+    let open = bytes.iter().position(|byte| *byte == b'(')?;
+    let close = bytes.iter().rposition(|byte| *byte == b')')?;
+    let comm = picket_events::text::from_bytes(bytes.get(open + 1..close)?);
+    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    // Fields are numbered from 1 in proc(5); the first behind the name is number 3.
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or("0");
+    Some(Stat {
+        comm,
+        parent: field(4).parse().ok()?,
+        session: field(6).parse::<i64>().ok()?.max(0) as u32,
+        terminal: field(7).parse::<i64>().ok()? as u32,
+        started: field(22).parse().ok()?,
+        exit_status: field(52).parse().unwrap_or(0),
+    })
+}
+
+/// Name of a terminal by its device number (`pts/0`), empty for none.
+pub(crate) fn terminal_name(device: u32) -> String {
+    let major = (device >> 8) & 0xfff;
+    let minor = (device & 0xff) | ((device >> 12) & 0xfff00);
+    match major {
+        136..=143 => format!("pts/{}", (major - 136) * 256 + minor),
+        4 if minor < 64 => format!("tty{minor}"),
+        4 => format!("ttyS{}", minor - 64),
+        5 if minor == 1 => "console".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Children of all threads of a process.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return found };
+    for thread in threads.flatten() {
+        let Ok(text) = std::fs::read_to_string(thread.path().join("children")) else { continue };
+        found.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    found
+}
+
+/// All process ids that `/proc` lists.
+pub(crate) fn all() -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Entries of the auxiliary vector that the kernel gave a program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Auxiliary {
+    /// Address of 16 random bytes, fresh for each exec.
+    pub(crate) random: u64,
+    /// Address of the file name that was executed.
+    pub(crate) file_name: u64,
+}
+
+/// The auxiliary vector of a process; `pointer_size` as its ABI has it.
+pub(crate) fn auxiliary(pid: u32) -> Result<Auxiliary> {
+    let bytes = read(&format!("/proc/{pid}/auxv"), 4096)?;
+    // A 32-bit program's entries are 8 bytes; the first key is small, so its size shows.
+    let is_64 = bytes.get(4..8).is_none_or(|upper| upper == [0; 4]);
+    Ok(if is_64 { parse_auxiliary::<8>(&bytes) } else { parse_auxiliary::<4>(&bytes) })
+}
+
+fn parse_auxiliary<const SIZE: usize>(bytes: &[u8]) -> Auxiliary {
+    let mut found = Auxiliary::default();
+    let word = |bytes: &[u8]| {
+        let mut value = [0u8; 8];
+        value[..SIZE].copy_from_slice(bytes);
+        u64::from_le_bytes(value)
+    };
+    for pair in bytes.chunks_exact(2 * SIZE) {
+        match word(&pair[..SIZE]) {
+            25 => found.random = word(&pair[SIZE..]),
+            31 => found.file_name = word(&pair[SIZE..]),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Runs `work`; where it is not permitted, runs it again as the tracee's own user.
+pub(crate) fn as_tracee<T>(
+    credentials: &Credentials,
+    work: impl Fn() -> Result<T>,
+) -> Result<T> {
+    match work() {
+        Err(Errno(libc::EACCES | libc::EPERM))
+            if (credentials.uid, credentials.gid) != process::effective_ids() =>
+        {
+            process::with_file_system_ids(credentials.uid, credentials.gid, &work)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_is_parsed() {
+        let status = parse_status(
+            b"Name:\tx\nTgid:\t7\nPPid:\t3\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10\nCapEff:\t00000000000000ff\n",
+        );
+        assert_eq!((status.tgid, status.parent), (7, 3));
+        assert_eq!((status.credentials.uid, status.credentials.fsuid), (1, 4));
+        assert_eq!((status.credentials.egid, status.credentials.cap_effective), (6, 255));
+        assert_eq!(status.groups, [9, 10]);
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse() {
+        let line = b"12 (a) b) S 3 4 5 34816 0 0 0 0 0 0 0 0 0 0 0 0 0 0 99 0";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!((stat.comm.as_str(), stat.parent, stat.session), ("a) b", 3, 5));
+        assert_eq!(stat.started, 99);
+        assert_eq!(terminal_name(stat.terminal), "pts/0");
+    }
+
+    #[test]
+    fn our_own_auxiliary_vector_is_found() {
+        let found = auxiliary(std::process::id()).unwrap();
+        assert!(found.random != 0 && found.file_name != 0);
+        let mut bytes = Vec::new();
+        for word in [25u32, 7, 31, 9, 0, 0] {
+            bytes.extend(word.to_le_bytes());
+        }
+        assert_eq!(parse_auxiliary::<4>(&bytes), Auxiliary { random: 7, file_name: 9 });
+    }
+}

@@ -1,0 +1,231 @@
+//! The table of traced processes.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use picket_events::{Credentials, Image, Process};
+
+use crate::memory::Memory;
+use crate::proc;
+use crate::resolve::{Root, View};
+use crate::sys::{Result, poll, process};
+
+/// One traced process.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) pid: u32,
+    pub(crate) parent: u32,
+    pub(crate) started_at: u64,
+    pub(crate) session: u32,
+    pub(crate) credentials: Credentials,
+    pub(crate) image: Rc<Image>,
+    pub(crate) executed_at: u64,
+    pub(crate) pidfd: Option<OwnedFd>,
+    pub(crate) root: Root,
+    /// Its address space, once something had to be read from it.
+    memory: Option<Memory>,
+    /// Threads that were seen, the leader included.
+    threads: Vec<u32>,
+    /// Code given to `exit_group`.
+    pub(crate) exit_code: Option<u32>,
+    /// False when the agent was not told of its present state, because the buffer was full.
+    pub(crate) is_announced: bool,
+}
+
+impl Entry {
+    /// How this process sees the file system.
+    pub(crate) fn view(&self, tid: u32) -> View<'_> {
+        View { pid: self.pid, tid, root: &self.root, credentials: &self.credentials }
+    }
+
+    /// Opens the address space if it is not open.
+    pub(crate) fn open_memory(&mut self, tid: u32) {
+        if self.memory.is_none() {
+            self.memory = Memory::open(tid, &self.credentials).ok();
+        }
+    }
+
+    /// The address space, if it could be opened.
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    /// Forgets the address space: it is about to be replaced, or to stop being shared.
+    pub(crate) fn drop_memory(&mut self) {
+        self.memory = None;
+    }
+
+    /// As the agent is told.
+    pub(crate) fn describe(&self) -> Process {
+        Process {
+            pid: self.pid,
+            parent: self.parent,
+            started_at: self.started_at,
+            session: self.session,
+            credentials: self.credentials.clone(),
+            image: Image::clone(&self.image),
+            executed_at: self.executed_at,
+        }
+    }
+}
+
+/// All traced processes, by process and by thread.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    entries: HashMap<u32, Entry>,
+    /// Process of each thread that was seen.
+    threads: HashMap<u32, u32>,
+    /// The tracer's own processes: they are nobody's parent.
+    tracers: [u32; 2],
+    /// Nanoseconds since the epoch at boot.
+    boot_time: u64,
+    /// Address spaces that are open.
+    open_memories: usize,
+}
+
+/// Address spaces kept open at once; descriptors are limited.
+const MEMORIES_MAX: usize = 256;
+
+impl Processes {
+    pub(crate) fn new(keeper: u32, worker: u32, boot_time: u64) -> Self {
+        Self {
+            entries: HashMap::new(),
+            threads: HashMap::new(),
+            tracers: [keeper, worker],
+            boot_time,
+            open_memories: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, pid: u32) -> Option<&Entry> {
+        self.entries.get(&pid)
+    }
+
+    pub(crate) fn get_mut(&mut self, pid: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(&pid)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Every process, parents before their children.
+    pub(crate) fn parents_first(&self) -> Vec<&Entry> {
+        let mut all: Vec<_> = self.entries.values().collect();
+        all.sort_by_key(|entry| (entry.started_at, entry.pid));
+        all
+    }
+
+    /// The process of a thread, if it was seen before and is still the same.
+    pub(crate) fn of_thread(&self, tid: u32) -> Option<u32> {
+        let pid = *self.threads.get(&tid)?;
+        // A leader's id is safe as long as its pidfd has not told of its end; a thread may
+        // have ended, and its id been given to another process, unnoticed.
+        let is_there = pid == tid || std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false);
+        is_there.then_some(pid)
+    }
+
+    /// Notes that a thread belongs to a process.
+    pub(crate) fn add_thread(&mut self, tid: u32, pid: u32) {
+        if self.threads.insert(tid, pid) != Some(pid)
+            && let Some(entry) = self.entries.get_mut(&pid)
+        {
+            entry.threads.push(tid);
+        }
+    }
+
+    /// Registers a process that the kernel shows, and its ancestors that are not yet known;
+    /// their ids are appended to `added`, ancestors first.
+    pub(crate) fn add(&mut self, pid: u32, added: &mut Vec<u32>) -> Result<()> {
+        if self.entries.contains_key(&pid) || self.tracers.contains(&pid) {
+            return Ok(());
+        }
+        let status = proc::status(pid)?;
+        let parent = if self.tracers.contains(&status.parent) { 0 } else { status.parent };
+        if parent != 0 && !self.entries.contains_key(&parent) && self.is_traced(parent) {
+            // It may end while we look; the child is registered all the same.
+            let _ = self.add(parent, added);
+        }
+        let parent = if self.entries.contains_key(&parent) { parent } else { 0 };
+        self.insert(pid, parent, status.credentials)?;
+        added.push(pid);
+        Ok(())
+    }
+
+    /// Whether a process descends from the tracer: what does not is none of ours.
+    pub(crate) fn is_traced(&self, pid: u32) -> bool {
+        let mut at = pid;
+        for _ in 0..64 {
+            if self.tracers.contains(&at) || self.entries.contains_key(&at) {
+                return true;
+            }
+            match proc::stat(at) {
+                Ok(stat) if stat.parent != 0 => at = stat.parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    fn insert(&mut self, pid: u32, parent: u32, credentials: Credentials) -> Result<()> {
+        let stat = proc::stat(pid)?;
+        let pidfd = process::open_pidfd(pid).ok();
+        let ticks_to_ns = 1_000_000_000 / 100; // USER_HZ is 100 on both architectures
+        let started_at = self.boot_time + stat.started * ticks_to_ns;
+        let (image, root) = match self.entries.get(&parent) {
+            Some(parent) => (Rc::clone(&parent.image), parent.root.inherit()),
+            None => (Rc::default(), Root::of(pid, &credentials).unwrap_or(Root::Ours)),
+        };
+        let entry = Entry {
+            pid,
+            parent,
+            started_at,
+            session: stat.session,
+            credentials,
+            image,
+            executed_at: 0,
+            pidfd,
+            root,
+            memory: None,
+            threads: vec![pid],
+            exit_code: None,
+            is_announced: false,
+        };
+        self.entries.insert(pid, entry);
+        self.threads.insert(pid, pid);
+        Ok(())
+    }
+
+    /// Removes a process that ended.
+    pub(crate) fn remove(&mut self, pid: u32) -> Option<Entry> {
+        let entry = self.entries.remove(&pid)?;
+        for tid in &entry.threads {
+            self.threads.remove(tid);
+        }
+        Some(entry)
+    }
+
+    /// Opens the address space of a process, keeping the number of open ones bounded.
+    pub(crate) fn open_memory(&mut self, pid: u32, tid: u32) {
+        let Some(entry) = self.entries.get(&pid) else { return };
+        if entry.memory.is_some() {
+            return;
+        }
+        if self.open_memories >= MEMORIES_MAX {
+            for entry in self.entries.values_mut() {
+                entry.drop_memory();
+            }
+            self.open_memories = 0;
+        }
+        self.open_memories += 1;
+        if let Some(entry) = self.entries.get_mut(&pid) {
+            entry.open_memory(tid);
+        }
+    }
+}
+
+/// Nanoseconds since the epoch at boot.
+pub(crate) fn boot_time() -> u64 {
+    poll::now().saturating_sub(poll::since_boot())
+}

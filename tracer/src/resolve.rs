@@ -1,0 +1,282 @@
+//! From a path as a program wrote it to the file the kernel means: in the tracee's root and
+//! directory, through `..`, symbolic links, `/proc/self` and descriptors.
+//!
+//! The kernel itself walks the path (`O_PATH`, nothing is opened). Only what differs between
+//! tracer and tracee, `/proc/self` and the magic links below it, is walked here by hand.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use picket_events::Credentials;
+
+use crate::proc;
+use crate::sys::files::{self, AT_FDCWD, IN_ROOT, Metadata, NO_MAGICLINKS};
+use crate::sys::{Errno, Result, process};
+
+/// The root directory of a tracee.
+#[derive(Debug)]
+pub(crate) enum Root {
+    /// The tracer's own.
+    Ours,
+    /// Another, after chroot, pivot_root or a mount name space of its own.
+    Foreign {
+        /// The directory.
+        directory: OwnedFd,
+        /// Its path in the tracer's root, without trailing slash; empty for `/`.
+        prefix: Vec<u8>,
+    },
+}
+
+impl Root {
+    /// The root of a process as it is now.
+    pub(crate) fn of(pid: u32, credentials: &Credentials) -> Result<Self> {
+        proc::as_tracee(credentials, || {
+            let namespace = |pid: &str| proc::link(&format!("/proc/{pid}/ns/mnt"));
+            let path = CString::new(format!("/proc/{pid}/root")).map_err(|_| Errno(libc::EINVAL))?;
+            let directory = files::open_path(AT_FDCWD, &path, true, 0)?;
+            let theirs = files::metadata(directory.as_raw_fd(), c"", true)?;
+            let ours = files::metadata(AT_FDCWD, c"/", true)?;
+            if theirs.same_file(&ours) && namespace(&pid.to_string())? == namespace("self")? {
+                return Ok(Self::Ours);
+            }
+            let mut prefix = proc::link(&format!("/proc/{pid}/root"))?;
+            if prefix == b"/" {
+                prefix.clear();
+            }
+            Ok(Self::Foreign { directory, prefix })
+        })
+    }
+
+    /// The same root again, for a child.
+    pub(crate) fn inherit(&self) -> Self {
+        match self {
+            Self::Foreign { directory, prefix } => match directory.try_clone() {
+                Ok(directory) => Self::Foreign { directory, prefix: prefix.clone() },
+                Err(_) => Self::Ours,
+            },
+            Self::Ours => Self::Ours,
+        }
+    }
+
+    /// A path of ours as the tracee would write it.
+    pub(crate) fn strip<'a>(&self, path: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Foreign { prefix, .. } if !prefix.is_empty() => {
+                match path.strip_prefix(prefix.as_slice()) {
+                    Some([]) => b"/",
+                    Some(rest) if rest.first() == Some(&b'/') => rest,
+                    _ => path,
+                }
+            }
+            _ => path,
+        }
+    }
+}
+
+/// Whose view of the file system counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    pub(crate) root: &'a Root,
+    pub(crate) credentials: &'a Credentials,
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// Canonical, in the tracee's root.
+    pub(crate) path: Vec<u8>,
+    /// `None` when there is no such file, or it is out of reach.
+    pub(crate) metadata: Option<Metadata>,
+    /// Why there is no metadata.
+    pub(crate) error: Option<Errno>,
+}
+
+impl Resolved {
+    /// True when the path is known not to lead anywhere.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self.error, Some(Errno(libc::ENOENT | libc::ENOTDIR)))
+    }
+}
+
+const LINKS_MAX: usize = 40;
+
+impl View<'_> {
+    /// Follows an absolute path.
+    pub(crate) fn resolve(&self, path: &[u8], follow: bool) -> Resolved {
+        self.by_kernel(path, follow).unwrap_or_else(|| self.by_hand(path, follow))
+    }
+
+    /// `None` when the path may mean something else to the tracee, or cannot be walked.
+    fn by_kernel(&self, path: &[u8], follow: bool) -> Option<Resolved> {
+        // A final symbolic link that is not followed may be one whose target depends on the
+        // reader, but itself it is the same for all.
+        let text = CString::new(path).ok()?;
+        let opened = match self.root {
+            Root::Ours => files::open_path(AT_FDCWD, &text, follow, NO_MAGICLINKS),
+            Root::Foreign { directory, .. } => {
+                files::open_path(directory.as_raw_fd(), &text, follow, NO_MAGICLINKS | IN_ROOT)
+            }
+        };
+        let file = opened.ok()?;
+        let own = format!("/proc/{}", process::own_pid());
+        let found = proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        if found.starts_with(own.as_bytes()) {
+            return None;
+        }
+        let metadata = files::metadata(file.as_raw_fd(), c"", false).ok();
+        Some(Resolved { path: self.root.strip(&found).to_vec(), metadata, error: None })
+    }
+
+    fn by_hand(&self, path: &[u8], follow: bool) -> Resolved {
+        let mut done: Vec<u8> = Vec::new();
+        let mut rest: Vec<Vec<u8>> = Vec::new();
+        push_components(&mut rest, path);
+        let mut links = 0;
+        while let Some(component) = rest.pop() {
+            if component == b".." {
+                let parent = done.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                done.truncate(parent);
+                continue;
+            }
+            let parent = done.len();
+            done.push(b'/');
+            done.extend_from_slice(&component);
+            if rest.is_empty() && !follow {
+                break;
+            }
+            let target = match self.read_link(&done) {
+                Ok(target) => target,
+                Err(Errno(libc::EINVAL)) => continue,
+                Err(error) => {
+                    for component in rest.iter().rev() {
+                        done.push(b'/');
+                        done.extend_from_slice(component);
+                    }
+                    return Resolved { path: done, metadata: None, error: Some(error) };
+                }
+            };
+            links += 1;
+            if links > LINKS_MAX {
+                return Resolved { path: done, metadata: None, error: Some(Errno(libc::ELOOP)) };
+            }
+            if done == b"/proc/self" || done == b"/proc/thread-self" {
+                let thread = format!("/{}/task/{}", self.pid, self.tid);
+                let process = format!("/{}", self.pid);
+                let own = if done == b"/proc/self" { process } else { thread };
+                done.truncate(parent);
+                done.extend_from_slice(own.as_bytes());
+            } else if is_magic(&done) {
+                // The kernel gives the target as a path of ours, canonical; or a name in
+                // brackets that is no path.
+                let target = self.root.strip(&target).to_vec();
+                if rest.is_empty() || target.first() != Some(&b'/') {
+                    let metadata = self.metadata(&done, true);
+                    let error = metadata.err();
+                    return Resolved { path: target, metadata: metadata.ok(), error };
+                }
+                done = if target == b"/" { Vec::new() } else { target };
+            } else {
+                done.truncate(if target.first() == Some(&b'/') { 0 } else { parent });
+                push_components(&mut rest, &target);
+            }
+        }
+        if done.is_empty() {
+            done.push(b'/');
+        }
+        let metadata = self.metadata(&done, false);
+        let error = metadata.err();
+        Resolved { path: done, metadata: metadata.ok(), error }
+    }
+
+    fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let path = self.reach(path)?;
+        proc::as_tracee(self.credentials, || {
+            let mut buffer = [0u8; 4096];
+            let length = files::read_link(AT_FDCWD, &path, &mut buffer)?;
+            Ok(buffer[..length].to_vec())
+        })
+    }
+
+    /// Metadata of a canonical path.
+    pub(crate) fn metadata(&self, path: &[u8], follow: bool) -> Result<Metadata> {
+        let path = self.reach(path)?;
+        proc::as_tracee(self.credentials, || files::metadata(AT_FDCWD, &path, follow))
+    }
+
+    /// A canonical path of the tracee as one of ours.
+    fn reach(&self, path: &[u8]) -> Result<CString> {
+        let mut full = match self.root {
+            Root::Ours => Vec::new(),
+            Root::Foreign { .. } => format!("/proc/{}/root", self.tid).into_bytes(),
+        };
+        full.extend_from_slice(path);
+        CString::new(full).map_err(|_| Errno(libc::EINVAL))
+    }
+
+    /// The directory that relative paths start from: the working directory, or an open
+    /// directory. Canonical, in the tracee's root.
+    pub(crate) fn directory(&self, descriptor: i32) -> Result<Vec<u8>> {
+        let path = match descriptor {
+            libc::AT_FDCWD => format!("/proc/{}/cwd", self.tid),
+            _ => format!("/proc/{}/fd/{descriptor}", self.tid),
+        };
+        let found = proc::as_tracee(self.credentials, || proc::link(&path))?;
+        Ok(self.root.strip(&found).to_vec())
+    }
+
+    /// What an open descriptor of the tracee refers to.
+    pub(crate) fn descriptor(&self, descriptor: i32) -> Resolved {
+        let path = format!("/proc/{}/fd/{descriptor}", self.tid);
+        let found = proc::as_tracee(self.credentials, || {
+            let target = proc::link(&path)?;
+            let path = CString::new(path.as_str()).map_err(|_| Errno(libc::EINVAL))?;
+            Ok((target, files::metadata(AT_FDCWD, &path, true)?))
+        });
+        match found {
+            Ok((target, metadata)) => Resolved {
+                path: self.root.strip(&target).to_vec(),
+                metadata: Some(metadata),
+                error: None,
+            },
+            Err(error) => Resolved { path: Vec::new(), metadata: None, error: Some(error) },
+        }
+    }
+}
+
+/// Puts the components of a path in front of what is still to be walked (last one first).
+fn push_components(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
+    let components = path.split(|byte| *byte == b'/');
+    rest.extend(
+        components.filter(|c| !c.is_empty() && *c != b".").map(<[u8]>::to_vec).rev(),
+    );
+}
+
+/// Whether a symbolic link is one that the kernel follows by other means than its text.
+fn is_magic(path: &[u8]) -> bool {
+    let mut parts = path.split(|byte| *byte == b'/').skip(1);
+    if parts.next() != Some(b"proc".as_slice()) {
+        return false;
+    }
+    let numeric = |part: Option<&[u8]>| part.is_some_and(|p| p.iter().all(u8::is_ascii_digit));
+    if !numeric(parts.next()) {
+        return false;
+    }
+    let mut name = parts.next();
+    if name == Some(b"task".as_slice()) {
+        if !numeric(parts.next()) {
+            return false;
+        }
+        name = parts.next();
+    }
+    match name {
+        Some(b"root" | b"cwd" | b"exe") => parts.next().is_none(),
+        Some(b"fd" | b"ns" | b"map_files") => parts.next().is_some(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -1,0 +1,148 @@
+//! Files: opening by path as the kernel walks it, metadata, reading at an offset.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use super::{Errno, Result, check};
+
+/// The working directory instead of a descriptor.
+pub(crate) const AT_FDCWD: RawFd = libc::AT_FDCWD;
+
+#[repr(C)]
+struct How {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// Refuse to pass through a magic link (`/proc/PID/exe`, …).
+pub(crate) const NO_MAGICLINKS: u64 = 0x02;
+/// Take the directory for the root, as chroot would.
+pub(crate) const IN_ROOT: u64 = 0x10;
+
+/// Opens a path without opening the file (`O_PATH`): nothing blocks, nothing is read.
+pub(crate) fn open_path(at: RawFd, path: &CStr, follow: bool, resolve: u64) -> Result<OwnedFd> {
+    let flags = libc::O_PATH | libc::O_CLOEXEC | if follow { 0 } else { libc::O_NOFOLLOW };
+    let how = How { flags: flags as u64, mode: 0, resolve };
+    // SAFETY: path and structure live during the call; the size is the structure's.
+    let result = check(unsafe {
+        libc::syscall(libc::SYS_openat2, at, path.as_ptr(), &how, size_of::<How>())
+    });
+    let fd = match result {
+        // Sandboxes that do not know openat2 refuse it. Magic links are told by their
+        // result then; a foreign root cannot be walked safely.
+        Err(Errno(libc::ENOSYS | libc::EPERM)) if resolve & IN_ROOT == 0 => {
+            // SAFETY: the path lives during the call.
+            check(unsafe { libc::openat(at, path.as_ptr(), flags) }.into())?
+        }
+        other => other?,
+    };
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Opens a file.
+pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<OwnedFd> {
+    // SAFETY: the path lives during the call.
+    let fd = check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Reads a symbolic link into `buffer`; gives the length, which equals the buffer's when the
+/// target was cut.
+pub(crate) fn read_link(at: RawFd, path: &CStr, buffer: &mut [u8]) -> Result<usize> {
+    // SAFETY: the kernel writes at most the buffer's length.
+    let length = check(unsafe {
+        libc::readlinkat(at, path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) as _
+    })?;
+    Ok(length as usize)
+}
+
+/// Metadata of a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) inode: u64,
+    pub(crate) device: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) links: u32,
+    pub(crate) change_time: u64,
+    pub(crate) modification_time: u64,
+    pub(crate) mount_id: u64,
+}
+
+impl Metadata {
+    /// Whether both are the same file.
+    pub(crate) fn same_file(&self, other: &Self) -> bool {
+        (self.inode, self.device) == (other.inode, other.device)
+    }
+}
+
+/// Metadata of what a path names; an empty path means the descriptor itself.
+pub(crate) fn metadata(at: RawFd, path: &CStr, follow: bool) -> Result<Metadata> {
+    let mut flags = libc::AT_NO_AUTOMOUNT;
+    if path.is_empty() {
+        flags |= libc::AT_EMPTY_PATH;
+    }
+    if !follow {
+        flags |= libc::AT_SYMLINK_NOFOLLOW;
+    }
+    const MOUNT_ID: u32 = 0x1000;
+    // SAFETY: statx is plain data that the kernel fills.
+    let found = unsafe {
+        let mut found: libc::statx = std::mem::zeroed();
+        let mask = libc::STATX_BASIC_STATS | MOUNT_ID;
+        let result =
+            libc::syscall(libc::SYS_statx, at, path.as_ptr(), flags, mask, &raw mut found);
+        check(result)?;
+        found
+    };
+    let time = |t: libc::statx_timestamp| {
+        (t.tv_sec.max(0) as u64).saturating_mul(1_000_000_000) + u64::from(t.tv_nsec)
+    };
+    Ok(Metadata {
+        inode: found.stx_ino,
+        device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+        mode: found.stx_mode.into(),
+        uid: found.stx_uid,
+        gid: found.stx_gid,
+        links: found.stx_nlink,
+        change_time: time(found.stx_ctime),
+        modification_time: time(found.stx_mtime),
+        mount_id: if found.stx_mask & MOUNT_ID != 0 { found.stx_mnt_id } else { 0 },
+    })
+}
+
+/// Reads at an offset.
+pub(crate) fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    // SAFETY: the kernel writes at most the buffer's length.
+    let got = check(unsafe {
+        libc::pread(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset as i64) as _
+    })?;
+    Ok(got as usize)
+}
+
+/// Replaces our standard descriptors by /dev/null, or closes them: whoever reads the
+/// application's output must see its end when the application closes it.
+pub(crate) fn let_go_of_standard_descriptors() {
+    // SAFETY: plain values; nobody in this process uses 0, 1 and 2 afterwards but as null.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        for fd in 0..3 {
+            if null < 0 || libc::dup2(null, fd) < 0 {
+                libc::close(fd);
+            }
+        }
+        if null > 2 {
+            libc::close(null);
+        }
+    }
+}
+
+/// Writes to a descriptor that nobody owns as an object (standard error).
+pub(crate) fn write_raw(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: the kernel reads at most the slice's length.
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+}

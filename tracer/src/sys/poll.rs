@@ -1,0 +1,138 @@
+//! epoll, eventfd, and the clocks.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::{Result, check};
+
+/// An epoll instance: who is ready is told by the number it was added with.
+#[derive(Debug)]
+pub(crate) struct Poller(OwnedFd);
+
+/// One readiness.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) token: u64,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) hung_up: bool,
+}
+
+impl Poller {
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: plain values.
+        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }.into())?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+    }
+
+    /// Watches a descriptor for reading.
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token, false)
+    }
+
+    /// Watches a descriptor for reading and, if asked, for writing.
+    pub(crate) fn change(&self, fd: BorrowedFd<'_>, token: u64, write: bool) -> Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, token, write)
+    }
+
+    /// Watches a descriptor no longer.
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, false);
+    }
+
+    fn control(&self, operation: i32, fd: BorrowedFd<'_>, token: u64, write: bool) -> Result<()> {
+        let events = libc::EPOLLIN | if write { libc::EPOLLOUT } else { 0 };
+        let mut event = libc::epoll_event { events: events as u32, u64: token };
+        // SAFETY: the event lives during the call.
+        let result = unsafe {
+            libc::epoll_ctl(self.0.as_raw_fd(), operation, fd.as_raw_fd(), &raw mut event)
+        };
+        check(result.into())?;
+        Ok(())
+    }
+
+    /// Waits for up to `timeout` milliseconds (`-1` for ever) and gives who is ready.
+    pub(crate) fn wait<'a>(&self, space: &'a mut Space, timeout: i32) -> &'a [Ready] {
+        // SAFETY: the kernel writes at most as many events as there is room for.
+        let count = unsafe {
+            libc::epoll_wait(
+                self.0.as_raw_fd(),
+                space.events.as_mut_ptr(),
+                space.events.len() as i32,
+                timeout,
+            )
+        };
+        let count = usize::try_from(count).unwrap_or(0);
+        for (ready, event) in space.ready.iter_mut().zip(&space.events[..count]) {
+            let events = event.events as i32;
+            *ready = Ready {
+                token: event.u64,
+                readable: events & libc::EPOLLIN != 0,
+                writable: events & libc::EPOLLOUT != 0,
+                hung_up: events & (libc::EPOLLHUP | libc::EPOLLERR) != 0,
+            };
+        }
+        &space.ready[..count]
+    }
+}
+
+const BATCH: usize = 16;
+
+/// Room for one [`Poller::wait`].
+pub(crate) struct Space {
+    events: [libc::epoll_event; BATCH],
+    ready: [Ready; BATCH],
+}
+
+impl Space {
+    pub(crate) const fn new() -> Self {
+        Self {
+            events: [libc::epoll_event { events: 0, u64: 0 }; BATCH],
+            ready: [Ready { token: 0, readable: false, writable: false, hung_up: false }; BATCH],
+        }
+    }
+}
+
+/// An eventfd: one process wakes another.
+pub(crate) fn event() -> Result<OwnedFd> {
+    // SAFETY: plain values.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Signals an eventfd.
+pub(crate) fn notify(event: BorrowedFd<'_>) {
+    let one: u64 = 1;
+    // SAFETY: the kernel reads eight bytes.
+    unsafe { libc::write(event.as_raw_fd(), (&raw const one).cast(), 8) };
+}
+
+/// Resets an eventfd.
+pub(crate) fn drain(event: BorrowedFd<'_>) {
+    let mut count: u64 = 0;
+    // SAFETY: the kernel writes eight bytes.
+    unsafe { libc::read(event.as_raw_fd(), (&raw mut count).cast(), 8) };
+}
+
+fn clock(id: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    unsafe { libc::clock_gettime(id, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Nanoseconds since the epoch.
+pub(crate) fn now() -> u64 {
+    clock(libc::CLOCK_REALTIME)
+}
+
+/// Nanoseconds since boot, time in suspend included: what `/proc/PID/stat` counts in.
+pub(crate) fn since_boot() -> u64 {
+    clock(libc::CLOCK_BOOTTIME)
+}
+
+/// Milliseconds of the monotonic clock, never 0.
+pub(crate) fn monotonic_ms() -> u64 {
+    clock(libc::CLOCK_MONOTONIC) / 1_000_000 + 1
+}

@@ -1,0 +1,269 @@
+//! Processes: making, waiting, ids, limits, pidfds.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::{Errno, Result, check};
+
+/// Which side of a fork we are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Child,
+    /// The parent, with the child's id.
+    Parent(i32),
+}
+
+/// Forks. With `share_files` the child shares our descriptor table until one of us unshares
+/// it: a descriptor made by one is there in the other.
+///
+/// Only called while the process has one thread.
+pub(crate) fn fork(share_files: bool) -> Result<Side> {
+    let flags = libc::SIGCHLD | if share_files { libc::CLONE_FILES } else { 0 };
+    // SAFETY: without CLONE_VM the child gets a copy of our memory and goes on with our
+    // stack; with one thread no lock can be held by somebody who does not exist in the child.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    Ok(if pid == 0 { Side::Child } else { Side::Parent(pid as i32) })
+}
+
+/// Gives this process a descriptor table of its own.
+pub(crate) fn unshare_files() -> Result<()> {
+    // SAFETY: plain value.
+    check(unsafe { libc::unshare(libc::CLONE_FILES) }.into())?;
+    Ok(())
+}
+
+/// Ends the process at once.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: never returns; no destructor has to run.
+    unsafe { libc::_exit(code) }
+}
+
+/// This process.
+pub(crate) fn own_pid() -> u32 {
+    // SAFETY: always succeeds. The raw call, because a C library may have cached the id of
+    // the process it was forked from.
+    unsafe { libc::syscall(libc::SYS_getpid) as u32 }
+}
+
+/// Process group of a process.
+pub(crate) fn group_of(pid: i32) -> Result<i32> {
+    // SAFETY: plain value.
+    Ok(check(unsafe { libc::getpgid(pid) }.into())? as i32)
+}
+
+/// Effective user and group of this process.
+pub(crate) fn effective_ids() -> (u32, u32) {
+    // SAFETY: always succeed.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// Leaves the session and process group of the caller.
+pub(crate) fn new_session() {
+    // SAFETY: plain call; fails only for a group leader, which a fresh child is not.
+    unsafe { libc::setsid() };
+}
+
+fn prctl(option: i32, value: u64) -> Result<i64> {
+    // SAFETY: only options that take plain values are passed.
+    check(unsafe { libc::prctl(option, value, 0u64, 0u64, 0u64) }.into())
+}
+
+/// No exec gives privileges from now on.
+pub(crate) fn set_no_new_privs() -> Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map(drop)
+}
+
+/// Whether no exec gives privileges.
+pub(crate) fn no_new_privs() -> bool {
+    prctl(libc::PR_GET_NO_NEW_PRIVS, 0) == Ok(1)
+}
+
+/// Orphans among our descendants become our children.
+pub(crate) fn set_subreaper() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map(drop)
+}
+
+/// Keeps others of the same user from reading our memory.
+pub(crate) fn set_not_dumpable() {
+    let _ = prctl(libc::PR_SET_DUMPABLE, 0);
+}
+
+/// Names this process for `ps`.
+pub(crate) fn set_name(name: &std::ffi::CStr) {
+    let _ = prctl(libc::PR_SET_NAME, name.as_ptr() as u64);
+}
+
+/// Raises the soft limit of open files to the hard one.
+pub(crate) fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel fills, then reads, one rlimit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+/// No core file is written when we end ourselves by the application's signal.
+pub(crate) fn forbid_core() {
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel reads one rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const limit) };
+}
+
+/// A change of state of a child or tracee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) pid: i32,
+    /// Raw wait status.
+    pub(crate) status: i32,
+}
+
+impl Change {
+    pub(crate) fn ended(self) -> bool {
+        libc::WIFEXITED(self.status) || libc::WIFSIGNALED(self.status)
+    }
+
+    pub(crate) fn stopped(self) -> bool {
+        libc::WIFSTOPPED(self.status)
+    }
+}
+
+/// The id of a child or tracee that has ended and was not reaped yet.
+pub(crate) fn peek_ended() -> Option<(i32, i32)> {
+    // SAFETY: siginfo_t is plain data, filled by the kernel; si_pid and si_status are valid
+    // for what waitid reports.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+        if libc::waitid(libc::P_ALL, 0, &raw mut info, options) != 0 || info.si_pid() == 0 {
+            return None;
+        }
+        let status = match info.si_code {
+            libc::CLD_EXITED => (info.si_status() & 0xff) << 8,
+            libc::CLD_DUMPED => info.si_status() | 0x80,
+            _ => info.si_status(),
+        };
+        Some((info.si_pid(), status))
+    }
+}
+
+/// The next change of state of any child or tracee, reaping what has ended.
+pub(crate) fn next_change() -> Option<Change> {
+    let mut status = 0;
+    let options = libc::WNOHANG | libc::__WALL | libc::WUNTRACED | libc::WCONTINUED;
+    // SAFETY: the kernel writes one int.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
+    (pid > 0).then_some(Change { pid, status })
+}
+
+/// A descriptor for a process.
+pub(crate) fn open_pidfd(pid: u32) -> Result<OwnedFd> {
+    // SAFETY: plain values.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us (close-on-exec).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Signals the very process that the descriptor is for.
+pub(crate) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo means: as kill(2) would.
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0)
+    })?;
+    Ok(())
+}
+
+/// Takes a copy of another process's descriptor.
+pub(crate) fn take_descriptor(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
+    // SAFETY: plain values.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0)
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us (close-on-exec).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    fields: [u32; 14],
+}
+
+/// The wait status of an ended process, from a kernel that keeps it (Linux 6.15).
+pub(crate) fn ended_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    const GET_INFO: u64 = 0xc040_ff0b;
+    const EXIT: u64 = 1 << 3;
+    let mut info = PidfdInfo { mask: EXIT, ..PidfdInfo::default() };
+    // SAFETY: the kernel fills at most the 64 bytes that the request's number encodes.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO as _, &raw mut info) };
+    // After mask and cgroup id come pid, tgid, ppid, eight ids, and the exit code.
+    (result == 0 && info.mask & EXIT != 0).then_some(info.fields[13] as i32)
+}
+
+/// Runs `work` with the file system ids of a tracee, so that its `/proc` entries open for us
+/// where the ordinary right (CAP_SYS_PTRACE) is missing.
+pub(crate) fn with_file_system_ids<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> T {
+    // SAFETY: both calls take plain values, never fail, and give the id that was before. They
+    // work on the calling thread, which is the only one.
+    let (old_gid, old_uid) = unsafe {
+        (libc::syscall(libc::SYS_setfsgid, gid), libc::syscall(libc::SYS_setfsuid, uid))
+    };
+    let result = work();
+    // SAFETY: as above.
+    unsafe {
+        libc::syscall(libc::SYS_setfsuid, old_uid);
+        libc::syscall(libc::SYS_setfsgid, old_gid);
+    }
+    result
+}
+
+/// Replaces the program. Returns only on failure.
+pub(crate) fn execute(
+    path: &std::ffi::CStr,
+    argv: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+) -> Errno {
+    debug_assert!(argv.last().is_some_and(|last| last.is_null()));
+    // SAFETY: both arrays end with a null pointer, and what they point to outlives the call:
+    // the callers build them from CStrings that they still hold.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
+    super::last()
+}
+
+/// Fills `buffer` with random bytes; leaves it as it is where the kernel has none yet.
+pub(crate) fn random(buffer: &mut [u8]) {
+    // SAFETY: the kernel writes at most the buffer's length.
+    unsafe { libc::getrandom(buffer.as_mut_ptr().cast(), buffer.len(), libc::GRND_NONBLOCK) };
+}
+
+/// Takes charge of a descriptor that another process put into our shared table.
+pub(crate) fn adopt(descriptor: i32) -> OwnedFd {
+    // SAFETY: the number comes from the process that made it in the table that we shared, and
+    // that has left the table since; nobody else here owns it.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Whether a process is stopped by a signal or a debugger. Allocates nothing.
+pub(crate) fn is_stopped(pid: i32) -> bool {
+    use std::io::Write;
+    let mut path = [0u8; 32];
+    if write!(&mut path[..31], "/proc/{pid}/stat").is_err() {
+        return false;
+    }
+    let Ok(path) = std::ffi::CStr::from_bytes_until_nul(&path) else { return false };
+    let Ok(file) = super::files::open(path, libc::O_RDONLY, 0) else { return false };
+    let mut text = [0u8; 256];
+    let length = super::files::read_at(std::os::fd::AsFd::as_fd(&file), &mut text, 0);
+    let text = &text[..length.unwrap_or(0)];
+    let close = text.iter().rposition(|byte| *byte == b')');
+    matches!(close.and_then(|close| text.get(close + 2)), Some(b'T' | b't'))
+}
+
+/// The parent of this process.
+pub(crate) fn parent_pid() -> u32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::getppid() as u32 }
+}

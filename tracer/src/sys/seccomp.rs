@@ -1,0 +1,155 @@
+//! `seccomp(2)`: installing the filter, receiving and answering notifications.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::{Errno, Result, check};
+
+/// One instruction of a classic BPF program, as the kernel lays it out.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Instruction {
+    pub(crate) code: u16,
+    pub(crate) jump_true: u8,
+    pub(crate) jump_false: u8,
+    pub(crate) k: u32,
+}
+
+#[repr(C)]
+struct Program {
+    length: u16,
+    instructions: *const Instruction,
+}
+
+/// What the filter looks at (`struct seccomp_data`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Data {
+    pub(crate) number: i32,
+    pub(crate) arch: u32,
+    pub(crate) instruction_pointer: u64,
+    pub(crate) args: [u64; 6],
+}
+
+/// A trapped call (`struct seccomp_notif`). `pid` is the thread id in the receiver's PID
+/// name space.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Notification {
+    pub(crate) id: u64,
+    pub(crate) pid: u32,
+    pub(crate) flags: u32,
+    pub(crate) data: Data,
+}
+
+#[repr(C)]
+struct Response {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Sizes {
+    notification: u16,
+    response: u16,
+    data: u16,
+}
+
+const SET_MODE_FILTER: libc::c_uint = 1;
+const GET_ACTION_AVAILABLE: libc::c_uint = 2;
+const GET_NOTIFICATION_SIZES: libc::c_uint = 3;
+
+/// Do not switch on speculation mitigations for the whole application (before Linux 5.16).
+pub(crate) const SPEC_ALLOW: u32 = 4;
+/// Give a listener.
+pub(crate) const NEW_LISTENER: u32 = 8;
+/// Only a fatal signal interrupts a call that was received (Linux 5.19).
+pub(crate) const WAIT_KILLABLE_RECV: u32 = 32;
+
+/// Answer of a filter: let it through.
+pub(crate) const RETURN_ALLOW: u32 = 0x7fff_0000;
+/// Answer of a filter: notify the listener.
+pub(crate) const RETURN_USER_NOTIF: u32 = 0x7fc0_0000;
+
+const IOCTL_RECEIVE: u64 = 0xc050_2100;
+const IOCTL_SEND: u64 = 0xc018_2101;
+const IOCTL_ID_VALID: u64 = 0x4008_2102;
+const IOCTL_SET_FLAGS: u64 = 0x4008_2104;
+const FLAG_CONTINUE: u32 = 1;
+const SYNC_WAKE_UP: u64 = 1;
+
+/// Installs a filter for the calling thread and gives its listener.
+pub(crate) fn install(program: &[Instruction], flags: u32) -> Result<OwnedFd> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno(libc::EINVAL))?;
+    let program = Program { length, instructions: program.as_ptr() };
+    // SAFETY: the program points to `length` instructions that outlive the call; the kernel
+    // copies them.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags | NEW_LISTENER, &program)
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Whether the kernel knows this install flag: it refuses an unknown one with EINVAL and, for
+/// a known one, goes on to the program, which is a null pointer (EFAULT).
+pub(crate) fn knows_flag(flag: u32) -> bool {
+    let none = std::ptr::null::<Program>();
+    // SAFETY: a null program is never read; the kernel answers EFAULT.
+    let result = check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flag, none) });
+    result == Err(Errno(libc::EFAULT))
+}
+
+/// Whether the kernel has user notifications of a size that [`receive`] can take.
+pub(crate) fn has_notifications() -> Result<()> {
+    let action: u32 = RETURN_USER_NOTIF;
+    // SAFETY: the kernel reads one u32.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAILABLE, 0, &action) })?;
+    let mut sizes = Sizes::default();
+    // SAFETY: the kernel writes three u16.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, GET_NOTIFICATION_SIZES, 0, &mut sizes) })?;
+    if usize::from(sizes.notification) > size_of::<Notification>() {
+        return Err(Errno(libc::EOVERFLOW));
+    }
+    Ok(())
+}
+
+/// Takes the next notification into `slot`, which must be zeroed (an older kernel insists).
+pub(crate) fn receive(listener: BorrowedFd<'_>, slot: &mut Notification) -> Result<()> {
+    *slot = Notification::default();
+    // SAFETY: the slot is as large as the kernel's structure, which `has_notifications` checked.
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_RECEIVE as _, slot) }.into())?;
+    Ok(())
+}
+
+/// Lets the call run.
+pub(crate) fn answer_continue(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
+    send(listener, Response { id, value: 0, error: 0, flags: FLAG_CONTINUE })
+}
+
+/// Refuses the call with a positive errno.
+pub(crate) fn answer_errno(listener: BorrowedFd<'_>, id: u64, errno: i32) -> Result<()> {
+    send(listener, Response { id, value: 0, error: -errno, flags: 0 })
+}
+
+fn send(listener: BorrowedFd<'_>, response: Response) -> Result<()> {
+    // SAFETY: the kernel reads one response.
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_SEND as _, &response) }.into())?;
+    Ok(())
+}
+
+/// Whether the notification still waits: what was read from its thread's memory before
+/// belongs to that thread, and not to one that got its id later.
+pub(crate) fn is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {
+    // SAFETY: the kernel reads one u64.
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_ID_VALID as _, &id) }.into()).is_ok()
+}
+
+/// Asks for wake-ups on the same core (Linux 6.6). False where the kernel does not have them.
+pub(crate) fn wake_synchronously(listener: BorrowedFd<'_>) -> bool {
+    // SAFETY: the argument is a plain value.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_SET_FLAGS as _, SYNC_WAKE_UP) };
+    result == 0
+}

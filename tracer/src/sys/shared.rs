@@ -1,0 +1,122 @@
+//! A page of memory that keeper, worker and application child share.
+
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::seccomp::Notification;
+use super::{Result, check, last};
+
+/// What the three processes tell each other. Everything is zero at first.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Board {
+    /// 0 until the application child has tried; then [`INSTALLED`] or [`FAILED`].
+    pub(crate) install: AtomicU32,
+    /// The listener's number when installed; the errno when failed.
+    pub(crate) install_value: AtomicI32,
+    /// Flags of the installed filter.
+    pub(crate) install_flags: AtomicU32,
+    /// 1 when the worker has a descriptor table of its own.
+    pub(crate) worker_ready: AtomicU32,
+    /// Process id of the application's main process.
+    pub(crate) main_pid: AtomicI32,
+    /// 1 when `main_status` holds the wait status of the main process.
+    pub(crate) main_ended: AtomicU32,
+    /// Raw wait status of the main process.
+    pub(crate) main_status: AtomicI32,
+    /// Counted up each time the main process stops.
+    pub(crate) main_stops: AtomicU32,
+    /// 1 when the worker has said all it has to say, or stays on behind the keeper.
+    pub(crate) worker_done: AtomicU32,
+    /// When a tracee last sent each signal to a group that has the keeper in it
+    /// (milliseconds, monotonic).
+    pub(crate) group_signal: [AtomicU64; 65],
+    /// Last sequence number the worker has given; the next worker goes on from there.
+    pub(crate) sequence: AtomicU64,
+    /// Events that were given a sequence number and written to the agent's socket.
+    pub(crate) sent: AtomicU64,
+    /// When the worker took the notification in `slot` (milliseconds, monotonic), 0 for none.
+    pub(crate) busy_since: AtomicU64,
+    /// Where the worker receives a notification; `id` is 0 once it was answered.
+    slot: std::cell::UnsafeCell<Notification>,
+}
+
+/// The filter is installed.
+pub(crate) const INSTALLED: u32 = 1;
+/// The filter could not be installed.
+pub(crate) const FAILED: u32 = 2;
+
+// SAFETY: all fields but `slot` are atomics. `slot` is written only by the worker, and read by
+// the keeper only after the worker has died, through volatile reads.
+unsafe impl Sync for Board {}
+
+impl Board {
+    /// Maps a fresh board, shared with every process forked from now on.
+    pub(crate) fn map() -> Result<&'static Board> {
+        // SAFETY: an anonymous mapping at an address of the kernel's choice aliases nothing.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size_of::<Board>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(last());
+        }
+        // SAFETY: the mapping is large enough, page aligned, zeroed (a valid Board), and is
+        // never unmapped.
+        Ok(unsafe { &*address.cast::<Board>() })
+    }
+
+    /// The receive buffer, for the worker.
+    ///
+    /// Only the one worker thread calls this, and drops the reference before its next call.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) fn slot(&self) -> &mut Notification {
+        // SAFETY: the worker is single-threaded and the keeper reads only when there is no
+        // worker, so this is the only live reference.
+        unsafe { &mut *self.slot.get() }
+    }
+
+    /// Marks the received notification as answered.
+    pub(crate) fn answered(&self) {
+        // SAFETY: see `slot`; volatile, so that the store is made before whatever follows.
+        unsafe { std::ptr::write_volatile(&raw mut (*self.slot.get()).id, 0) };
+        self.busy_since.store(0, Ordering::Release);
+    }
+
+    /// The id of a notification that a dead worker received and did not answer.
+    pub(crate) fn unanswered(&self) -> Option<u64> {
+        // SAFETY: the worker is dead (the caller's duty); the memory is plain data.
+        let id = unsafe { std::ptr::read_volatile(&raw const (*self.slot.get()).id) };
+        (id != 0).then_some(id)
+    }
+}
+
+/// Waits until `word` is no longer `value`, or for `limit`.
+pub(crate) fn wait_while(word: &AtomicU32, value: u32, limit: Duration) {
+    let time = libc::timespec {
+        tv_sec: limit.as_secs() as libc::time_t,
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let none = std::ptr::null::<u32>();
+    // SAFETY: the word is a live, aligned u32 and the time a live timespec. Failure (value
+    // changed, interrupted, timed out) means: look again, which the caller does.
+    let _ = check(unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &time, none, 0)
+    });
+}
+
+/// Sets `word` and wakes all who wait for it.
+pub(crate) fn set_and_wake(word: &AtomicU32, value: u32) {
+    word.store(value, Ordering::Release);
+    let none = std::ptr::null::<u32>();
+    // SAFETY: the word is a live, aligned u32.
+    let _ = check(unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX, none, none, 0)
+    });
+}

@@ -1,0 +1,88 @@
+//! Sockets: a connection to the agent that never blocks, and what a tracee's socket is.
+
+use std::ffi::CStr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use super::{Errno, Result, check};
+
+/// Connects to a Unix stream socket without waiting; the stream is non-blocking.
+pub(crate) fn connect(path: &CStr) -> Result<UnixStream> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: plain values.
+    let fd = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    // SAFETY: sockaddr_un is plain data.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as u16;
+    let bytes = path.to_bytes_with_nul();
+    if bytes.len() > address.sun_path.len() {
+        return Err(Errno(libc::ENAMETOOLONG));
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+        *to = *from as libc::c_char;
+    }
+    let length = size_of::<libc::sockaddr_un>() as u32;
+    // SAFETY: the address lives during the call and has this length.
+    let result = unsafe { libc::connect(fd.as_raw_fd(), (&raw const address).cast(), length) };
+    check(result.into())?;
+    Ok(UnixStream::from(fd))
+}
+
+/// A socket option that is an int.
+pub(crate) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
+    let mut value: i32 = 0;
+    let mut length = size_of::<i32>() as u32;
+    // SAFETY: the kernel writes at most four bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    check(result.into())?;
+    Ok(value)
+}
+
+/// Which end of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Local,
+    Peer,
+}
+
+/// The raw address of one end (`struct sockaddr` and its length).
+pub(crate) fn address(socket: BorrowedFd<'_>, end: End) -> Result<Vec<u8>> {
+    let mut buffer = vec![0u8; 128];
+    let mut length = buffer.len() as u32;
+    let call = if end == End::Local { libc::getsockname } else { libc::getpeername };
+    // SAFETY: the kernel writes at most `length` bytes.
+    let result =
+        unsafe { call(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), &raw mut length) };
+    check(result.into())?;
+    buffer.truncate(length as usize);
+    Ok(buffer)
+}
+
+/// An address with a port from a raw IPv4 or IPv6 socket address.
+pub(crate) fn ip_of(raw: &[u8]) -> Option<(IpAddr, u16)> {
+    let family = i32::from(u16::from_ne_bytes(raw.get(..2)?.try_into().ok()?));
+    let port = u16::from_be_bytes(raw.get(2..4)?.try_into().ok()?);
+    let ip = match family {
+        libc::AF_INET => {
+            let octets: [u8; 4] = raw.get(4..8)?.try_into().ok()?;
+            IpAddr::V4(Ipv4Addr::from(octets))
+        }
+        libc::AF_INET6 => {
+            let octets: [u8; 16] = raw.get(8..24)?.try_into().ok()?;
+            IpAddr::V6(Ipv6Addr::from(octets))
+        }
+        _ => return None,
+    };
+    Some((ip, port))
+}

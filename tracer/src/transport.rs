@@ -1,0 +1,352 @@
+//! The way to the agent: a bounded buffer in front of a socket that is never waited for.
+//!
+//! Events get their sequence number here, whether they fit or not. What does not fit is
+//! counted, and the count is sent before the next event that does. After each (re)connect the
+//! agent is told who speaks and which processes are alive, then everything that waited.
+
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use picket_events::wire::{FrameReader, FrameWriter, Hello, Lost, LossReason, Refusal, ToAgent, ToTracer};
+use picket_events::{Event, EventType};
+
+use crate::config::Config;
+use crate::sys::poll;
+
+/// What may wait for the agent: 2 MiB.
+pub(crate) const BUFFER_LIMIT: usize = 2 * 1024 * 1024;
+/// Opens, by far the most frequent, may not use the last part, so that they cannot push out
+/// the rare events.
+const OPENS_LIMIT: usize = BUFFER_LIMIT / 4 * 3;
+/// A frame is closed when it has grown this long.
+const FRAME_TARGET: usize = 32 * 1024;
+const RETRY_FIRST: u64 = 50;
+const RETRY_LAST: u64 = 1000;
+/// Tries of a greeting that nothing follows.
+const HELLO_TRIES: u32 = 5;
+
+#[derive(Debug)]
+struct Connection {
+    stream: UnixStream,
+    reader: FrameReader,
+    /// Whether epoll has been told to wait for room.
+    waits_for_room: bool,
+}
+
+/// What became of the connection in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// As it was.
+    Unchanged,
+    /// It is gone; [`Transport::retry_at`] tells when to try again.
+    Closed,
+}
+
+/// The tracer's side of the connection.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    path: Option<CString>,
+    hello: Hello,
+    connection: Option<Connection>,
+    /// Greeting and snapshot of the present connection; they go before `frames`.
+    preamble: VecDeque<Vec<u8>>,
+    /// Complete frames that wait.
+    frames: VecDeque<Vec<u8>>,
+    frames_bytes: usize,
+    /// How much of the front frame (of preamble, else of frames) was written.
+    written: usize,
+    open_frame: FrameWriter,
+    lost: Vec<(EventType, u64)>,
+    sequence: u64,
+    retry_at: u64,
+    retry_delay: u64,
+}
+
+impl Transport {
+    /// A transport to `path`; without one, everything is dropped silently.
+    pub(crate) fn new(path: Option<CString>, hello: Hello, sequence: u64) -> Self {
+        Self {
+            path,
+            hello,
+            connection: None,
+            preamble: VecDeque::new(),
+            frames: VecDeque::new(),
+            frames_bytes: 0,
+            written: 0,
+            open_frame: FrameWriter::new(),
+            lost: Vec::new(),
+            sequence,
+            retry_at: 0,
+            retry_delay: RETRY_FIRST,
+        }
+    }
+
+    /// Sequence number of the last event.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The connection's descriptor.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.connection.as_ref().map(|connection| connection.stream.as_fd())
+    }
+
+    /// Whether the socket has to be watched for room, when that has changed.
+    pub(crate) fn wants_room(&mut self) -> Option<bool> {
+        let waiting = self.has_unsent();
+        let connection = self.connection.as_mut()?;
+        if connection.waits_for_room == waiting {
+            return None;
+        }
+        connection.waits_for_room = waiting;
+        Some(waiting)
+    }
+
+    /// Whether something waits for the agent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.preamble.is_empty() || !self.frames.is_empty() || !self.open_frame.is_empty()
+    }
+
+    /// Whether an event of this type would be queued.
+    pub(crate) fn has_room(&self, kind: EventType) -> bool {
+        let limit = if kind == EventType::Open { OPENS_LIMIT } else { BUFFER_LIMIT };
+        self.waiting() < limit
+    }
+
+    fn waiting(&self) -> usize {
+        self.frames_bytes + self.open_frame.len()
+    }
+
+    /// When to try to connect again (milliseconds, monotonic), if not connected.
+    pub(crate) fn retry_at(&self) -> Option<u64> {
+        (self.path.is_some() && self.connection.is_none()).then_some(self.retry_at)
+    }
+
+    /// Tries to connect if it is time to. On success the snapshot is to be pushed with
+    /// [`Self::push_snapshot`] before anything else.
+    pub(crate) fn try_connect(&mut self) -> bool {
+        let now = poll::monotonic_ms();
+        let Some(path) = &self.path else { return false };
+        if self.connection.is_some() || now < self.retry_at {
+            return false;
+        }
+        match crate::sys::socket::connect(path) {
+            Ok(stream) => {
+                let reader = FrameReader::new();
+                self.connection = Some(Connection { stream, reader, waits_for_room: false });
+                self.preamble.clear();
+                self.written = 0;
+                let hello = ToAgent::Hello(self.hello.clone());
+                self.push_snapshot([&hello].into_iter());
+                true
+            }
+            Err(_) => {
+                self.back_off();
+                false
+            }
+        }
+    }
+
+    fn back_off(&mut self) {
+        self.retry_at = poll::monotonic_ms() + self.retry_delay;
+        self.retry_delay = (self.retry_delay * 2).min(RETRY_LAST);
+    }
+
+    /// Puts messages in front of everything that waits.
+    pub(crate) fn push_snapshot<'a>(&mut self, messages: impl Iterator<Item = &'a ToAgent>) {
+        let mut writer = FrameWriter::new();
+        for message in messages {
+            // A process whose description does not fit a frame is told by its events alone.
+            let _ = writer.push(message);
+            if writer.len() > FRAME_TARGET {
+                self.preamble.push_back(writer.take());
+            }
+        }
+        if !writer.is_empty() {
+            self.preamble.push_back(writer.take());
+        }
+    }
+
+    /// Queues an event and numbers it. False when it was dropped and counted instead.
+    pub(crate) fn push_event(&mut self, mut event: Event) -> bool {
+        if self.path.is_none() {
+            return true;
+        }
+        self.sequence += 1;
+        event.sequence = self.sequence;
+        let kind = event.event_type();
+        if !self.has_room(kind) {
+            self.count_loss(kind);
+            return false;
+        }
+        self.report_losses();
+        match self.open_frame.push(&ToAgent::Event(Box::new(event))) {
+            Ok(()) => {
+                self.close_frame_if_long();
+                true
+            }
+            Err(_) => {
+                let by_type = vec![(kind, 1)];
+                let lost = Lost { count: 1, by_type, reason: LossReason::TooLarge };
+                let _ = self.open_frame.push(&ToAgent::Lost(lost));
+                false
+            }
+        }
+    }
+
+    /// Queues a message that is not an event. These are few and small, so they always fit.
+    pub(crate) fn push(&mut self, message: &ToAgent) {
+        if self.path.is_none() {
+            return;
+        }
+        self.report_losses();
+        let _ = self.open_frame.push(message);
+        self.close_frame_if_long();
+    }
+
+    fn count_loss(&mut self, kind: EventType) {
+        match self.lost.iter_mut().find(|(lost, _)| *lost == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.lost.push((kind, 1)),
+        }
+    }
+
+    fn report_losses(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
+        let by_type = std::mem::take(&mut self.lost);
+        let count = by_type.iter().map(|(_, count)| count).sum();
+        let lost = Lost { count, by_type, reason: LossReason::BufferFull };
+        let _ = self.open_frame.push(&ToAgent::Lost(lost));
+    }
+
+    fn close_frame_if_long(&mut self) {
+        if self.open_frame.len() >= FRAME_TARGET {
+            self.close_frame();
+        }
+    }
+
+    fn close_frame(&mut self) {
+        if !self.open_frame.is_empty() {
+            let frame = self.open_frame.take();
+            self.frames_bytes += frame.len();
+            self.frames.push_back(frame);
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    pub(crate) fn write(&mut self) -> Link {
+        loop {
+            if self.preamble.is_empty() && self.frames.is_empty() {
+                self.close_frame();
+            }
+            let Some(connection) = &mut self.connection else { return Link::Unchanged };
+            let from_preamble = !self.preamble.is_empty();
+            let queue = if from_preamble { &mut self.preamble } else { &mut self.frames };
+            let Some(frame) = queue.front() else { return Link::Unchanged };
+            match connection.stream.write(&frame[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Link::Unchanged,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.close(),
+            }
+            if self.written == frame.len() {
+                let length = frame.len();
+                queue.pop_front();
+                self.written = 0;
+                if !from_preamble {
+                    self.frames_bytes -= length;
+                }
+            }
+        }
+    }
+
+    /// Reads what the agent says.
+    pub(crate) fn read(&mut self, messages: &mut Vec<ToTracer>) -> Link {
+        let mut buffer = [0u8; 4096];
+        let mut closed = false;
+        while let Some(connection) = &mut self.connection {
+            match connection.stream.read(&mut buffer) {
+                Ok(0) => closed = true,
+                Ok(count) => connection.reader.feed(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => closed = true,
+            }
+            loop {
+                match connection.reader.next_frame() {
+                    Ok(Some(frame)) => {
+                        for message in frame.messages() {
+                            match message {
+                                Ok(message) => messages.push(message),
+                                Err(_) => closed = true,
+                            }
+                        }
+                    }
+                    Ok(None) => break,
+                    // Whoever answers there is not our agent.
+                    Err(_) => {
+                        closed = true;
+                        break;
+                    }
+                }
+            }
+            if closed {
+                return self.close();
+            }
+        }
+        Link::Unchanged
+    }
+
+    /// The agent took our greeting.
+    pub(crate) fn welcomed(&mut self) {
+        self.retry_delay = RETRY_FIRST;
+    }
+
+    /// The agent will not have us: for good, or until it has room.
+    pub(crate) fn refused(&mut self, refusal: Refusal) -> Link {
+        if refusal != Refusal::TooMany {
+            self.path = None;
+            self.frames.clear();
+            self.frames_bytes = 0;
+            self.open_frame.take();
+        }
+        self.retry_delay = RETRY_LAST;
+        self.close()
+    }
+
+    fn close(&mut self) -> Link {
+        // A frame that was written in part was not read: it goes again, in full.
+        self.written = 0;
+        self.preamble.clear();
+        self.connection = None;
+        self.back_off();
+        Link::Closed
+    }
+}
+
+/// Tells the agent who we are and no more, for an application that is not traced; tries for a
+/// short while.
+pub(crate) fn send_hello(config: &Config, hello: Hello) {
+    let Some(path) = &config.socket else { return };
+    let mut writer = FrameWriter::new();
+    if writer.push(&ToAgent::Hello(hello)).is_err() {
+        return;
+    }
+    let frame = writer.take();
+    for _ in 0..HELLO_TRIES {
+        if let Ok(mut stream) = crate::sys::socket::connect(path) {
+            let _ = stream.write_all(&frame);
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(RETRY_FIRST));
+    }
+}
+
+#[cfg(test)]
+#[path = "transport_tests.rs"]
+mod tests;

@@ -1,0 +1,245 @@
+//! From a notification to its answer.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use picket_events::wire::{Notice, ToAgent};
+use picket_events::{EventKind, EventType, Outcome};
+
+use super::Worker;
+use crate::confirm::{Check, Pending, Settled};
+use crate::decode::{Call, Verdict};
+use crate::sys::seccomp::{self, Notification};
+use crate::sys::{poll, process};
+use crate::table::{self, Abi, Row};
+use crate::{confirm, proc};
+
+/// A look at the effect: how it came to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The thread has made another call, or has ended: the first has returned.
+    Returned,
+    /// Time has passed.
+    Due,
+}
+
+impl Worker<'_> {
+    /// Takes one notification and answers it.
+    pub(super) fn notified(&mut self) {
+        let board = self.start.board;
+        board.busy_since.store(poll::monotonic_ms(), Ordering::Release);
+        if seccomp::receive(self.start.listener, board.slot()).is_err() {
+            // The call was interrupted before we came; it will be made again.
+            board.answered();
+            return;
+        }
+        let notification = *board.slot();
+        let verdict = self.judge(&notification);
+        let id = notification.id;
+        let errno = match &verdict {
+            Some(Judged { verdict: Verdict::Refuse { errno, .. }, .. }) => Some(*errno),
+            _ => None,
+        };
+        // A failed answer means that the thread is gone.
+        let answered = match errno {
+            Some(errno) => seccomp::answer_errno(self.start.listener, id, errno),
+            None => seccomp::answer_continue(self.start.listener, id),
+        };
+        board.answered();
+        if let (Some(judged), Ok(())) = (verdict, answered) {
+            self.follow_up(judged);
+        }
+    }
+
+    /// Decides about a call. `None`: it cannot be attributed or is none of ours; let it run.
+    fn judge(&mut self, notification: &Notification) -> Option<Judged> {
+        let data = &notification.data;
+        let (abi, number) = Abi::of(data.arch, data.number as u32)?;
+        let row = table::find(abi, number)?;
+        let tid = notification.pid;
+        let pid = self.process_of(tid)?;
+        self.settle_thread(tid);
+        self.settle_exec(pid, tid);
+        self.processes.open_memory(pid, tid);
+        let process = self.processes.get(pid)?;
+        let call = Call {
+            abi,
+            args: data.args,
+            tid,
+            process,
+            mounts: &self.mounts,
+            own: &self.own,
+        };
+        let verdict = (row.decode)(&call);
+        // What we read belongs to this call only if its thread still waits for us.
+        if !seccomp::is_valid(self.start.listener, notification.id) {
+            return None;
+        }
+        match &verdict {
+            Verdict::Exec { path } => self.await_exec(pid, tid, path.clone()),
+            Verdict::ExitGroup(code) => self.about_to_exit(pid, *code),
+            Verdict::Watch(EventKind::Signal { signal, target }, _) if *target <= 0 => {
+                self.note_group_signal(*signal, *target);
+            }
+            _ => {}
+        }
+        Some(Judged { row, pid, tid, verdict, time: poll::now() })
+    }
+
+    /// The process of a thread, registered with its ancestors if it is new.
+    fn process_of(&mut self, tid: u32) -> Option<u32> {
+        if tid == 0 {
+            return None; // of a PID name space that we cannot see into
+        }
+        if let Some(pid) = self.processes.of_thread(tid) {
+            return Some(pid);
+        }
+        let pid = proc::status(tid).ok()?.tgid;
+        self.register(pid);
+        self.processes.get(pid)?;
+        self.processes.add_thread(tid, pid);
+        Some(pid)
+    }
+
+    /// Before the process ends, its children have to be known: afterwards they are orphans.
+    fn about_to_exit(&mut self, pid: u32, code: u32) {
+        for child in proc::children(pid) {
+            self.register(child);
+        }
+        if let Some(entry) = self.processes.get_mut(pid) {
+            entry.exit_code = Some(code);
+        }
+    }
+
+    /// Lets the keeper know that it is about to get a signal which the application gets too.
+    fn note_group_signal(&self, signal: u32, target: i32) {
+        let is_keepers_group = target == -1
+            || process::group_of(self.own.keeper as i32).is_ok_and(|group| {
+                target == -group || target == 0
+            });
+        if let Some(at) = self.start.board.group_signal.get(signal as usize)
+            && is_keepers_group
+        {
+            at.store(poll::monotonic_ms(), Ordering::Release);
+        }
+    }
+
+    /// After the answer: reports, or remembers to look.
+    fn follow_up(&mut self, judged: Judged) {
+        let Judged { row, pid, tid, verdict, time } = judged;
+        match verdict {
+            Verdict::Pass | Verdict::Exec { .. } | Verdict::ExitGroup(_) => {}
+            Verdict::Refuse { errno, event, tampering } => {
+                if tampering {
+                    let notice = Notice::Tampering { pid, syscall: row.name.to_owned() };
+                    self.transport.push(&ToAgent::Notice(notice));
+                }
+                if let Some(kind) = event {
+                    self.emit(pid, tid, time, Outcome::Denied(errno), kind);
+                }
+            }
+            Verdict::Watch(kind, check) => {
+                let upkeep = matches!(check, Check::Ids | Check::Root);
+                if !upkeep && !self.interest.contains(kind.event_type()) {
+                    return;
+                }
+                let since = poll::monotonic_ms();
+                let mut pending = Pending { pid, tid, time, kind, check, looks: 0, since };
+                if changes_mounts(&pending.kind) {
+                    pending.check = Check::Root;
+                }
+                if matches!(pending.check, Check::Nothing | Check::Exists(_)) {
+                    // No later look would tell more.
+                    self.look(pending, Look::Due);
+                } else {
+                    self.pending.push(pending);
+                }
+            }
+        }
+    }
+
+    /// The thread makes another call: its earlier ones have returned.
+    pub(super) fn settle_thread(&mut self, tid: u32) {
+        self.settle_where(Look::Returned, |pending| pending.tid == tid);
+    }
+
+    /// The process has ended, or runs another program.
+    pub(super) fn settle_process(&mut self, pid: u32) {
+        self.settle_where(Look::Returned, |pending| pending.pid == pid);
+    }
+
+    /// Time has passed.
+    pub(super) fn settle_due(&mut self) {
+        if self.pending.is_empty() && self.execs.is_empty() {
+            return;
+        }
+        let now = poll::monotonic_ms();
+        self.settle_where(Look::Due, |pending| pending.due() <= now);
+        self.settle_due_execs(now);
+    }
+
+    fn settle_where(&mut self, look: Look, which: impl Fn(&Pending) -> bool) {
+        let mut at = 0;
+        while at < self.pending.len() {
+            if which(&self.pending[at]) {
+                let pending = self.pending.remove(at);
+                self.look(pending, look);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Looks once; what stays open goes back in line.
+    fn look(&mut self, mut pending: Pending, look: Look) {
+        let Some(entry) = self.processes.get(pending.pid) else { return };
+        let returned = look == Look::Returned;
+        pending.looks += 1;
+        let last = pending.looks >= confirm::LOOKS.len();
+        let view = entry.view(pending.tid);
+        let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
+        let settled = pending.settle(&view, pidfd, &self.mounts, returned, last);
+        let Pending { pid, tid, time, .. } = pending;
+        let outcome = match settled {
+            Settled::Wait => {
+                self.pending.push(pending);
+                return;
+            }
+            Settled::Drop => return,
+            Settled::Emit(outcome) => outcome,
+            Settled::Ids(credentials) => {
+                confirm::set_ids(&mut pending.kind, credentials.clone());
+                if let Some(entry) = self.processes.get_mut(pid) {
+                    entry.credentials = credentials;
+                }
+                Outcome::Succeeded
+            }
+            Settled::Root(root) => {
+                if let Some(entry) = self.processes.get_mut(pid) {
+                    entry.root = root;
+                }
+                Outcome::Succeeded
+            }
+        };
+        self.emit(pid, tid, time, outcome, pending.kind);
+    }
+}
+
+/// Whether the process may see another file system tree after the call.
+fn changes_mounts(kind: &EventKind) -> bool {
+    const NEW_MOUNTS: u64 = 0x0002_0000; // CLONE_NEWNS
+    match kind {
+        EventKind::Unshare { flags, entered } => flags & NEW_MOUNTS != 0 || (*entered && *flags == 0),
+        _ => kind.event_type() == EventType::Chroot,
+    }
+}
+
+/// A decision with all that reporting it takes.
+struct Judged {
+    row: &'static Row,
+    pid: u32,
+    tid: u32,
+    verdict: Verdict,
+    /// When it was made, nanoseconds since the epoch.
+    time: u64,
+}

@@ -1,0 +1,149 @@
+//! Confirming execs.
+//!
+//! Before an exec is answered, its thread is seized, so that the kernel stops it when the new
+//! program stands before its first instruction; then it is let go for good. Where that is not
+//! allowed, or a debugger is attached already, the 16 random bytes that the kernel gives each
+//! new program tell whether there is one.
+
+use picket_events::{EventKind, Outcome};
+
+use super::Worker;
+use crate::confirm::LOOKS;
+use crate::image;
+use crate::memory::Memory;
+use crate::proc;
+use crate::sys::{poll, ptrace};
+
+/// An exec that was let through.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    tid: u32,
+    /// The program as it was named.
+    path: Option<Vec<u8>>,
+    /// Without a seizure: the random bytes of the program before.
+    random: Option<[u8; 16]>,
+    /// Whether the kernel will stop it for us.
+    is_seized: bool,
+    looks: usize,
+    since: u64,
+}
+
+impl Attempt {
+    /// When to look (milliseconds, monotonic); never for one that stops by itself.
+    pub(super) fn due(&self) -> Option<u64> {
+        (!self.is_seized).then(|| self.since + LOOKS[self.looks.min(LOOKS.len() - 1)])
+    }
+}
+
+/// The random bytes that the kernel gave the present program.
+fn random_bytes(pid: u32, credentials: &picket_events::Credentials) -> Option<[u8; 16]> {
+    let found = proc::as_tracee(credentials, || proc::auxiliary(pid)).ok()?;
+    let mut bytes = [0u8; 16];
+    Memory::open(pid, credentials).ok()?.read(found.random, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+impl Worker<'_> {
+    /// Prepares to see whether an exec succeeds.
+    pub(super) fn await_exec(&mut self, pid: u32, tid: u32, path: Option<Vec<u8>>) {
+        // One left over from an exec that failed serves again.
+        let is_seized =
+            self.seized.contains_key(&tid) || ptrace::seize_for_exec(tid).is_ok();
+        if is_seized {
+            self.seized.insert(tid, pid);
+        }
+        let Some(entry) = self.processes.get_mut(pid) else { return };
+        let random = if is_seized { None } else { random_bytes(pid, &entry.credentials) };
+        // What is open now would go on showing the old program; a vfork child's, its parent.
+        entry.drop_memory();
+        let since = poll::monotonic_ms();
+        self.execs.insert(pid, Attempt { tid, path, random, is_seized, looks: 0, since });
+    }
+
+    /// The kernel has stopped a process at a new program.
+    pub(super) fn executed(&mut self, pid: u32) {
+        if self.processes.get(pid).is_none() {
+            self.register(pid);
+        }
+        let path = self.execs.remove(&pid).and_then(|attempt| attempt.path);
+        self.new_program(pid, path, Outcome::Returned(0));
+    }
+
+    /// The process makes another call: an exec of its own has failed, or has succeeded
+    /// without a stop.
+    pub(super) fn settle_exec(&mut self, pid: u32, tid: u32) {
+        let Some(attempt) = self.execs.get(&pid) else { return };
+        if attempt.is_seized {
+            // Another thread may go on while the exec is still under way.
+            if attempt.tid == tid {
+                self.execs.remove(&pid);
+            }
+            return;
+        }
+        self.compare(pid, attempt.tid == tid);
+    }
+
+    pub(super) fn settle_due_execs(&mut self, now: u64) {
+        let due = self.execs.iter().filter(|(_, attempt)| attempt.due().is_some_and(|due| due <= now));
+        for pid in due.map(|(pid, _)| *pid).collect::<Vec<_>>() {
+            self.compare(pid, false);
+        }
+    }
+
+    /// Looks whether the process runs another program than before.
+    fn compare(&mut self, pid: u32, returned: bool) {
+        let Some(entry) = self.processes.get(pid) else { return };
+        let now = random_bytes(pid, &entry.credentials);
+        let Some(attempt) = self.execs.get_mut(&pid) else { return };
+        attempt.looks += 1;
+        let is_last = returned || attempt.looks >= LOOKS.len();
+        let outcome = match (attempt.random, now) {
+            (Some(before), Some(now)) if before != now => Some(Outcome::Succeeded),
+            (Some(_), Some(_)) => None,
+            // Neither could be read: nothing is known but that it was tried.
+            _ if is_last => Some(Outcome::Unconfirmed),
+            _ => None,
+        };
+        if outcome.is_none() && !is_last {
+            return;
+        }
+        let path = self.execs.remove(&pid).and_then(|attempt| attempt.path);
+        if let Some(outcome) = outcome {
+            self.new_program(pid, path, outcome);
+        }
+    }
+
+    /// Reads the new program, and reports it.
+    fn new_program(&mut self, pid: u32, path: Option<Vec<u8>>, outcome: Outcome) {
+        self.settle_process(pid);
+        let time = poll::now();
+        let status = proc::status(pid).ok();
+        let Some(entry) = self.processes.get_mut(pid) else { return };
+        entry.drop_memory();
+        if let Some(status) = status {
+            entry.credentials = status.credentials;
+        }
+        entry.executed_at = time;
+        let image = image::read(&entry.view(pid), path.as_deref(), &self.mounts);
+        entry.image = std::rc::Rc::new(image.clone());
+        self.note_privilege_lost(pid, &image);
+        if !self.emit(pid, pid, time, outcome, EventKind::Exec(Box::new(image)))
+            && let Some(entry) = self.processes.get_mut(pid)
+        {
+            entry.is_announced = false;
+        }
+    }
+
+    /// Tells when a program that would have given privileges could not, because of
+    /// no_new_privs.
+    fn note_privilege_lost(&mut self, pid: u32, image: &picket_events::Image) {
+        let Some(entry) = self.processes.get(pid) else { return };
+        let is_setuid = image.file.mode & libc::S_ISUID != 0;
+        let would_change = is_setuid && image.file.uid != entry.credentials.euid;
+        if would_change {
+            let path = image.file.path.clone();
+            let notice = picket_events::wire::Notice::PrivilegeLost { pid, path };
+            self.transport.push(&picket_events::wire::ToAgent::Notice(notice));
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The worker: the tracer proper. One thread, one loop: it answers notifications, confirms
+//! what became of calls, keeps the table of processes, and tells the agent.
+
+mod calls;
+mod execs;
+mod report;
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering;
+
+use picket_events::wire::{Engine, Goodbye, Notice, ToAgent, ToTracer};
+use picket_events::{Interest, Process};
+
+use crate::config::Config;
+use crate::confirm::Pending;
+use crate::decode::Own;
+use crate::keeper;
+use crate::mounts::Mounts;
+use crate::proc;
+use crate::processes::Processes;
+use crate::sys::poll::{Poller, Ready, Space};
+use crate::sys::shared::Board;
+use crate::sys::{files, poll, process, ptrace, seccomp, signals};
+use crate::transport::{Link, Transport};
+
+/// What a worker starts with.
+pub(crate) struct Start<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) board: &'static Board,
+    /// Wakes the keeper.
+    pub(crate) wake: BorrowedFd<'a>,
+    pub(crate) listener: BorrowedFd<'a>,
+    /// Process id of the keeper.
+    pub(crate) keeper: u32,
+    /// 0 for the first worker.
+    pub(crate) generation: u32,
+    /// Signal that ended the worker before.
+    pub(crate) died_by: Option<u32>,
+}
+
+const TOKEN_SIGNALS: u64 = 1 << 32;
+const TOKEN_LISTENER: u64 = 2 << 32;
+const TOKEN_AGENT: u64 = 3 << 32;
+// A token below 1 << 32 is a process id: its pidfd tells of its end.
+
+/// How long the last events may take to get out, milliseconds: to an agent that is there, and
+/// to one that is not.
+const FLUSH_CONNECTED: u64 = 1_000;
+const FLUSH_ABSENT: u64 = 250;
+/// How long after the main process' end other processes may take to be gone as well, before
+/// the keeper is let go and we stay behind for them.
+const LINGER_AFTER: u64 = 5;
+
+struct Worker<'a> {
+    start: Start<'a>,
+    interest: Interest,
+    own: Own,
+    poller: Poller,
+    processes: Processes,
+    mounts: Mounts,
+    transport: Transport,
+    /// Calls that wait to be confirmed.
+    pending: Vec<Pending>,
+    /// Execs that wait to be confirmed, by process.
+    execs: HashMap<u32, execs::Attempt>,
+    /// Threads that we have seized, and their processes.
+    seized: HashMap<u32, u32>,
+    /// Processes that have ended while events of theirs wait to be sent.
+    departed: Vec<Process>,
+    /// No process has the filter any more.
+    all_gone: bool,
+    /// When the main process was seen to have ended (milliseconds, monotonic).
+    ended_at: Option<u64>,
+}
+
+/// Traces from the first call of the application on. Never returns.
+pub(crate) fn run(start: Start<'_>) -> ! {
+    prepare(c"picket-tracer");
+    let mut worker = Worker::new(start);
+    worker.connect();
+    worker.serve()
+}
+
+/// Takes over from a worker that has died. Never returns.
+pub(crate) fn resume(start: Start<'_>) -> ! {
+    prepare(c"picket-tracer");
+    let died_by = start.died_by;
+    let mut worker = Worker::new(start);
+    for pid in proc::all() {
+        worker.find_again(pid);
+    }
+    worker.connect();
+    worker.transport.push(&ToAgent::Notice(Notice::Restarted { signal: died_by }));
+    worker.serve()
+}
+
+fn prepare(name: &std::ffi::CStr) {
+    process::set_not_dumpable();
+    process::new_session();
+    process::set_name(name);
+    process::raise_file_limit();
+    files::let_go_of_standard_descriptors();
+}
+
+/// What cannot go wrong on a kernel that has notifications, and leaves nothing to do if it
+/// does: the keeper takes over.
+fn must<T>(result: crate::sys::Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(_) => process::exit(1),
+    }
+}
+
+impl<'a> Worker<'a> {
+    fn new(start: Start<'a>) -> Self {
+        let config = start.config;
+        let poller = must(Poller::new());
+        must(poller.add(start.listener, TOKEN_LISTENER));
+        seccomp::wake_synchronously(start.listener);
+        let worker = process::own_pid();
+        let hello = keeper::hello(config, Engine::UserNotification, start.generation);
+        let sequence = start.board.sequence.load(Ordering::Acquire);
+        let own = Own {
+            keeper: start.keeper,
+            worker,
+            socket: config.socket.as_ref().map(|path| canonical(path)).unwrap_or_default(),
+        };
+        Self {
+            interest: config.interest,
+            own,
+            poller,
+            processes: Processes::new(start.keeper, worker, config.boot_time),
+            mounts: Mounts::default(),
+            transport: Transport::new(config.socket.clone(), hello, sequence),
+            pending: Vec::new(),
+            execs: HashMap::new(),
+            seized: HashMap::new(),
+            departed: Vec::new(),
+            all_gone: false,
+            ended_at: None,
+            start,
+        }
+    }
+
+    fn main_pid(&self) -> u32 {
+        self.start.board.main_pid.load(Ordering::Acquire) as u32
+    }
+
+    fn serve(&mut self) -> ! {
+        let signals = must(signals::descriptor());
+        must(self.poller.add(signals.as_fd(), TOKEN_SIGNALS));
+        let mut space = Space::new();
+        loop {
+            let timeout = self.timeout();
+            let ready = self.poller.wait(&mut space, timeout).to_owned();
+            // Ends and exec stops first: a notification of a new program comes after its
+            // exec, one with a recycled id after the end of the first.
+            if ready.iter().any(|ready| ready.token == TOKEN_SIGNALS) {
+                while signals::next(signals.as_fd()).is_some() {}
+                self.children_changed();
+            }
+            for ready in &ready {
+                match ready.token {
+                    TOKEN_SIGNALS | TOKEN_LISTENER => {}
+                    TOKEN_AGENT => self.agent_ready(ready),
+                    pid => self.process_ended(pid as u32),
+                }
+            }
+            for ready in ready.iter().filter(|ready| ready.token == TOKEN_LISTENER) {
+                if ready.readable {
+                    self.notified();
+                } else if ready.hung_up {
+                    self.all_gone = true;
+                    self.poller.remove(self.start.listener);
+                }
+            }
+            self.settle_due();
+            self.connect();
+            self.send();
+            self.finish_if_done();
+        }
+    }
+
+    /// Milliseconds until something is due, -1 for nothing.
+    fn timeout(&self) -> i32 {
+        let looks = self.pending.iter().map(Pending::due);
+        let execs = self.execs.values().filter_map(execs::Attempt::due);
+        let linger = self.ended_at.map(|at| at + LINGER_AFTER);
+        let due = looks.chain(execs).chain(self.transport.retry_at()).chain(linger).min();
+        let now = poll::monotonic_ms();
+        due.map_or(-1, |due| due.saturating_sub(now).min(60_000) as i32)
+    }
+
+    /// Connects if it is time to, and tells the agent what is alive.
+    fn connect(&mut self) {
+        if !self.transport.try_connect() {
+            return;
+        }
+        let living = self.processes.parents_first().into_iter().map(|entry| entry.describe());
+        let messages: Vec<ToAgent> = self
+            .departed
+            .iter()
+            .cloned()
+            .chain(living)
+            .map(|process| ToAgent::Process(Box::new(process)))
+            .collect();
+        self.transport.push_snapshot(messages.iter());
+        if let Some(socket) = self.transport.descriptor() {
+            let _ = self.poller.add(socket, TOKEN_AGENT);
+        }
+        self.send();
+    }
+
+    fn agent_ready(&mut self, ready: &Ready) {
+        if !ready.readable && !ready.hung_up {
+            return;
+        }
+        let mut messages = Vec::new();
+        self.transport.read(&mut messages);
+        for message in messages {
+            match message {
+                ToTracer::Welcome => self.transport.welcomed(),
+                ToTracer::Refused(refusal) => {
+                    self.transport.refused(refusal);
+                }
+                ToTracer::Kill { pid, started_at, signal } => {
+                    self.kill(pid, started_at, signal);
+                }
+            }
+        }
+    }
+
+    /// Signals a process by the agent's order, if it is still the one that is meant.
+    fn kill(&self, pid: u32, started_at: u64, signal: u32) {
+        let entry = self.processes.get(pid).filter(|entry| entry.started_at == started_at);
+        if let Some(pidfd) = entry.and_then(|entry| entry.pidfd.as_ref()) {
+            let _ = process::signal_pidfd(pidfd.as_fd(), signal as i32);
+        }
+    }
+
+    fn send(&mut self) {
+        if self.transport.write() == Link::Unchanged
+            && let Some(wait) = self.transport.wants_room()
+            && let Some(socket) = self.transport.descriptor()
+        {
+            let _ = self.poller.change(socket, TOKEN_AGENT, wait);
+        }
+        if !self.transport.has_unsent() {
+            self.departed.clear();
+        }
+    }
+
+    /// Deals with whatever our children and tracees have done.
+    fn children_changed(&mut self) {
+        let main = self.main_pid();
+        loop {
+            // The main process' status is told before it is reaped: if we die in between,
+            // the keeper reaps it itself.
+            if let Some((pid, status)) = process::peek_ended()
+                && pid as u32 == main
+            {
+                self.start.board.main_status.store(status, Ordering::Release);
+                self.start.board.main_ended.store(1, Ordering::Release);
+                self.ended_at.get_or_insert_with(poll::monotonic_ms);
+                self.process_ended(main);
+            }
+            let Some(change) = process::next_change() else { return };
+            let pid = change.pid as u32;
+            if change.ended() {
+                self.seized.remove(&pid);
+                continue;
+            }
+            if !change.stopped() {
+                continue;
+            }
+            let stop = ptrace::stop_of(change.status);
+            if stop == ptrace::Stop::Exec {
+                self.seized.retain(|_, process| *process != pid);
+                self.executed(pid);
+                let _ = ptrace::detach(pid, 0);
+            } else if self.seized.remove(&pid).is_some() {
+                // A thread that we were still attached to after an exec that failed.
+                let signal = if let ptrace::Stop::Signal(signal) = stop { signal } else { 0 };
+                let _ = ptrace::detach(pid, signal);
+            } else if pid == main {
+                self.start.board.main_stops.fetch_add(1, Ordering::AcqRel);
+                poll::notify(self.start.wake);
+            }
+        }
+    }
+
+    /// Ends when there is nothing left to trace.
+    fn finish_if_done(&mut self) {
+        let board = self.start.board;
+        if board.main_ended.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let ended_at = *self.ended_at.get_or_insert_with(poll::monotonic_ms);
+        // The end of process 1 ends all the others.
+        if self.all_gone || self.own.keeper == 1 {
+            self.say_goodbye();
+            board.worker_done.store(1, Ordering::Release);
+            poll::notify(self.start.wake);
+            process::exit(0);
+        }
+        let is_late = poll::monotonic_ms() >= ended_at + LINGER_AFTER;
+        if is_late && board.worker_done.swap(1, Ordering::AcqRel) == 0 {
+            // Some go on after the main process: they still need our answers. The keeper
+            // ends, as a shell would.
+            poll::notify(self.start.wake);
+        }
+        if is_late {
+            // Not due again; the end of the last process wakes us.
+            self.ended_at = Some(u64::MAX / 2);
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        for pid in self.processes.parents_first().iter().map(|entry| entry.pid).collect::<Vec<_>>()
+        {
+            self.settle_process(pid);
+        }
+        let status = self.start.board.main_status.load(Ordering::Acquire);
+        let goodbye = Goodbye {
+            code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status) as u32),
+            signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status) as u32),
+            last_sequence: self.transport.sequence(),
+        };
+        self.transport.push(&ToAgent::Goodbye(goodbye));
+        let start = poll::monotonic_ms();
+        let mut space = Space::new();
+        loop {
+            self.connect();
+            self.send();
+            let spent = poll::monotonic_ms() - start;
+            let limit = match self.transport.descriptor() {
+                Some(_) => FLUSH_CONNECTED,
+                None => FLUSH_ABSENT,
+            };
+            if !self.transport.has_unsent() || spent >= limit {
+                return;
+            }
+            for ready in self.poller.wait(&mut space, 10).to_owned() {
+                if ready.token == TOKEN_AGENT {
+                    self.agent_ready(&ready);
+                }
+            }
+        }
+    }
+}
+
+/// The agent's socket as a tracee's connect would resolve to.
+fn canonical(path: &std::ffi::CStr) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    // The socket may not be there yet; its directory is.
+    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+    match (parent, path.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name).into_os_string().as_bytes().to_vec(),
+        _ => path.as_os_str().as_bytes().to_vec(),
+    }
+}

@@ -1,0 +1,162 @@
+//! The table of processes as the agent is told of it.
+
+use std::os::fd::AsFd;
+
+use picket_events::event::{Exit, ExitCause};
+use picket_events::wire::ToAgent;
+use picket_events::{Event, EventKind, Outcome};
+use std::sync::atomic::Ordering;
+
+use super::Worker;
+use crate::image;
+use crate::proc;
+use crate::sys::{poll, process};
+
+/// Ended processes remembered while the agent does not read.
+const DEPARTED_MAX: usize = 4096;
+
+impl Worker<'_> {
+    /// Numbers and queues an event, after whatever the agent has to know about its process.
+    /// False when it was dropped and counted.
+    pub(super) fn emit(
+        &mut self,
+        pid: u32,
+        tid: u32,
+        time: u64,
+        outcome: Outcome,
+        kind: EventKind,
+    ) -> bool {
+        if !self.interest.contains(kind.event_type()) {
+            return true;
+        }
+        if let Some(entry) = self.processes.get_mut(pid)
+            && !entry.is_announced
+            && self.transport.has_room(kind.event_type())
+        {
+            let process = ToAgent::Process(Box::new(entry.describe()));
+            entry.is_announced = true;
+            self.transport.push(&process);
+        }
+        let event = Event { sequence: 0, time, pid, tid, outcome, kind };
+        let is_queued = self.transport.push_event(event);
+        self.start.board.sequence.store(self.transport.sequence(), Ordering::Release);
+        is_queued
+    }
+
+    /// Registers a process and those of its ancestors that are new, and tells of them.
+    pub(super) fn register(&mut self, pid: u32) {
+        let mut added = Vec::new();
+        // It may have ended already; then there is nothing to tell but its parent's end.
+        let _ = self.processes.add(pid, &mut added);
+        for pid in added {
+            self.watch_end(pid);
+            self.announce(pid);
+        }
+    }
+
+    fn watch_end(&self, pid: u32) {
+        let pidfd = self.processes.get(pid).and_then(|entry| entry.pidfd.as_ref());
+        if let Some(pidfd) = pidfd {
+            let _ = self.poller.add(pidfd.as_fd(), pid.into());
+        }
+    }
+
+    fn announce(&mut self, pid: u32) {
+        let main = self.main_pid();
+        let Some(entry) = self.processes.get_mut(pid) else { return };
+        let process = Box::new(entry.describe());
+        if pid == main {
+            entry.is_announced = true;
+            self.transport.push(&ToAgent::Process(process));
+            return;
+        }
+        entry.is_announced = true; // the fork itself announces it
+        let time = poll::now();
+        let kind = EventKind::Fork(process);
+        let is_queued = self.emit(pid, pid, time, Outcome::Succeeded, kind);
+        if let Some(entry) = self.processes.get_mut(pid) {
+            entry.is_announced = is_queued;
+        }
+    }
+
+    /// Takes a process that a dead worker knew into the table again.
+    pub(super) fn find_again(&mut self, pid: u32) {
+        if pid == self.own.keeper || pid == self.own.worker || !self.processes.is_traced(pid) {
+            return;
+        }
+        let mut added = Vec::new();
+        let _ = self.processes.add(pid, &mut added);
+        for pid in added {
+            self.watch_end(pid);
+            let Some(entry) = self.processes.get_mut(pid) else { continue };
+            let image = image::read(&entry.view(pid), None, &self.mounts);
+            entry.image = std::rc::Rc::new(image);
+            // The snapshot, which goes first on the new connection, tells of it.
+            entry.is_announced = true;
+        }
+    }
+
+    /// A process has ended.
+    pub(super) fn process_ended(&mut self, pid: u32) {
+        self.settle_process(pid);
+        let Some(entry) = self.processes.get(pid) else { return };
+        let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
+        if let Some(pidfd) = pidfd {
+            self.poller.remove(pidfd);
+        }
+        let exit = exit_of(self.status_of(pid), entry.exit_code);
+        self.execs.remove(&pid);
+        self.emit(pid, pid, poll::now(), Outcome::Succeeded, EventKind::Exit(exit));
+        if let Some(entry) = self.processes.remove(pid)
+            && self.transport.has_unsent()
+            && self.departed.len() < DEPARTED_MAX
+        {
+            self.departed.push(entry.describe());
+        }
+    }
+
+    /// Raw wait status of a process that has ended, where it is to be had.
+    fn status_of(&self, pid: u32) -> Option<i32> {
+        let board = self.start.board;
+        if pid == self.main_pid() && board.main_ended.load(Ordering::Acquire) != 0 {
+            return Some(board.main_status.load(Ordering::Acquire));
+        }
+        // Not reaped yet, its status stands in /proc, for those who may see it; reaped, a
+        // recent kernel keeps it.
+        let waiting = proc::stat(pid).ok().map(|stat| stat.exit_status).filter(|status| *status != 0);
+        let pidfd = || self.processes.get(pid)?.pidfd.as_ref().map(AsFd::as_fd);
+        waiting.or_else(|| process::ended_status(pidfd()?))
+    }
+}
+
+/// How a process ended, from its wait status and from what it said at `exit_group`.
+fn exit_of(status: Option<i32>, said: Option<u32>) -> Exit {
+    match (status, said) {
+        (Some(status), _) if libc::WIFSIGNALED(status) => Exit {
+            cause: if status & 0x80 != 0 { ExitCause::CoreDumped } else { ExitCause::Signaled },
+            code: Some(libc::WTERMSIG(status) as u32),
+        },
+        (Some(status), _) => {
+            Exit { cause: ExitCause::Exited, code: Some(libc::WEXITSTATUS(status) as u32) }
+        }
+        (None, Some(code)) => Exit { cause: ExitCause::Exited, code: Some(code) },
+        // It did not call exit_group, so most likely something killed it.
+        (None, None) => Exit { cause: ExitCause::Signaled, code: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_status_says_more_than_exit_group_did() {
+        let killed = Exit { cause: ExitCause::Signaled, code: Some(9) };
+        assert_eq!(exit_of(Some(9), Some(0)), killed);
+        let dumped = Exit { cause: ExitCause::CoreDumped, code: Some(11) };
+        assert_eq!(exit_of(Some(11 | 0x80), None), dumped);
+        let exited = Exit { cause: ExitCause::Exited, code: Some(7) };
+        assert_eq!(exit_of(Some(7 << 8), None), exited);
+        assert_eq!(exit_of(None, Some(7)), exited);
+    }
+}
