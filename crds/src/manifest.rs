@@ -60,3 +60,33 @@ fn sorted(value: Value) -> Value {
         other => other,
     }
 }
+
+/// The first field of a ProtectionPolicy's spec that the API does not know, with its path and
+/// the fields that there are: what `kubectl` says, for those who read policies from files.
+pub fn unknown_field(policy: &Value) -> Option<String> {
+    let definition = serde_json::to_value(ProtectionPolicy::crd()).ok()?;
+    let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")?;
+    find_unknown(&policy["spec"], schema, "spec")
+}
+
+fn find_unknown(value: &Value, schema: &Value, path: &str) -> Option<String> {
+    match (value, schema.get("properties").and_then(Value::as_object)) {
+        (Value::Object(fields), Some(known)) => fields.iter().find_map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            match known.get(name) {
+                Some(schema) => find_unknown(value, schema, &path),
+                None => {
+                    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                    Some(format!(
+                        "{path}: unknown field; there are {}",
+                        names.join(", ")
+                    ))
+                }
+            }
+        }),
+        (Value::Array(items), _) => items.iter().enumerate().find_map(|(index, item)| {
+            find_unknown(item, &schema["items"], &format!("{path}[{index}]"))
+        }),
+        _ => None,
+    }
+}

@@ -27,7 +27,7 @@ pub struct Malformed {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an AdmissionReview")]
 struct Review {
     api_version: String,
     kind: String,
@@ -204,7 +204,8 @@ mod tests {
         let base = r#""apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview""#;
         for (body, path, message) in [
             ("".to_owned(), ".", "EOF"),
-            ("[]".to_owned(), ".", "sequence"),
+            ("[]".to_owned(), ".", "an AdmissionReview"),
+            ("7".to_owned(), ".", "an AdmissionReview"),
             (format!("{{{base}}}"), ".", "missing field `request`"),
             (format!("{{{base},\"request\":{{}}}}"), "request", "missing field `uid`"),
             (format!("{{{base},\"request\":{{\"uid\":7}}}}"), "request.uid", "expected a string"),

@@ -71,6 +71,9 @@ pub(super) fn strip(pod: &mut Value) -> Result<(), Reason> {
             map.shift_remove(annotations::STATUS);
             if map.is_empty() {
                 remove(&mut pod["metadata"], "annotations");
+                if pod["metadata"].as_object().is_some_and(Map::is_empty) {
+                    remove(pod, "metadata");
+                }
             }
         }
     }

@@ -1,0 +1,243 @@
+//! The offline commands, and that they answer as the webhook does.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use picket_webhook::inject::{Options, catch_all, inject_manifest, uninject_manifest};
+use picket_webhook::{Context, Outcome, Policy, Reason, Settings, plan};
+use serde_json::Value;
+
+const MANIFEST: &str = "\
+# Source: shop/templates/config.yaml
+apiVersion: v1
+kind: ConfigMap # stays as it is
+metadata: {name: web}
+data: {mode: \"0644\"}
+---
+# Source: shop/templates/web.yaml
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  namespace: shop
+spec:
+  replicas: 2
+  template:
+    metadata:
+      labels:
+        app: web
+    spec:
+      terminationGracePeriodSeconds: 5
+      containers:
+      - name: web
+        image: registry.example/web:1
+        args: [\"-v\"]
+        command:
+        - /bin/web
+        ports:
+        - containerPort: 8080
+      volumes: []
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: report}
+spec:
+  schedule: \"@daily\"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          containers:
+          - {name: report, image: registry.example/report:1, command: [/report]}
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: bare, namespace: shop}
+  spec:
+    containers:
+    - {name: bare, image: redis:7}
+- apiVersion: apps/v1
+  kind: StatefulSet
+  metadata: {name: db, namespace: blog}
+  spec:
+    template:
+      spec:
+        containers:
+        - {name: db, image: postgres:16, command: [postgres]}
+";
+
+fn parse(text: &str) -> Vec<Value> {
+    serde_saphyr::from_str_multiple::<Value, Vec<_>>(text).unwrap()
+}
+
+fn inject(
+    text: &str,
+    settings: &Settings,
+    policies: &[Arc<Policy>],
+) -> picket_webhook::inject::Injected {
+    inject_manifest(
+        text,
+        &Options {
+            settings,
+            policies,
+            namespace: "shop",
+            fargate: None,
+        },
+    )
+    .unwrap()
+}
+
+#[test]
+fn every_kind_of_workload_is_found() {
+    let policies = [Arc::new(catch_all("shop"))];
+    let injected = inject(MANIFEST, &common::settings(), &policies);
+    let found: Vec<_> = injected
+        .workloads
+        .iter()
+        .map(|workload| {
+            (
+                workload.document,
+                format!("{} {}/{}", workload.kind, workload.namespace, workload.name),
+                workload.report.reason,
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (2, "Deployment shop/web".to_owned(), Reason::Injected),
+            (3, "CronJob shop/report".to_owned(), Reason::Injected),
+            (4, "Pod shop/bare".to_owned(), Reason::EntrypointUnresolved),
+            (4, "StatefulSet blog/db".to_owned(), Reason::NotSelected),
+        ]
+    );
+    let before: Vec<&str> = MANIFEST.split("---\n").collect();
+    let after: Vec<&str> = injected.text.split("---\n").collect();
+    assert_eq!(after.len(), before.len());
+    assert_eq!(
+        (after[0], after[3]),
+        (before[0], before[3]),
+        "what does not change stays byte for byte"
+    );
+    assert!(after[1].starts_with("# Source: shop/templates/web.yaml\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n"));
+    let args = after[1].find("\n        args:").unwrap();
+    assert!(
+        args < after[1].find("\n        command:").unwrap(),
+        "the order of keys stays"
+    );
+    assert!(injected.workloads[0].report.workload.as_deref() == Some("Deployment/web"));
+}
+
+#[test]
+fn inject_twice_equals_once_and_uninject_gives_back() {
+    let policies = [Arc::new(catch_all("shop"))];
+    let once = inject(MANIFEST, &common::settings(), &policies);
+    let twice = inject(&once.text, &common::settings(), &policies);
+    assert_eq!(twice.text, once.text);
+    assert_eq!(twice.workloads[0].report.reason, Reason::Current);
+    let (text, changed) = uninject_manifest(&once.text).unwrap();
+    assert_eq!(changed, 2);
+    let given_back: Vec<_> = parse(&text).iter().map(common::without_empty).collect();
+    let original: Vec<_> = parse(MANIFEST).iter().map(common::without_empty).collect();
+    assert_eq!(given_back, original);
+    assert_eq!(
+        uninject_manifest(MANIFEST).unwrap(),
+        (MANIFEST.to_owned(), 0)
+    );
+}
+
+#[test]
+fn appended_pull_secrets_are_taken_back() {
+    let settings = Settings {
+        image_pull_secrets: vec!["own".into(), "picket".into()],
+        ..common::settings()
+    };
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  imagePullSecrets: [{name: own}]\n  containers:\n  - {name: web, image: a, command: [b]}\n";
+    let once = inject(manifest, &settings, &[Arc::new(catch_all("shop"))]);
+    let twice = inject(&once.text, &settings, &[Arc::new(catch_all("shop"))]);
+    assert_eq!(
+        parse(&twice.text)[0]["spec"]["imagePullSecrets"],
+        serde_json::json!([{"name": "own"}, {"name": "picket"}])
+    );
+    let (text, _) = uninject_manifest(&twice.text).unwrap();
+    assert_eq!(parse(&text), parse(manifest));
+}
+
+#[test]
+fn the_same_answer_as_the_webhook() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let settings = common::settings();
+    let policies = [Arc::new(common::everything("shop"))];
+    let mut injected_pods = 0;
+    for case in fs::read_dir(folder).unwrap() {
+        let path = case.unwrap().path().join("pod.yaml");
+        let text = fs::read_to_string(&path).unwrap();
+        let pod = parse(&text).remove(0);
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("shop");
+        let context = Context {
+            namespace,
+            policies: &policies,
+            settings: &settings,
+            workload: None,
+            fargate: None,
+        };
+        let online = plan(&pod, &context);
+        let offline = inject(&text, &settings, &policies);
+        assert_eq!(
+            offline.workloads[0].report,
+            online.report,
+            "{}",
+            path.display()
+        );
+        assert_eq!(
+            parse(&offline.text)[0],
+            common::apply(&pod, &online),
+            "{}",
+            path.display()
+        );
+        injected_pods += usize::from(online.report.outcome() == Outcome::Injected);
+    }
+    assert!(
+        injected_pods >= 20,
+        "only {injected_pods} pods are injected"
+    );
+}
+
+#[test]
+fn what_is_no_manifest_is_an_error_with_its_document() {
+    let policies = [Arc::new(catch_all("shop"))];
+    let settings = common::settings();
+    let options = Options {
+        settings: &settings,
+        policies: &policies,
+        namespace: "shop",
+        fargate: None,
+    };
+    let error = inject_manifest("a: 1\n---\nb: [\n", &options).unwrap_err();
+    assert_eq!(error.document, 2);
+    assert_eq!(
+        inject_manifest("just text\n", &options).unwrap().text,
+        "just text\n"
+    );
+}
+
+#[test]
+fn explain_reads_as_text() {
+    let injected = inject(
+        MANIFEST,
+        &common::settings(),
+        &[Arc::new(catch_all("shop"))],
+    );
+    let text = injected.workloads[2].to_string();
+    assert!(
+        text.starts_with("Pod shop/bare\n  Failed: EntrypointUnresolved: "),
+        "{text}"
+    );
+}
