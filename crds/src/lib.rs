@@ -13,7 +13,7 @@ pub mod names;
 pub mod policy;
 pub mod selector;
 
-pub use manifest::{ManifestError, manifests, unknown_field};
+pub use manifest::{manifests, unknown_field};
 pub use names::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations, labels};
 pub use policy::{
     Agent, AgentResources, Amounts, ComputeType, Containers, Entrypoint, EntrypointOverride, Mode,
