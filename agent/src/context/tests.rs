@@ -74,6 +74,7 @@ const UNKNOWN: &[&str] = &[
     "imds.aws.security_credentials.type",
     "link.syscall.destination.path",
     "link.syscall.path",
+    "load_module.args_truncated",
     "mkdir.syscall.path",
     "mount.detached",
     "mount.root.path",

@@ -1,0 +1,301 @@
+//! The server over a real Unix socket.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use picket_agent::finding::Finding;
+use picket_agent::health::{self, HealthError, Responder};
+use picket_agent::identity::Mode;
+use picket_agent::pipeline::Pipeline;
+use picket_agent::server::{Options, Server, Socket};
+use picket_events::wire::{FrameReader, Refusal, ToTracer};
+use support::*;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+/// Longest wait for anything; far more than it takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An agent that serves from a directory of its own.
+struct Agent {
+    directory: TempDir,
+    server: Server,
+    findings: Arc<Mutex<Vec<Finding>>>,
+}
+
+impl Agent {
+    fn start(options: Options) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), options)
+    }
+
+    fn start_in(directory: TempDir, options: Options) -> Self {
+        let findings = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&findings);
+        let sink = move |finding| collected.lock().unwrap().push(finding);
+        let socket = Socket::bind(&directory.path().join("run/agent.sock"), 0o666).unwrap();
+        let pipeline = Pipeline::new(rules(), identity(Mode::Enforce));
+        let server = Server::start(socket, pipeline, Arc::new(sink), options);
+        Self { directory, server, findings }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("run/agent.sock")
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.path()).await.unwrap()
+    }
+
+    /// Connects, sends a whole script, and leaves the connection open.
+    async fn send(&self, script: &Script) -> UnixStream {
+        let mut stream = self.connect().await;
+        stream.write_all(&script.bytes()).await.unwrap();
+        stream
+    }
+
+    fn names(&self) -> Vec<String> {
+        let findings = self.findings.lock().unwrap();
+        names(&findings).into_iter().map(str::to_owned).collect()
+    }
+
+    /// Waits until these findings, and no others, are there, in any order.
+    async fn expect(&self, expected: &[&str]) {
+        let mut wanted: Vec<&str> = expected.to_vec();
+        wanted.sort_unstable();
+        let found = async {
+            loop {
+                let mut names = self.names();
+                names.sort_unstable();
+                if names == wanted {
+                    return;
+                }
+                assert!(names.len() <= wanted.len(), "{names:?} instead of {wanted:?}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, found).await.is_err() {
+            panic!("{:?} instead of {wanted:?}", self.names());
+        }
+    }
+}
+
+/// Reads what the agent says until it closes the connection, or until so many messages came.
+async fn answers(stream: &mut UnixStream, count: usize) -> Vec<ToTracer> {
+    let mut reader = FrameReader::new();
+    let mut messages = Vec::new();
+    let mut buffer = [0; 4096];
+    while messages.len() < count {
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
+        let length = read.expect("the agent answers or closes in time").unwrap_or(0);
+        if length == 0 {
+            break;
+        }
+        reader.feed(&buffer[..length]);
+        while let Some(frame) = reader.next_frame().unwrap() {
+            messages.extend(frame.messages::<ToTracer>().map(Result::unwrap));
+        }
+    }
+    messages
+}
+
+fn shell() -> Script {
+    Script::web().fork(2, 1, "/usr/sbin/nginx").exec(2, "/bin/sh", &["sh"])
+}
+
+#[tokio::test]
+async fn an_event_becomes_a_finding_and_the_verdict_comes_back() {
+    let agent = Agent::start(Options::default());
+    let mut tracer = agent.send(&shell()).await;
+    let kill = ToTracer::Kill { pid: 2, started_at: START + 2, signal: 9 };
+    assert_eq!(answers(&mut tracer, 2).await, [ToTracer::Welcome, kill]);
+    agent.expect(&["web_shell"]).await;
+}
+
+#[tokio::test]
+async fn two_containers_are_kept_apart() {
+    let agent = Agent::start(Options::default());
+    let other = Script::new(hello("sidecar", 2))
+        .process(1, 0, "/usr/bin/envoy", &["envoy"])
+        .fork(2, 1, "/usr/bin/envoy")
+        .exec(2, "/bin/sh", &["sh"])
+        .open(2, "/etc/shadow");
+    let _web = agent.send(&shell()).await;
+    let _other = agent.send(&other).await;
+    agent.expect(&["web_shell", "secret_read"]).await;
+    let findings = agent.findings.lock().unwrap();
+    let read = findings.iter().find(|finding| finding.agent.rule_id == "secret_read").unwrap();
+    assert_eq!(summary(read), "secret_read 2:/bin/sh 1:/usr/bin/envoy");
+    assert_eq!(read.container.as_ref().unwrap().name, "sidecar");
+}
+
+#[tokio::test]
+async fn whoever_breaks_the_rules_is_cut_off_and_others_go_on() {
+    let agent = Agent::start(Options::default());
+    let mut good = agent.send(&Script::web()).await;
+    assert_eq!(answers(&mut good, 1).await, [ToTracer::Welcome]);
+    let bad: [&[u8]; 4] =
+        [&u32::MAX.to_le_bytes(), &[0; 4], &[3, 0, 0, 0, 9, 9, 9], b"GET / HTTP/1.1\r\n\r\n"];
+    for bytes in bad {
+        let mut stream = agent.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        assert_eq!(answers(&mut stream, 1).await, [], "{bytes:?}");
+    }
+    let mut more = Script::web().open(1, "/etc/shadow");
+    more.messages.drain(..4);
+    good.write_all(&more.bytes()).await.unwrap();
+    let mut expected = vec!["malformed_message"; 4];
+    expected.push("secret_read");
+    agent.expect(&expected).await;
+    assert_eq!(agent.server.counters().await.violations, 4);
+}
+
+#[tokio::test]
+async fn a_forged_session_is_refused_while_the_container_lives() {
+    let agent = Agent::start(Options::default());
+    let mut owner = agent.send(&Script::web()).await;
+    assert_eq!(answers(&mut owner, 1).await, [ToTracer::Welcome]);
+    let mut forger = agent.send(&Script::new(hello("web", 9)).open(1, "/etc/shadow")).await;
+    assert_eq!(answers(&mut forger, 9).await, [ToTracer::Refused(Refusal::SessionKey)]);
+    let mut old = hello("web", 1);
+    old.version += 1;
+    let mut other_version = agent.send(&Script::new(old)).await;
+    assert_eq!(answers(&mut other_version, 9).await, [ToTracer::Refused(Refusal::Version)]);
+    agent.expect(&["forged_session", "malformed_message"]).await;
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed_and_cannot_keep_a_tracer_waiting() {
+    let options = Options {
+        greetings: 4,
+        hello_timeout: Duration::from_millis(300),
+        ..Options::default()
+    };
+    let agent = Agent::start(options);
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let mut stream = agent.connect().await;
+        // Begins a frame and never ends it.
+        stream.write_all(&[200, 0]).await.unwrap();
+        silent.push(stream);
+    }
+    let mut tracer = agent.send(&Script::web()).await;
+    assert_eq!(answers(&mut tracer, 1).await, [ToTracer::Welcome]);
+    for stream in &mut silent {
+        assert_eq!(answers(stream, 1).await, []);
+    }
+    // Of eight reports, five are let through.
+    agent.expect(&["malformed_message"; 5]).await;
+    assert_eq!(agent.server.counters().await.violations, 8);
+}
+
+#[tokio::test]
+async fn too_many_connections_are_told_so() {
+    let agent = Agent::start(Options { connections: 1, ..Options::default() });
+    let mut first = agent.send(&Script::web()).await;
+    assert_eq!(answers(&mut first, 1).await, [ToTracer::Welcome]);
+    let mut second = agent.connect().await;
+    assert_eq!(answers(&mut second, 9).await, [ToTracer::Refused(Refusal::TooMany)]);
+}
+
+#[tokio::test]
+async fn a_restarted_agent_gets_its_lineage_back_from_the_snapshot() {
+    let options = Options { drain: Duration::from_millis(10), ..Options::default() };
+    let agent = Agent::start(options);
+    let first = agent.send(&shell()).await;
+    agent.expect(&["web_shell"]).await;
+    let Agent { directory, server, .. } = agent;
+    drop(first);
+    server.shutdown().await;
+
+    let agent = Agent::start_in(directory, options);
+    let snapshot = Script::web().process(2, 1, "/bin/sh", &["sh"]).open(2, "/etc/shadow");
+    let _tracer = agent.send(&snapshot).await;
+    agent.expect(&["secret_read"]).await;
+    let findings = agent.findings.lock().unwrap();
+    let read = findings.iter().find(|finding| finding.agent.rule_id == "secret_read").unwrap();
+    assert_eq!(summary(read), "secret_read 2:/bin/sh 1:/usr/sbin/nginx");
+}
+
+#[tokio::test]
+async fn a_reconnect_in_the_middle_of_a_frame_tells_what_was_lost() {
+    let agent = Agent::start(Options::default());
+    let mut first = agent.connect().await;
+    let bytes = shell().bytes();
+    first.write_all(&bytes[..bytes.len() - 3]).await.unwrap();
+    drop(first);
+    let mut again = shell();
+    again.messages.pop();
+    let again = again.process(2, 1, "/bin/sh", &["sh"]).open(2, "/etc/shadow");
+    let _second = agent.send(&again).await;
+    // The exec was lost on the way: the tracer cannot know, but the numbers tell.
+    agent.expect(&["secret_read", "lost_events"]).await;
+}
+
+#[tokio::test]
+async fn shutdown_takes_in_what_tracers_still_send() {
+    let agent = Agent::start(Options::default());
+    let mut tracer = agent.send(&Script::web()).await;
+    assert_eq!(answers(&mut tracer, 1).await, [ToTracer::Welcome]);
+    let Agent { server, findings, directory } = agent;
+    let shutdown = tokio::spawn(server.shutdown());
+    let mut last = Script::web().open(1, "/etc/shadow").goodbye();
+    last.messages.drain(..4);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    tracer.write_all(&last.bytes()).await.unwrap();
+    drop(tracer);
+    let counters = tokio::time::timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+    assert_eq!((counters.events, counters.findings), (1, 1));
+    assert!(names(&findings.lock().unwrap()).contains(&"secret_read"));
+    assert!(!directory.path().join("run/agent.sock").exists());
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_ever() {
+    let agent = Agent::start(Options { drain: Duration::from_millis(100), ..Options::default() });
+    let mut tracer = agent.send(&Script::web()).await;
+    assert_eq!(answers(&mut tracer, 1).await, [ToTracer::Welcome]);
+    let Agent { server, .. } = agent;
+    tokio::time::timeout(PATIENCE, server.shutdown()).await.unwrap();
+    assert_eq!(answers(&mut tracer, 1).await, []);
+}
+
+#[tokio::test]
+async fn a_busy_connection_leaves_the_others_their_turn() {
+    let agent = Agent::start(Options::default());
+    let mut busy_script = Script::web();
+    for _ in 0..20_000 {
+        busy_script = busy_script.open(1, "/var/log/nginx/access.log");
+    }
+    let busy = busy_script.bytes();
+    let mut stream = agent.connect().await;
+    let flood = tokio::spawn(async move { stream.write_all(&busy).await.map(|()| stream) });
+    let quiet = Script::new(hello("quiet", 2)).open(1, "/etc/shadow");
+    let mut other = agent.send(&quiet).await;
+    assert_eq!(answers(&mut other, 1).await, [ToTracer::Welcome]);
+    agent.expect(&["secret_read"]).await;
+    flood.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_tells_starting_from_well_from_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = health::socket_beside(&directory.path().join("agent.sock"));
+    let ask = |path: PathBuf| tokio::task::spawn_blocking(move || health::ask(&path, PATIENCE));
+    let gone = ask(path.clone()).await.unwrap();
+    assert!(matches!(gone, Err(HealthError::NoAnswer { .. })), "{gone:?}");
+
+    let responder = Responder::start(Socket::bind(&path, 0o600).unwrap());
+    let starting = ask(path.clone()).await.unwrap().unwrap_err();
+    assert_eq!(starting.to_string(), "starting: rules are not loaded yet");
+
+    let agent = Agent::start(Options::default());
+    responder.watch(&agent.server);
+    let _tracer = agent.send(&Script::web().open(1, "/etc/shadow")).await;
+    agent.expect(&["secret_read"]).await;
+    let well = ask(path).await.unwrap().unwrap();
+    assert_eq!(well, "ok rules=6 refused=0 containers=1 events=1 findings=1");
+}
