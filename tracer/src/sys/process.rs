@@ -129,7 +129,8 @@ impl Change {
     }
 }
 
-/// The id of a child or tracee that has ended and was not reaped yet.
+/// Id and raw wait status of a child or tracee that has ended and was not reaped yet; `None`
+/// also where another's ptrace stop comes first.
 pub(crate) fn peek_ended() -> Option<(i32, i32)> {
     // SAFETY: siginfo_t is plain data, filled by the kernel; si_pid and si_status are valid
     // for what waitid reports.
@@ -142,7 +143,9 @@ pub(crate) fn peek_ended() -> Option<(i32, i32)> {
         let status = match info.si_code {
             libc::CLD_EXITED => (info.si_status() & 0xff) << 8,
             libc::CLD_DUMPED => info.si_status() | 0x80,
-            _ => info.si_status(),
+            libc::CLD_KILLED => info.si_status(),
+            // Stops of tracees are reported whether asked for or not.
+            _ => return None,
         };
         Some((info.si_pid(), status))
     }

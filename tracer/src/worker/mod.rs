@@ -260,15 +260,15 @@ impl<'a> Worker<'a> {
             if let Some((pid, status)) = process::peek_ended()
                 && pid as u32 == main
             {
-                self.start.board.main_status.store(status, Ordering::Release);
-                self.start.board.main_ended.store(1, Ordering::Release);
-                self.ended_at.get_or_insert_with(poll::monotonic_ms);
-                self.process_ended(main);
+                self.main_ended(status);
             }
             let Some(change) = process::next_change() else { return };
             let pid = change.pid as u32;
             if change.ended() {
                 self.seized.remove(&pid);
+                if pid == main {
+                    self.main_ended(change.status);
+                }
                 continue;
             }
             if !change.stopped() {
@@ -288,6 +288,14 @@ impl<'a> Worker<'a> {
                 poll::notify(self.start.wake);
             }
         }
+    }
+
+    fn main_ended(&mut self, status: i32) {
+        let board = self.start.board;
+        board.main_status.store(status, Ordering::Release);
+        board.main_ended.store(1, Ordering::Release);
+        self.ended_at.get_or_insert_with(poll::monotonic_ms);
+        self.process_ended(self.main_pid());
     }
 
     /// Ends when there is nothing left to trace.
