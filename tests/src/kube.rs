@@ -6,6 +6,7 @@
 
 mod client;
 mod https;
+pub mod objects;
 mod operator;
 mod supervised;
 

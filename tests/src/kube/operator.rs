@@ -8,10 +8,14 @@
 //! that several can run on one control plane.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::{ControlPlane, INTERVAL, PATIENCE, Response, Supervised, eventually, free_port, https};
+use super::{
+    ControlPlane, INTERVAL, Kubectl, PATIENCE, Response, Supervised, eventually, free_port, https,
+    objects,
+};
 
 /// The webhook's time limit in tests: generous, for a busy machine, because an
 /// API server that gives up admits the pod bare.
@@ -57,6 +61,22 @@ pub struct Replica {
 }
 
 impl Operator {
+    /// The operator of the shared control plane, for tests that do not harm it.
+    ///
+    /// # Panics
+    /// As [`Operator::install`].
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Operator> = OnceLock::new();
+        SHARED.get_or_init(|| Self::install(ControlPlane::shared(), &Options::default()))
+    }
+
+    /// kubectl as an administrator of its cluster.
+    #[must_use]
+    pub fn kubectl(&self) -> Kubectl {
+        self.control_plane.kubectl()
+    }
+
     /// Installs CRDs, roles, webhook configuration and processes, and waits
     /// until all of them are ready.
     ///
@@ -135,16 +155,39 @@ impl Operator {
         self.control_plane.namespace(prefix, &labels)
     }
 
-    /// Waits until this operator has accepted a policy's present generation.
+    /// Makes a namespace of this operator's with one policy for all pods, in
+    /// use.
+    ///
+    /// # Panics
+    /// When the API server refuses, or the operator does not take it up.
+    #[must_use]
+    pub fn protected(&self, prefix: &str, labels: &[(&str, &str)]) -> String {
+        let namespace = self.namespace(prefix, labels);
+        let _ = self.protect(&namespace, "all", json!({"computeType": "Any"}));
+        namespace
+    }
+
+    /// Applies a policy and waits until this operator uses it; returns it with
+    /// its status.
+    ///
+    /// # Panics
+    /// When the API server refuses, or the operator does not take it up.
+    pub fn protect(&self, namespace: &str, name: &str, spec: Value) -> Value {
+        self.kubectl()
+            .apply(&objects::policy(namespace, name, spec), false);
+        self.assessed(namespace, name)
+    }
+
+    /// Waits until this operator has assessed a policy's present generation
+    /// (it tells its webhook first); returns the policy.
     ///
     /// # Panics
     /// When it does not.
-    pub fn accepted(&self, namespace: &str, policy: &str) -> Value {
-        let kubectl = self.control_plane.kubectl();
-        eventually(&format!("{namespace}/{policy} is accepted"), || {
-            let object = kubectl.get("protectionpolicy", namespace, policy)?;
-            let observed = &object["status"]["observedGeneration"];
-            (*observed == object["metadata"]["generation"]).then_some(object)
+    pub fn assessed(&self, namespace: &str, name: &str) -> Value {
+        eventually(&format!("{namespace}/{name} is assessed"), || {
+            let policy = self.kubectl().get("protectionpolicy", namespace, name)?;
+            let observed = &policy["status"]["observedGeneration"];
+            (*observed == policy["metadata"]["generation"]).then_some(policy)
         })
     }
 

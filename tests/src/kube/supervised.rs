@@ -11,13 +11,14 @@ use super::{KubeError, io};
 /// Runs the program in the background and waits for the end of standard input,
 /// a pipe whose other end the test process holds until it ends, for whatever
 /// reason. A death signal (`PR_SET_PDEATHSIG`) would not do: it fires when the
-/// *thread* that started the program ends, and each test is a thread.
+/// *thread* that started the program ends, and each test is a thread. Nothing
+/// of a test's control plane is worth a graceful end.
 const SCRIPT: &str = r#"
 "$@" </dev/null >>"$SUPERVISED_LOG" 2>&1 &
 child=$!
 echo $child >"$SUPERVISED_PID.new" && mv "$SUPERVISED_PID.new" "$SUPERVISED_PID"
 cat >/dev/null
-kill $child 2>/dev/null
+kill -KILL $child 2>/dev/null
 wait $child
 [ -z "$SUPERVISED_REMOVE" ] || rm -rf "$SUPERVISED_REMOVE"
 "#;

@@ -1,0 +1,88 @@
+//! Objects that tests create, and what they look for in what comes back.
+
+use serde_json::{Value, json};
+
+/// A ProtectionPolicy.
+#[must_use]
+pub fn policy(namespace: &str, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "picket.dev/v1alpha1",
+        "kind": "ProtectionPolicy",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    })
+}
+
+/// A pod with one container `web` that names its command.
+#[must_use]
+pub fn pod(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app": "web"}},
+        "spec": {
+            "containers": [{
+                "name": "web",
+                "image": "registry.example/web:1",
+                "command": ["/bin/web"],
+                "args": ["--listen", ":80"],
+            }],
+        },
+    })
+}
+
+/// Names of the entries of a list of a pod's spec.
+#[must_use]
+pub fn names(pod: &Value, list: &str) -> Vec<String> {
+    let entries = pod["spec"][list].as_array();
+    entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Whether anything in a pod is Picket's.
+#[must_use]
+pub fn is_bare(pod: &Value) -> bool {
+    !pod.to_string().contains("picket-tracer")
+        && pod["metadata"]["annotations"]["picket.dev/status"].is_null()
+}
+
+/// Fails unless the container `web` of a [`pod`] is traced and setup and agent
+/// stand first among the init containers.
+///
+/// # Panics
+/// When the pod is not injected like that.
+#[track_caller]
+pub fn assert_injected(pod: &Value) {
+    let init = names(pod, "initContainers");
+    assert_eq!(
+        init.get(..2).unwrap_or_default(),
+        ["picket-setup", "picket-agent"],
+        "init containers of {pod:#}"
+    );
+    assert_eq!(pod["spec"]["initContainers"][1]["restartPolicy"], "Always");
+    assert!(names(pod, "volumes").contains(&"picket".to_owned()));
+    let web = &pod["spec"]["containers"][0];
+    let command: Vec<&str> = web["command"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(command.first(), Some(&"/picket/picket-tracer"), "{web:#}");
+    assert_eq!(command.get(1), Some(&"trace"), "{web:#}");
+    assert_eq!(command.last(), Some(&"--"), "{web:#}");
+    assert_eq!(web["args"], json!(["/bin/web", "--listen", ":80"]));
+    let status = pod["metadata"]["annotations"]["picket.dev/status"]
+        .as_str()
+        .expect("status annotation");
+    let status: Value = serde_json::from_str(status).expect("JSON in the status annotation");
+    let traced = status["containers"].as_array().into_iter().flatten();
+    assert_eq!(
+        traced.filter(|container| container["name"] == "web").count(),
+        1,
+        "{status:#}"
+    );
+}
