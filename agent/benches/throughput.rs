@@ -32,14 +32,24 @@ fn hello(container: &str) -> Hello {
 }
 
 fn process(pid: u32) -> Process {
-    let argv = ["python3", "-m", "app", "--port", "8080"].map(String::from).to_vec();
-    let file = File { inode: 7, ..File::from_path("/usr/bin/python3") };
+    let argv = ["python3", "-m", "app", "--port", "8080"]
+        .map(String::from)
+        .to_vec();
+    let file = File {
+        inode: 7,
+        ..File::from_path("/usr/bin/python3")
+    };
     Process {
         pid,
         parent: pid - 1,
         started_at: u64::from(pid),
         executed_at: 1,
-        image: Image { file, argv, comm: "python3".to_owned(), ..Image::default() },
+        image: Image {
+            file,
+            argv,
+            comm: "python3".to_owned(),
+            ..Image::default()
+        },
         ..Process::default()
     }
 }
@@ -58,7 +68,11 @@ fn event(sequence: u64) -> Event {
         pid,
         tid: pid,
         outcome: Outcome::Succeeded,
-        kind: EventKind::Open { file, flags: 0, mode: 0 },
+        kind: EventKind::Open {
+            file,
+            flags: 0,
+            mode: 0,
+        },
     }
 }
 
@@ -77,7 +91,10 @@ fn stream(container: &str, events: u64) -> Vec<u8> {
 
 fn report(what: &str, events: u64, start: Instant) {
     let seconds = start.elapsed().as_secs_f64();
-    println!("{what}: {:.0} events/s ({events} in {seconds:.2} s)", events as f64 / seconds);
+    println!(
+        "{what}: {:.0} events/s ({events} in {seconds:.2} s)",
+        events as f64 / seconds
+    );
 }
 
 fn pipeline_alone(events: u64) {
@@ -87,7 +104,9 @@ fn pipeline_alone(events: u64) {
     let mut ingest = Ingest::new();
     let start = Instant::now();
     for chunk in bytes.chunks(64 * 1024) {
-        ingest.feed(&mut pipeline, chunk, 0, &mut outputs).expect("the stream is well-formed");
+        ingest
+            .feed(&mut pipeline, chunk, 0, &mut outputs)
+            .expect("the stream is well-formed");
     }
     assert_eq!(pipeline.counters().events, events);
     let rules = pipeline.rules().rules().len();
@@ -97,8 +116,9 @@ fn pipeline_alone(events: u64) {
 fn through_the_server(connections: u64, events: u64) {
     let directory = std::env::temp_dir().join(format!("picket-bench-{}", std::process::id()));
     let path = directory.join("agent.sock");
-    let streams: Vec<Vec<u8>> =
-        (0..connections).map(|number| stream(&format!("c{number}"), events)).collect();
+    let streams: Vec<Vec<u8>> = (0..connections)
+        .map(|number| stream(&format!("c{number}"), events))
+        .collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -106,8 +126,12 @@ fn through_the_server(connections: u64, events: u64) {
     runtime.block_on(async {
         let socket = Socket::bind(&path, 0o600).expect("the socket opens");
         let pipeline = Pipeline::new(RuleFiles::default().load(), Identity::default());
-        let server =
-            Server::start(socket, pipeline, Arc::new(|_: Finding| {}), Options::default());
+        let server = Server::start(
+            socket,
+            pipeline,
+            Arc::new(|_: Finding| {}),
+            Options::default(),
+        );
         let start = Instant::now();
         let tracers: Vec<_> = streams
             .into_iter()
@@ -124,7 +148,11 @@ fn through_the_server(connections: u64, events: u64) {
         while server.counters().await.events < all {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        report(&format!("server, {connections} connection(s), one thread"), all, start);
+        report(
+            &format!("server, {connections} connection(s), one thread"),
+            all,
+            start,
+        );
         for tracer in tracers {
             tracer.join().expect("a tracer's thread ends");
         }

@@ -20,7 +20,11 @@ impl Accounts {
     /// Takes in a name; a newer one replaces an older one. Names beyond 4096, or longer than
     /// 256 bytes, are left out.
     pub fn insert(&mut self, account: Account) {
-        let names = if account.group { &mut self.groups } else { &mut self.users };
+        let names = if account.group {
+            &mut self.groups
+        } else {
+            &mut self.users
+        };
         let room = names.len() < MAX_NAMES || names.contains_key(&account.id);
         if room && account.name.len() <= MAX_NAME_BYTES {
             names.insert(account.id, account.name);
@@ -46,10 +50,22 @@ mod tests {
     fn users_and_groups_are_apart_and_bounded() {
         let mut accounts = Accounts::default();
         for id in 0..10_000 {
-            accounts.insert(Account { group: false, id, name: format!("u{id}") });
+            accounts.insert(Account {
+                group: false,
+                id,
+                name: format!("u{id}"),
+            });
         }
-        accounts.insert(Account { group: false, id: 1, name: "renamed".to_owned() });
-        accounts.insert(Account { group: true, id: 1, name: "x".repeat(1000) });
+        accounts.insert(Account {
+            group: false,
+            id: 1,
+            name: "renamed".to_owned(),
+        });
+        accounts.insert(Account {
+            group: true,
+            id: 1,
+            name: "x".repeat(1000),
+        });
         assert_eq!((accounts.user(1), accounts.user(9_999)), ("renamed", ""));
         assert_eq!(accounts.group(1), "");
     }

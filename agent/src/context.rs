@@ -53,11 +53,17 @@ impl Derived {
         match &event.kind {
             EventKind::Dns(dns) => {
                 let addresses = dns.answers.iter().copied().map(IpNet::from).collect();
-                Self { addresses, ..Self::default() }
+                Self {
+                    addresses,
+                    ..Self::default()
+                }
             }
             EventKind::LoadModule { arguments, .. } => {
                 let arguments = arguments.split_whitespace().map(str::to_owned).collect();
-                Self { arguments, ..Self::default() }
+                Self {
+                    arguments,
+                    ..Self::default()
+                }
             }
             _ => Self::default(),
         }
@@ -147,9 +153,9 @@ impl Context for Scene<'_> {
 
     fn ancestor_key(&self, scope: Scope, generation: usize) -> Option<u64> {
         match scope {
-            Scope::Process => {
-                self.ancestor(Lineage::Process, generation).map(|process| self.key_of(process))
-            }
+            Scope::Process => self
+                .ancestor(Lineage::Process, generation)
+                .map(|process| self.key_of(process)),
             Scope::Global | Scope::Container => None,
         }
     }
@@ -173,7 +179,9 @@ pub fn container_tags(identity: &Identity, container: &str) -> Vec<String> {
         (&owner, name),
     ];
     let filled = tags.into_iter().filter(|(_, value)| !value.is_empty());
-    filled.map(|(key, value)| format!("{key}:{value}")).collect()
+    filled
+        .map(|(key, value)| format!("{key}:{value}"))
+        .collect()
 }
 
 /// A point in time as SECL's integers give it.

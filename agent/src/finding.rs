@@ -236,7 +236,7 @@ pub struct FileSection {
     pub path_resolution_error: Option<&'static str>,
     /// New name, mode or owner.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub destination: Option<Box<DestinationSection>>,
+    pub destination: Option<DestinationSection>,
 }
 
 /// What a file was turned into.
@@ -244,7 +244,7 @@ pub struct FileSection {
 #[serde(untagged)]
 pub enum DestinationSection {
     /// Its new name.
-    File(FileSection),
+    File(Box<FileSection>),
     /// Its new mode.
     Mode {
         /// Permission bits.

@@ -43,13 +43,23 @@ pub fn socket_beside(socket: &Path) -> PathBuf {
 /// # Errors
 /// [`HealthError`] when it does not answer in time or is not well.
 pub fn ask(path: &Path, limit: Duration) -> Result<String, HealthError> {
-    let no_answer = |error| HealthError::NoAnswer { path: path.to_owned(), error };
+    let no_answer = |error| HealthError::NoAnswer {
+        path: path.to_owned(),
+        error,
+    };
     let stream = UnixStream::connect(path).map_err(no_answer)?;
     stream.set_read_timeout(Some(limit)).map_err(no_answer)?;
     let mut answer = String::new();
-    stream.take(MAX_ANSWER).read_to_string(&mut answer).map_err(no_answer)?;
+    stream
+        .take(MAX_ANSWER)
+        .read_to_string(&mut answer)
+        .map_err(no_answer)?;
     let line = answer.lines().next().unwrap_or("no answer").to_owned();
-    if line == "ok" || line.starts_with("ok ") { Ok(line) } else { Err(HealthError::NotReady(line)) }
+    if line == "ok" || line.starts_with("ok ") {
+        Ok(line)
+    } else {
+        Err(HealthError::NotReady(line))
+    }
 }
 
 /// Answers at a health socket.

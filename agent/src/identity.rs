@@ -79,7 +79,11 @@ impl Identity {
 
     /// The name that SECL's `event.hostname` gives: the node's, or else the pod's.
     pub fn hostname(&self) -> &str {
-        if self.pod.node.is_empty() { &self.pod.name } else { &self.pod.node }
+        if self.pod.node.is_empty() {
+            &self.pod.name
+        } else {
+            &self.pod.node
+        }
     }
 }
 
@@ -102,6 +106,9 @@ mod tests {
     #[test]
     fn a_mode_is_spelled_exactly() {
         assert_eq!("Enforce".parse(), Ok(Mode::Enforce));
-        assert_eq!("enforce".parse::<Mode>(), Err(UnknownMode("enforce".to_owned())));
+        assert_eq!(
+            "enforce".parse::<Mode>(),
+            Err(UnknownMode("enforce".to_owned()))
+        );
     }
 }

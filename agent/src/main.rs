@@ -104,7 +104,10 @@ async fn serve(run: Run) -> anyhow::Result<()> {
     let mut identity = Identity::from_environment(|name| std::env::var(name).ok());
     identity.mode = run.mode;
     identity.started_at = now();
-    let files = RuleFiles { defaults: !run.no_default_rules, paths: run.rules.clone() };
+    let files = RuleFiles {
+        defaults: !run.no_default_rules,
+        paths: run.rules.clone(),
+    };
     let loaded = load(&files, &run);
     let options = Options {
         drain: Duration::from_secs(run.drain_seconds),
@@ -122,7 +125,11 @@ async fn serve(run: Run) -> anyhow::Result<()> {
         }
     }
     let counters = server.shutdown().await;
-    tracing::info!(events = counters.events, findings = counters.findings, "ended");
+    tracing::info!(
+        events = counters.events,
+        findings = counters.findings,
+        "ended"
+    );
     Ok(())
 }
 

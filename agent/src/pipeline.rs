@@ -6,6 +6,7 @@ mod container;
 mod engine;
 mod internal;
 mod loss;
+mod output;
 mod session;
 mod throttle;
 
@@ -13,102 +14,21 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use picket_events::EventKind;
 use picket_events::wire::{Goodbye, Hello, Notice, Refusal, ToAgent, ToTracer, VERSION};
-use picket_rules::{LoadReport, RuleSet};
+use picket_rules::RuleSet;
 use serde_json::{Value, json};
 
-use crate::context::Scene;
-use crate::finding::{self, Finding};
+use crate::finding;
 use crate::identity::Identity;
 use container::Container;
 use engine::Engine;
+pub use output::{ConnectionId, Counters, LoadedRules, Observer, Output, Outputs, Violation};
 use session::Claim;
 
 /// Most containers of a pod.
 const MAX_CONTAINERS: usize = 64;
 /// A container that was not heard of for this long makes place for another: 60 s.
 const FORGET_AFTER: u64 = 60_000_000_000;
-
-/// Names a connection in a [`Pipeline`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConnectionId(u64);
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Write this line.
-    Finding(Box<Finding>),
-    /// Send this to the tracer on this connection.
-    Message(ConnectionId, ToTracer),
-}
-
-/// Takes what is to be done, at once: a pipeline holds nothing back.
-pub trait Outputs {
-    /// One thing to be done.
-    fn push(&mut self, output: Output);
-}
-
-impl Outputs for Vec<Output> {
-    fn push(&mut self, output: Output) {
-        Vec::push(self, output);
-    }
-}
-
-/// Sees every event with the process that it belongs to, after it was evaluated.
-pub trait Observer: Send {
-    /// An event, and what it was evaluated against.
-    fn event(&mut self, scene: &Scene<'_>);
-}
-
-impl Observer for () {
-    fn event(&mut self, _: &Scene<'_>) {}
-}
-
-/// Rules with what their loading reported.
-#[derive(Debug, Clone)]
-pub struct LoadedRules {
-    /// The rules.
-    pub rules: Arc<RuleSet>,
-    /// What became of each policy.
-    pub report: LoadReport,
-}
-
-/// A peer broke the rules of the conversation; its connection has to be closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// Bytes that are no message.
-    #[error("malformed message")]
-    Malformed,
-    /// A frame over the size limit, or an empty one.
-    #[error("bad frame length")]
-    BadFrame,
-    /// Something else before a hello.
-    #[error("no hello")]
-    NoHello,
-    /// No hello in time.
-    #[error("no hello in time")]
-    HelloTimeout,
-    /// A second hello.
-    #[error("second hello")]
-    SecondHello,
-    /// The hello was refused.
-    #[error("hello refused: {0:?}")]
-    Refused(Refusal),
-}
-
-/// Counts since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Events that arrived.
-    pub events: u64,
-    /// Findings, events about Picket left out.
-    pub findings: u64,
-    /// Connections closed because of a [`Violation`].
-    pub violations: u64,
-    /// Findings that could not be written.
-    pub lost_findings: u64,
-}
 
 /// Everything between a tracer's messages and findings.
 pub struct Pipeline {
@@ -125,7 +45,9 @@ pub struct Pipeline {
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pipeline").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Pipeline")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +87,10 @@ impl Pipeline {
         let LoadedRules { rules, report } = &self.loaded;
         let meaning = internal::meaning(internal::RULESET_LOADED).filter(|_| !report.is_ok());
         let body = internal::ruleset_loaded(rules, report);
-        let context = finding::Context { identity: &self.identity, container: None };
+        let context = finding::Context {
+            identity: &self.identity,
+            container: None,
+        };
         let line = finding::internal(&context, internal::RULESET_LOADED, meaning, body, now);
         outputs.push(Output::Finding(Box::new(line)));
     }
@@ -203,7 +128,13 @@ impl Pipeline {
         match known.map(|container| container.session.judge(hello, now)) {
             Some(Claim::Forged) => {
                 self.counters.violations += 1;
-                self.report(Some(&name), internal::FORGED_SESSION, container::describe(hello), now, outputs);
+                self.report(
+                    Some(&name),
+                    internal::FORGED_SESSION,
+                    container::describe(hello),
+                    now,
+                    outputs,
+                );
                 return Err(Refusal::SessionKey);
             }
             Some(Claim::Same) => {
@@ -241,8 +172,12 @@ impl Pipeline {
         now: u64,
         outputs: &mut dyn Outputs,
     ) -> Result<(), Violation> {
-        let Some(name) = self.connections.get(&connection) else { return Ok(()) };
-        let Some(container) = self.containers.get_mut(name) else { return Ok(()) };
+        let Some(name) = self.connections.get(&connection) else {
+            return Ok(());
+        };
+        let Some(container) = self.containers.get_mut(name) else {
+            return Ok(());
+        };
         match message {
             ToAgent::Hello(_) => return Err(Violation::SecondHello),
             ToAgent::Process(process) => {
@@ -257,7 +192,8 @@ impl Pipeline {
                     container.tree.end_snapshot(event.time);
                 }
                 self.counters.findings +=
-                    self.engine.event(&self.identity, connection, container, &event, outputs);
+                    self.engine
+                        .event(&self.identity, connection, container, &event, outputs);
             }
             ToAgent::Lost(lost) => container.loss.told(&lost),
             ToAgent::Notice(notice) => {
@@ -275,8 +211,15 @@ impl Pipeline {
     }
 
     /// A connection ended.
-    pub fn close_connection(&mut self, connection: ConnectionId, now: u64, outputs: &mut dyn Outputs) {
-        let Some(name) = self.connections.remove(&connection) else { return };
+    pub fn close_connection(
+        &mut self,
+        connection: ConnectionId,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) {
+        let Some(name) = self.connections.remove(&connection) else {
+            return;
+        };
         if let Some(container) = self.containers.get_mut(&name) {
             container.session.disconnected(now);
         }
@@ -309,7 +252,10 @@ impl Pipeline {
 
     /// Reports that the agent is alive, with its counts.
     pub fn heartbeat(&self, now: u64, outputs: &mut dyn Outputs) {
-        let context = finding::Context { identity: &self.identity, container: None };
+        let context = finding::Context {
+            identity: &self.identity,
+            container: None,
+        };
         let body = self.status(now);
         let line = finding::internal(&context, internal::HEARTBEAT, None, body, now);
         outputs.push(Output::Finding(Box::new(line)));
@@ -356,15 +302,26 @@ impl Pipeline {
             !session.is_connected() && now.saturating_sub(session.dropped_at()) > FORGET_AFTER
         });
         let oldest = gone.min_by_key(|(_, container)| container.session.dropped_at());
-        let Some(name) = oldest.map(|(name, _)| name.clone()) else { return false };
+        let Some(name) = oldest.map(|(name, _)| name.clone()) else {
+            return false;
+        };
         self.remove(&name);
         true
     }
 
     fn greet(&mut self, name: &str, hello: &Hello, now: u64, outputs: &mut dyn Outputs) {
         let body = container::describe(hello);
-        let untraced = self.containers.get(name).is_some_and(Container::is_untraced);
-        self.report(Some(name), internal::CONTAINER_CONNECTED, body.clone(), now, outputs);
+        let untraced = self
+            .containers
+            .get(name)
+            .is_some_and(Container::is_untraced);
+        self.report(
+            Some(name),
+            internal::CONTAINER_CONNECTED,
+            body.clone(),
+            now,
+            outputs,
+        );
         if untraced {
             self.report(Some(name), internal::NOT_TRACED, body, now, outputs);
         } else {
@@ -373,13 +330,20 @@ impl Pipeline {
     }
 
     fn check_interest(&mut self, name: &str, now: u64, outputs: &mut dyn Outputs) {
-        let Some(container) = self.containers.get(name) else { return };
+        let Some(container) = self.containers.get(name) else {
+            return;
+        };
         let needed = self.loaded.rules.interest();
         let installed = container.interest().to_owned();
-        if container.is_untraced() || installed.parse().is_ok_and(|interest: picket_events::Interest| interest.covers(&needed)) {
+        if container.is_untraced()
+            || installed
+                .parse()
+                .is_ok_and(|interest: picket_events::Interest| interest.covers(&needed))
+        {
             return;
         }
-        let body = json!({"installed": container::shortened(&installed), "needed": needed.to_string()});
+        let body =
+            json!({"installed": container::shortened(&installed), "needed": needed.to_string()});
         self.report(Some(name), internal::RULES_NEED_RESTART, body, now, outputs);
     }
 
@@ -403,7 +367,9 @@ impl Pipeline {
         let Some(tree) = self.containers.get(name).map(|container| &container.tree) else {
             return body;
         };
-        let Some(key) = tree.find(pid) else { return body };
+        let Some(key) = tree.find(pid) else {
+            return body;
+        };
         let ancestors = tree.ancestors(key).map(|(_, node)| node).take(16);
         let lineage: Vec<&str> = tree
             .get(key)
@@ -417,13 +383,18 @@ impl Pipeline {
 
     fn goodbye(&mut self, name: &str, goodbye: Goodbye, now: u64, outputs: &mut dyn Outputs) {
         self.flush_losses(name, now, outputs);
-        let events = self.containers.get(name).map_or(0, |container| container.events);
+        let events = self
+            .containers
+            .get(name)
+            .map_or(0, |container| container.events);
         let body = json!({"code": goodbye.code, "signal": goodbye.signal, "events": events});
         self.report(Some(name), internal::CONTAINER_ENDED, body, now, outputs);
     }
 
     fn flush_losses(&mut self, name: &str, now: u64, outputs: &mut dyn Outputs) {
-        let Some(container) = self.containers.get_mut(name) else { return };
+        let Some(container) = self.containers.get_mut(name) else {
+            return;
+        };
         if let Some(body) = container.loss.report() {
             self.report(Some(name), internal::LOST_EVENTS, body, now, outputs);
         }
@@ -438,7 +409,9 @@ impl Pipeline {
         now: u64,
         outputs: &mut dyn Outputs,
     ) -> bool {
-        let Some(suppressed) = self.throttle.admit(name, now) else { return false };
+        let Some(suppressed) = self.throttle.admit(name, now) else {
+            return false;
+        };
         if suppressed > 0 {
             body["suppressed"] = json!(suppressed);
         }
@@ -450,20 +423,5 @@ impl Pipeline {
         let line = finding::internal(&context, name, internal::meaning(name), body, now);
         outputs.push(Output::Finding(Box::new(line)));
         true
-    }
-}
-
-/// The process that an event is aimed at, where it is aimed at one.
-fn target_pid(kind: &EventKind, own_pid: u32) -> Option<u32> {
-    let own_if_zero = |pid: u32| if pid == 0 { own_pid } else { pid };
-    match kind {
-        EventKind::Signal { target, .. } => match *target {
-            0 => Some(own_pid),
-            target => u32::try_from(target).ok(),
-        },
-        EventKind::SetRlimit { target, .. }
-        | EventKind::Ptrace { target, .. }
-        | EventKind::MemoryWrite { target } => Some(own_if_zero(*target)),
-        _ => None,
     }
 }

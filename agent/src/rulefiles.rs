@@ -28,7 +28,10 @@ pub struct RuleFiles {
 impl Default for RuleFiles {
     /// The built-in rules.
     fn default() -> Self {
-        Self { defaults: true, paths: Vec::new() }
+        Self {
+            defaults: true,
+            paths: Vec::new(),
+        }
     }
 }
 
@@ -42,11 +45,15 @@ impl RuleFiles {
         let mut sources = Vec::new();
         let mut unreadable = Vec::new();
         if self.defaults {
-            sources.extend(defaults::policies().iter().map(|(name, text)| PolicySource {
-                name: (*name).to_owned(),
-                text: (*text).to_owned(),
-                origin: "built-in".to_owned(),
-            }));
+            sources.extend(
+                defaults::policies()
+                    .iter()
+                    .map(|(name, text)| PolicySource {
+                        name: (*name).to_owned(),
+                        text: (*text).to_owned(),
+                        origin: "built-in".to_owned(),
+                    }),
+            );
         }
         for path in &self.paths {
             match files_of(path) {
@@ -64,7 +71,10 @@ impl RuleFiles {
         let catalogue = Catalogue::standard();
         let (rules, mut report) = RuleSet::load(&catalogue, &sources, &LoadOptions::default());
         report.policies.extend(unreadable);
-        LoadedRules { rules: Arc::new(rules), report }
+        LoadedRules {
+            rules: Arc::new(rules),
+            report,
+        }
     }
 }
 
@@ -74,8 +84,16 @@ pub fn complaints(loaded: &LoadedRules) -> Vec<String> {
     policies
         .flat_map(|policy| {
             let rules = policy.rules.iter().filter_map(|rule| rule.error.as_ref());
-            let file = if policy.origin == "built-in" { &policy.name } else { &policy.origin };
-            policy.errors.iter().chain(rules).map(move |error| format!("{file}:{error}"))
+            let file = if policy.origin == "built-in" {
+                &policy.name
+            } else {
+                &policy.origin
+            };
+            policy
+                .errors
+                .iter()
+                .chain(rules)
+                .map(move |error| format!("{file}:{error}"))
         })
         .collect()
 }
@@ -119,15 +137,23 @@ fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    std::fs::File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE {
-        return Err(io::Error::other(format!("the file is larger than {MAX_FILE} bytes")));
+        return Err(io::Error::other(format!(
+            "the file is larger than {MAX_FILE} bytes"
+        )));
     }
     Ok(text)
 }
 
 fn source(path: &Path, text: String) -> PolicySource {
-    PolicySource { name: name_of(path), text, origin: path.display().to_string() }
+    PolicySource {
+        name: name_of(path),
+        text,
+        origin: path.display().to_string(),
+    }
 }
 
 fn refused(path: &Path, error: &io::Error) -> PolicyReport {
@@ -135,13 +161,19 @@ fn refused(path: &Path, error: &io::Error) -> PolicyReport {
         name: name_of(path),
         origin: path.display().to_string(),
         status: Status::Error,
-        errors: vec![LoadError { message: format!(" {error}"), ..LoadError::default() }],
+        errors: vec![LoadError {
+            message: format!(" {error}"),
+            ..LoadError::default()
+        }],
         ..PolicyReport::default()
     }
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -151,7 +183,13 @@ mod tests {
     #[test]
     fn a_directory_gives_its_policies_in_order() {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["b.yaml", "default.policy", "a.policy", "README.md", ".hidden.policy"] {
+        for name in [
+            "b.yaml",
+            "default.policy",
+            "a.policy",
+            "README.md",
+            ".hidden.policy",
+        ] {
             std::fs::write(directory.path().join(name), "rules: []\n").unwrap();
         }
         let files = files_of(directory.path()).unwrap();
@@ -161,11 +199,17 @@ mod tests {
 
     #[test]
     fn a_path_that_cannot_be_read_is_reported_and_named() {
-        let files = RuleFiles { defaults: false, paths: vec!["/nowhere/x.policy".into()] };
+        let files = RuleFiles {
+            defaults: false,
+            paths: vec!["/nowhere/x.policy".into()],
+        };
         let loaded = files.load();
         assert!(!loaded.report.is_ok());
         let complaints = complaints(&loaded);
-        assert!(complaints[0].starts_with("/nowhere/x.policy: No such file"), "{complaints:?}");
+        assert!(
+            complaints[0].starts_with("/nowhere/x.policy: No such file"),
+            "{complaints:?}"
+        );
     }
 
     #[test]

@@ -10,18 +10,56 @@ pub const MASK: &str = "********";
 
 /// Words in the name of an option or a variable that make its value a secret.
 const SECRET_WORDS: &[&str] = &[
-    "passwd", "password", "passphrase", "secret", "token", "credential", "apikey", "api_key",
-    "api-key", "access_key", "access-key", "private_key", "private-key", "auth_key", "auth-key",
-    "mysql_pwd", "pgpassword", "authorization",
+    "passwd",
+    "password",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+    "api_key",
+    "api-key",
+    "access_key",
+    "access-key",
+    "private_key",
+    "private-key",
+    "auth_key",
+    "auth-key",
+    "mysql_pwd",
+    "pgpassword",
+    "authorization",
 ];
 /// Beginnings of tokens that are secrets wherever they stand.
 const TOKEN_PREFIXES: &[&str] = &[
-    "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "xoxa-",
-    "xoxs-", "sk_live_", "rk_live_", "AKIA", "ASIA", "eyJhbGci", "dop_v1_", "npm_", "hf_",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "xoxa-",
+    "xoxs-",
+    "sk_live_",
+    "rk_live_",
+    "AKIA",
+    "ASIA",
+    "eyJhbGci",
+    "dop_v1_",
+    "npm_",
+    "hf_",
 ];
 /// Programs whose `-pVALUE` is a password.
-const SHORT_PASSWORD_PROGRAMS: &[&str] =
-    &["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "sshpass"];
+const SHORT_PASSWORD_PROGRAMS: &[&str] = &[
+    "mysql",
+    "mysqldump",
+    "mysqladmin",
+    "mariadb",
+    "mariadb-dump",
+    "sshpass",
+];
 /// A word shorter than this is no token, whatever it begins with.
 const MIN_TOKEN_LENGTH: usize = 16;
 
@@ -38,7 +76,9 @@ const MIN_TOKEN_LENGTH: usize = 16;
 /// assert_eq!(shown, ["curl", "-u", "--token", "********", "https://me:********@host/"]);
 /// ```
 pub fn arguments(argv: &[String]) -> Vec<Cow<'_, str>> {
-    let program = argv.first().map_or("", |argv0| picket_events::file::base_name(argv0));
+    let program = argv
+        .first()
+        .map_or("", |argv0| picket_events::file::base_name(argv0));
     let short_password = SHORT_PASSWORD_PROGRAMS.contains(&program);
     let mut hide_next = false;
     argv.iter()
@@ -79,12 +119,18 @@ fn text<'a>(argument: &'a str, hide_next: &mut bool) -> Cow<'a, str> {
         scrubbed.push_str(shown.as_deref().unwrap_or(bare));
         scrubbed.push_str(space);
     }
-    if changed { Cow::Owned(scrubbed) } else { Cow::Borrowed(argument) }
+    if changed {
+        Cow::Owned(scrubbed)
+    } else {
+        Cow::Borrowed(argument)
+    }
 }
 
 /// The scheme of an `Authorization` header; the secret comes behind it.
 fn is_scheme(word: &str) -> bool {
-    ["bearer", "basic", "token", "digest"].iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
+    ["bearer", "basic", "token", "digest"]
+        .iter()
+        .any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
 /// True for `--password`, `Authorization:`, `Bearer`: the next word is the secret.
@@ -99,7 +145,10 @@ fn announces_secret(word: &str) -> bool {
 
 fn names_secret(name: &str) -> bool {
     // A path or a sentence that contains such a word is no name.
-    let plain = name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let plain = name.len() <= 64
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     plain && {
         let lower = name.to_ascii_lowercase();
         SECRET_WORDS.iter().any(|secret| lower.contains(secret))
@@ -165,10 +214,22 @@ mod tests {
     #[test]
     fn secrets_are_masked_and_the_rest_is_left_alone() {
         let cases: &[(&[&str], &[&str])] = &[
-            (&["a", "--password", "hunter2", "x"], &["a", "--password", MASK, "x"]),
-            (&["a", "--password", "--verbose"], &["a", "--password", "--verbose"]),
-            (&["a", "--db-password=hunter2"], &["a", "--db-password=********"]),
-            (&["env", "PGPASSWORD=x", "psql"], &["env", "PGPASSWORD=********", "psql"]),
+            (
+                &["a", "--password", "hunter2", "x"],
+                &["a", "--password", MASK, "x"],
+            ),
+            (
+                &["a", "--password", "--verbose"],
+                &["a", "--password", "--verbose"],
+            ),
+            (
+                &["a", "--db-password=hunter2"],
+                &["a", "--db-password=********"],
+            ),
+            (
+                &["env", "PGPASSWORD=x", "psql"],
+                &["env", "PGPASSWORD=********", "psql"],
+            ),
             (
                 &["sh", "-c", "MYSQL_PWD=x mysql -e 'select 1'"],
                 &["sh", "-c", "MYSQL_PWD=******** mysql -e 'select 1'"],
@@ -177,22 +238,37 @@ mod tests {
                 &["curl", "-H", "Authorization: Bearer abc", "http://x/"],
                 &["curl", "-H", "Authorization: Bearer ********", "http://x/"],
             ),
-            (&["curl", "-H", "X-Api-Key: abc"], &["curl", "-H", "X-Api-Key: ********"]),
+            (
+                &["curl", "-H", "X-Api-Key: abc"],
+                &["curl", "-H", "X-Api-Key: ********"],
+            ),
             (
                 &["git", "clone", "https://me:pw@host/a@b"],
                 &["git", "clone", "https://me:********@host/a@b"],
             ),
-            (&["git", "clone", "ssh://git@host/repo"], &["git", "clone", "ssh://git@host/repo"]),
+            (
+                &["git", "clone", "ssh://git@host/repo"],
+                &["git", "clone", "ssh://git@host/repo"],
+            ),
             (
                 &["git", "clone", "https://0123456789abcdef0@host/"],
                 &["git", "clone", "https://********@host/"],
             ),
             (&["x", "ghp_0123456789abcdefghij"], &["x", MASK]),
-            (&["mysql", "-uroot", "-phunter2"], &["mysql", "-uroot", "-p********"]),
+            (
+                &["mysql", "-uroot", "-phunter2"],
+                &["mysql", "-uroot", "-p********"],
+            ),
             (&["cp", "-pr", "a", "b"], &["cp", "-pr", "a", "b"]),
-            (&["cat", "/etc/secrets/token"], &["cat", "/etc/secrets/token"]),
+            (
+                &["cat", "/etc/secrets/token"],
+                &["cat", "/etc/secrets/token"],
+            ),
             (&["cat", "tokens.txt", "b"], &["cat", "tokens.txt", "b"]),
-            (&["x", "xghp_0123456789abcdefghij"], &["x", "xghp_0123456789abcdefghij"]),
+            (
+                &["x", "xghp_0123456789abcdefghij"],
+                &["x", "xghp_0123456789abcdefghij"],
+            ),
         ];
         for (argv, expected) in cases {
             assert_eq!(scrubbed(argv), *expected, "{argv:?}");

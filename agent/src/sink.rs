@@ -49,7 +49,9 @@ impl Pending {
     fn wait(&self, limit: Duration) {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Whether it is done or the time is over makes no difference to the caller.
-        let _ = self.done.wait_timeout_while(lines, limit, |lines| *lines > 0);
+        let _ = self
+            .done
+            .wait_timeout_while(lines, limit, |lines| *lines > 0);
     }
 }
 
@@ -83,7 +85,11 @@ impl Lines {
         std::thread::Builder::new()
             .name("findings".to_owned())
             .spawn(move || write_lines(&lines, output, &written, &failed))?;
-        Ok(Self { queue, pending, dropped })
+        Ok(Self {
+            queue,
+            pending,
+            dropped,
+        })
     }
 }
 
@@ -92,7 +98,9 @@ impl Sink for Lines {
         let mut line = finding.to_line();
         line.push('\n');
         self.pending.change(|lines| *lines += 1);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(line) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.queue.try_send(line)
+        {
             self.pending.change(|lines| *lines -= 1);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -115,7 +123,11 @@ fn write_lines(
 ) {
     while let Ok(line) = lines.recv() {
         // One write for each line: a reader never sees half of one from us.
-        if output.write_all(line.as_bytes()).and_then(|()| output.flush()).is_err() {
+        if output
+            .write_all(line.as_bytes())
+            .and_then(|()| output.flush())
+            .is_err()
+        {
             dropped.fetch_add(1, Ordering::Relaxed);
         }
         pending.change(|lines| *lines -= 1);
@@ -165,7 +177,10 @@ mod tests {
         drop(open);
         let (written, seen) = channel();
         let sink = Lines::to(Gate(gate, written)).unwrap();
-        sink.emit(Finding { title: "a\nb".to_owned(), ..Finding::default() });
+        sink.emit(Finding {
+            title: "a\nb".to_owned(),
+            ..Finding::default()
+        });
         let line = seen.recv_timeout(Duration::from_secs(30)).unwrap();
         let line = String::from_utf8(line).unwrap();
         assert_eq!(line.lines().count(), 1);

@@ -3,6 +3,7 @@
 //! The tracer tells what happens to processes in the order in which it happened; the tree
 //! follows. It holds a bounded number of processes and bytes: the dead leave first.
 
+mod node;
 mod program;
 
 use std::collections::{HashMap, VecDeque};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use picket_events::{Credentials, Image, Process};
 
+pub use node::ProcessNode;
 pub use program::Program;
 
 /// Most ancestors that are looked at from any process.
@@ -28,7 +30,11 @@ pub struct TreeLimits {
 
 impl Default for TreeLimits {
     fn default() -> Self {
-        Self { processes: 8192, bytes: 16 * 1024 * 1024, recent_dead: 128 }
+        Self {
+            processes: 8192,
+            bytes: 16 * 1024 * 1024,
+            recent_dead: 128,
+        }
     }
 }
 
@@ -38,77 +44,6 @@ impl Default for TreeLimits {
 pub struct Key {
     slot: u32,
     generation: u32,
-}
-
-/// A process, or what a process ran before it executed something else.
-#[derive(Debug, Clone)]
-pub struct ProcessNode {
-    /// Process id in the tracer's namespace.
-    pub pid: u32,
-    /// Parent's process id when this process was made; 0 where that is outside.
-    pub parent_pid: u32,
-    /// When the process was made, nanoseconds since the epoch; 0 where unknown.
-    pub started_at: u64,
-    /// When it executed its program, nanoseconds since the epoch; 0 if it never did.
-    pub executed_at: u64,
-    /// When it ended or executed another program; `None` while it lives.
-    pub ended_at: Option<u64>,
-    /// Session id.
-    pub session: u32,
-    /// Ids and capabilities.
-    pub credentials: Credentials,
-    /// What it runs; shared with those it inherited it from.
-    pub program: Arc<Program>,
-    /// Name it gave itself, where that differs from the program's.
-    renamed: Option<Box<str>>,
-    parent: Option<Key>,
-    children: u32,
-    /// Not confirmed by the snapshot that follows a reconnect.
-    stale: bool,
-}
-
-impl ProcessNode {
-    /// The kernel's name of the process.
-    pub fn comm(&self) -> &str {
-        self.renamed.as_deref().unwrap_or(&self.program.image.comm)
-    }
-
-    /// True when the process executed its program itself, false when it inherited it.
-    pub fn is_exec(&self) -> bool {
-        self.executed_at != 0
-    }
-
-    /// This process as it would be if it had executed this program.
-    pub(crate) fn running(&self, image: Image, time: u64) -> Self {
-        Self {
-            program: Arc::new(Program::new(image)),
-            executed_at: time,
-            renamed: None,
-            ..self.clone()
-        }
-    }
-
-    /// A number that this process keeps through every exec and shares with no other.
-    pub fn identity(&self) -> u64 {
-        self.started_at ^ u64::from(self.pid).rotate_right(22)
-    }
-
-    fn new(process: Process, program: Arc<Program>, parent: Option<Key>) -> Self {
-        Self {
-            pid: process.pid,
-            parent_pid: process.parent,
-            started_at: process.started_at,
-            executed_at: process.executed_at,
-            ended_at: None,
-            session: process.session,
-            credentials: process.credentials,
-            program,
-            renamed: None,
-            parent,
-            children: 0,
-            stale: false,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -182,19 +117,27 @@ impl ProcessTree {
     /// The process behind a key; `None` once it left the tree.
     pub fn get(&self, key: Key) -> Option<&ProcessNode> {
         let slot = self.slots.get(key.slot as usize)?;
-        slot.node.as_ref().filter(|_| slot.generation == key.generation)
+        slot.node
+            .as_ref()
+            .filter(|_| slot.generation == key.generation)
     }
 
     fn get_mut(&mut self, key: Key) -> Option<&mut ProcessNode> {
         let slot = self.slots.get_mut(key.slot as usize)?;
-        slot.node.as_mut().filter(|_| slot.generation == key.generation)
+        slot.node
+            .as_mut()
+            .filter(|_| slot.generation == key.generation)
     }
 
     /// What `key` descends from, nearest first: parents, and before each what the same
     /// process ran earlier, if it executed one program after another. Ends after
     /// [`MAX_ANCESTORS`], or where the lineage is not known.
     pub fn ancestors(&self, key: Key) -> Ancestors<'_> {
-        Ancestors { tree: self, next: self.get(key).and_then(|node| node.parent), left: MAX_ANCESTORS }
+        Ancestors {
+            tree: self,
+            next: self.get(key).and_then(|node| node.parent),
+            left: MAX_ANCESTORS,
+        }
     }
 
     /// All processes, the dead included.
@@ -231,7 +174,10 @@ impl ProcessTree {
     /// message told of it.
     pub fn find_or_insert(&mut self, pid: u32) -> Option<Key> {
         self.find(pid).or_else(|| {
-            let process = Process { pid, ..Process::default() };
+            let process = Process {
+                pid,
+                ..Process::default()
+            };
             let program = Arc::clone(&self.unknown);
             self.add(ProcessNode::new(process, program, None))
         })
@@ -241,7 +187,9 @@ impl ProcessTree {
     /// was inherited or is the same file.
     pub fn exec(&mut self, key: Key, image: Image, time: u64) -> Key {
         let program = Arc::new(Program::within(image, &self.budget));
-        let Some(node) = self.get_mut(key) else { return key };
+        let Some(node) = self.get_mut(key) else {
+            return key;
+        };
         let before = &node.program.image.file;
         let after = &program.image.file;
         let same = before.path == after.path && before.inode == after.inode;
@@ -265,7 +213,9 @@ impl ProcessTree {
 
     /// The process ended, or made place for another with its pid. Ending twice changes nothing.
     pub fn end(&mut self, key: Key, time: u64) {
-        let Some(node) = self.get_mut(key) else { return };
+        let Some(node) = self.get_mut(key) else {
+            return;
+        };
         if node.ended_at.is_some() {
             return;
         }
@@ -310,7 +260,10 @@ impl ProcessTree {
 
     /// The snapshot is over.
     pub fn end_snapshot(&mut self, time: u64) {
-        let stale: Vec<Key> = self.keys().filter(|&key| self.get(key).is_some_and(|n| n.stale)).collect();
+        let stale: Vec<Key> = self
+            .keys()
+            .filter(|&key| self.get(key).is_some_and(|n| n.stale))
+            .collect();
         for key in stale {
             self.end(key, time);
         }
@@ -318,13 +271,18 @@ impl ProcessTree {
 
     fn keys(&self) -> impl Iterator<Item = Key> {
         let slots = self.slots.iter().enumerate();
-        slots.map(|(slot, content)| Key { slot: slot as u32, generation: content.generation })
+        slots.map(|(slot, content)| Key {
+            slot: slot as u32,
+            generation: content.generation,
+        })
     }
 
     fn refresh(&mut self, key: Key, process: Process) {
         let parent = self.get(key).and_then(|node| node.parent);
         let program = self.program(&process.image, parent);
-        let Some(node) = self.get_mut(key) else { return };
+        let Some(node) = self.get_mut(key) else {
+            return;
+        };
         node.stale = false;
         // A fork that was buffered while a newer snapshot overtook it has nothing new.
         if process.executed_at >= node.executed_at {
@@ -347,7 +305,9 @@ impl ProcessTree {
     }
 
     fn program(&self, image: &Image, parent: Option<Key>) -> Arc<Program> {
-        let inherited = parent.and_then(|key| self.get(key)).map(|node| &node.program);
+        let inherited = parent
+            .and_then(|key| self.get(key))
+            .map(|node| &node.program);
         match inherited.filter(|program| program.image == *image) {
             Some(program) => Arc::clone(program),
             None => Arc::new(Program::within(image.clone(), &self.budget)),
@@ -364,10 +324,19 @@ impl ProcessTree {
             parent.children += 1;
         }
         let key = match self.free.pop() {
-            Some(slot) => Key { slot, generation: self.slots[slot as usize].generation },
+            Some(slot) => Key {
+                slot,
+                generation: self.slots[slot as usize].generation,
+            },
             None => {
-                self.slots.push(Slot { generation: 0, node: None });
-                Key { slot: (self.slots.len() - 1) as u32, generation: 0 }
+                self.slots.push(Slot {
+                    generation: 0,
+                    node: None,
+                });
+                Key {
+                    slot: (self.slots.len() - 1) as u32,
+                    generation: 0,
+                }
             }
         };
         self.slots[key.slot as usize].node = Some(node);
@@ -386,7 +355,9 @@ impl ProcessTree {
             self.trim(0);
         }
         while self.is_full() {
-            let Some(key) = self.dead.pop_front() else { return false };
+            let Some(key) = self.dead.pop_front() else {
+                return false;
+            };
             if self.get(key).is_some() {
                 self.forgotten += 1;
                 self.remove(key);
@@ -398,7 +369,9 @@ impl ProcessTree {
     /// Removes the oldest of the dead without children until `keep` are left.
     fn trim(&mut self, keep: usize) {
         while self.leaves.len() > keep {
-            let Some(key) = self.leaves.pop_front() else { break };
+            let Some(key) = self.leaves.pop_front() else {
+                break;
+            };
             // One that made a child after it was put here stays; it comes again.
             if self.get(key).is_some_and(|node| node.children == 0) {
                 self.remove(key);
@@ -406,7 +379,10 @@ impl ProcessTree {
         }
         if self.dead.len() > 2 * self.len() + 16 {
             let dead = std::mem::take(&mut self.dead);
-            self.dead = dead.into_iter().filter(|&key| self.get(key).is_some()).collect();
+            self.dead = dead
+                .into_iter()
+                .filter(|&key| self.get(key).is_some())
+                .collect();
         }
     }
 
@@ -426,7 +402,9 @@ impl ProcessTree {
             self.left.push(identity);
         }
         let Some(parent_key) = parent else { return };
-        let Some(parent) = self.get_mut(parent_key) else { return };
+        let Some(parent) = self.get_mut(parent_key) else {
+            return;
+        };
         parent.children -= 1;
         if parent.children == 0 && parent.ended_at.is_some() {
             self.leaves.push_back(parent_key);

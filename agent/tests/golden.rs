@@ -24,21 +24,30 @@ fn shown(findings: Vec<picket_agent::finding::Finding>) -> Vec<Value> {
 fn findings(script: &Script, rule: &str) -> Vec<Value> {
     let mut pipeline = Pipeline::new(rules(), identity(Mode::Monitor));
     let played = play(&mut pipeline, script, START);
-    let wanted = played.findings.into_iter().filter(|finding| finding.agent.rule_id == rule);
+    let wanted = played
+        .findings
+        .into_iter()
+        .filter(|finding| finding.agent.rule_id == rule);
     shown(wanted.collect())
 }
 
 #[test]
 fn exec() {
-    let script = Script::web()
-        .fork(2, 1, "/usr/sbin/nginx")
-        .exec(2, "/bin/sh", &["sh", "-c", "curl --token abc https://u:p@host/"]);
+    let script = Script::web().fork(2, 1, "/usr/sbin/nginx").exec(
+        2,
+        "/bin/sh",
+        &["sh", "-c", "curl --token abc https://u:p@host/"],
+    );
     insta::assert_json_snapshot!(findings(&script, "web_shell"));
 }
 
 #[test]
 fn open() {
-    let kind = EventKind::Open { file: file("/etc/shadow"), flags: 0o2000000, mode: 0 };
+    let kind = EventKind::Open {
+        file: file("/etc/shadow"),
+        flags: 0o2000000,
+        mode: 0,
+    };
     let script = Script::web().event_with(1, Outcome::Returned(-13), kind);
     insta::assert_json_snapshot!(findings(&script, "secret_read"));
 }
@@ -46,8 +55,13 @@ fn open() {
 #[test]
 fn connect() {
     let address = Address::UnixPath("/run/docker.sock".to_owned());
-    let script =
-        Script::web().event(1, EventKind::Connect { address, protocol: Protocol::UNKNOWN });
+    let script = Script::web().event(
+        1,
+        EventKind::Connect {
+            address,
+            protocol: Protocol::UNKNOWN,
+        },
+    );
     insta::assert_json_snapshot!(findings(&script, "docker_socket"));
 }
 
@@ -66,7 +80,11 @@ fn ruleset_loaded() {
 fn heartbeat() {
     let mut outputs: Vec<Output> = Vec::new();
     let mut pipeline = Pipeline::new(rules(), identity(Mode::Monitor));
-    play(&mut pipeline, &Script::web().open(1, "/etc/shadow").gap(3).goodbye(), START);
+    play(
+        &mut pipeline,
+        &Script::web().open(1, "/etc/shadow").gap(3).goodbye(),
+        START,
+    );
     pipeline.heartbeat(START + 60 * SECOND, &mut outputs);
     let mut lines = shown(sort(outputs).findings);
     lines[0]["heartbeat"]["ruleset_hash"] = json!("HASH");
@@ -79,13 +97,23 @@ fn every_finding_is_one_line_and_bounded() {
     let argv: Vec<&str> = std::iter::repeat_n(long.as_str(), 5).collect();
     let mut script = Script::web();
     for pid in 2..100 {
-        script = script.fork(pid, pid - 1, "/usr/sbin/nginx").exec(pid, "/bin/sh", &argv);
+        script = script
+            .fork(pid, pid - 1, "/usr/sbin/nginx")
+            .exec(pid, "/bin/sh", &argv);
     }
     let mut pipeline = Pipeline::new(rules(), identity(Mode::Monitor));
     let played = play(&mut pipeline, &script, START);
-    let longest = played.findings.iter().map(|finding| finding.to_line()).max_by_key(String::len);
+    let longest = played
+        .findings
+        .iter()
+        .map(|finding| finding.to_line())
+        .max_by_key(String::len);
     let longest = longest.unwrap();
-    assert!(!longest.contains('\n') && longest.len() < 64 * 1024, "{} bytes", longest.len());
+    assert!(
+        !longest.contains('\n') && longest.len() < 64 * 1024,
+        "{} bytes",
+        longest.len()
+    );
     assert!(longest.contains(r#""truncated_ancestors":true"#));
     assert!(longest.contains(r#""args_truncated":true"#));
 }

@@ -17,7 +17,10 @@ fn pipeline(mode: Mode) -> Pipeline {
 }
 
 fn root() -> Box<Credentials> {
-    Box::new(Credentials { uid: 33, ..Credentials::default() })
+    Box::new(Credentials {
+        uid: 33,
+        ..Credentials::default()
+    })
 }
 
 /// Script and the lines that it must give.
@@ -76,25 +79,38 @@ fn scenarios() -> Vec<Scenario> {
         ),
         (
             "a file changed since the container started is told from one of the image",
-            Script::web().fork(2, 1, "/usr/sbin/nginx").event(2, dropped()),
+            Script::web()
+                .fork(2, 1, "/usr/sbin/nginx")
+                .event(2, dropped()),
             &["dropped_file 2:/tmp/miner 1:/usr/sbin/nginx"],
         ),
         (
             "a rule sees the ids from before and after a change, once",
             Script::web().event(1, setuid()).event(1, setuid()),
-            &["became_root 1:/usr/sbin/nginx", "became_root 1:/usr/sbin/nginx"],
+            &[
+                "became_root 1:/usr/sbin/nginx",
+                "became_root 1:/usr/sbin/nginx",
+            ],
         ),
         (
             "a change of ids that failed has no effect",
             Script::web()
                 .event_with(1, Outcome::Returned(-1), EventKind::SetUid(root()))
                 .open(1, "/etc/shadow"),
-            &["became_root 1:/usr/sbin/nginx", "secret_read 1:/usr/sbin/nginx"],
+            &[
+                "became_root 1:/usr/sbin/nginx",
+                "secret_read 1:/usr/sbin/nginx",
+            ],
         ),
         (
             "Unix sockets are seen",
-            Script::web()
-                .event(1, EventKind::Connect { address: docker, protocol: Protocol::UNKNOWN }),
+            Script::web().event(
+                1,
+                EventKind::Connect {
+                    address: docker,
+                    protocol: Protocol::UNKNOWN,
+                },
+            ),
             &["docker_socket 1:/usr/sbin/nginx"],
         ),
         (
@@ -118,7 +134,10 @@ fn scenarios_give_these_findings() {
     for (name, script, expected) in scenarios() {
         let mut pipeline = pipeline(Mode::Monitor);
         let played = play(&mut pipeline, &script, START);
-        let told = played.findings.iter().filter(|finding| finding.finding.is_some());
+        let told = played
+            .findings
+            .iter()
+            .filter(|finding| finding.finding.is_some());
         let lines: Vec<String> = told.map(summary).collect();
         assert_eq!(lines, expected, "{name}");
     }
@@ -126,28 +145,47 @@ fn scenarios_give_these_findings() {
 
 #[test]
 fn a_kill_is_sent_only_in_enforce_mode_and_names_the_process_for_good() {
-    let script = Script::web().fork(2, 1, "/usr/sbin/nginx").exec(2, "/bin/sh", &["sh"]);
+    let script = Script::web()
+        .fork(2, 1, "/usr/sbin/nginx")
+        .exec(2, "/bin/sh", &["sh"]);
     let monitored = play(&mut pipeline(Mode::Monitor), &script, START);
     assert_eq!(monitored.messages, [ToTracer::Welcome]);
     let enforced = play(&mut pipeline(Mode::Enforce), &script, START);
-    let kill = ToTracer::Kill { pid: 2, started_at: START + 2, signal: 9 };
+    let kill = ToTracer::Kill {
+        pid: 2,
+        started_at: START + 2,
+        signal: 9,
+    };
     assert_eq!(enforced.messages, [ToTracer::Welcome, kill]);
-    let line = enforced.findings.iter().map(summary).find(|line| line.starts_with("web_shell"));
+    let line = enforced
+        .findings
+        .iter()
+        .map(summary)
+        .find(|line| line.starts_with("web_shell"));
     assert!(line.unwrap().ends_with("[kill kill_queued [2]]"));
 }
 
 #[test]
 fn a_kill_of_the_container_reaches_every_living_process() {
-    let script = Script::web().fork(2, 1, "/usr/sbin/nginx").fork(3, 1, "/usr/sbin/nginx").exit(3).event(
-        2,
-        EventKind::Unlink { file: file("/self-destruct"), flags: 0 },
-    );
+    let script = Script::web()
+        .fork(2, 1, "/usr/sbin/nginx")
+        .fork(3, 1, "/usr/sbin/nginx")
+        .exit(3)
+        .event(
+            2,
+            EventKind::Unlink {
+                file: file("/self-destruct"),
+                flags: 0,
+            },
+        );
     let played = play(&mut pipeline(Mode::Enforce), &script, START);
     let killed: Vec<u32> = played
         .messages
         .iter()
         .filter_map(|message| match message {
-            ToTracer::Kill { pid, signal: 15, .. } => Some(*pid),
+            ToTracer::Kill {
+                pid, signal: 15, ..
+            } => Some(*pid),
             _ => None,
         })
         .collect();
@@ -156,9 +194,18 @@ fn a_kill_of_the_container_reaches_every_living_process() {
 
 #[test]
 fn losses_are_counted_once_whoever_tells_of_them() {
-    let lost = Lost { count: 4, by_type: vec![(EventType::Open, 4)], reason: LossReason::BufferFull };
-    let script =
-        Script::web().open(1, "/a").gap(4).lost(lost).open(1, "/b").gap(2).goodbye();
+    let lost = Lost {
+        count: 4,
+        by_type: vec![(EventType::Open, 4)],
+        reason: LossReason::BufferFull,
+    };
+    let script = Script::web()
+        .open(1, "/a")
+        .gap(4)
+        .lost(lost)
+        .open(1, "/b")
+        .gap(2)
+        .goodbye();
     let played = play(&mut pipeline(Mode::Monitor), &script, START);
     let losses: Vec<_> = played
         .findings
@@ -166,9 +213,12 @@ fn losses_are_counted_once_whoever_tells_of_them() {
         .filter(|finding| finding.agent.rule_id == "lost_events")
         .map(|finding| finding.details["lost_events"].clone())
         .collect();
-    assert_eq!(losses, [serde_json::json!({
-        "count": 6, "total": 6, "by_type": {"open": 4}, "by_reason": {"buffer_full": 4},
-    })]);
+    assert_eq!(
+        losses,
+        [serde_json::json!({
+            "count": 6, "total": 6, "by_type": {"open": 4}, "by_reason": {"buffer_full": 4},
+        })]
+    );
 }
 
 #[test]
@@ -176,29 +226,47 @@ fn what_was_told_to_an_agent_before_this_one_is_no_loss() {
     let mut later = identity(Mode::Monitor);
     later.started_at = START + SECOND;
     let mut pipeline = Pipeline::new(rules(), later);
-    let script = Script::web().gap(5_000).open(1, "/etc/shadow").gap(2).goodbye();
+    let script = Script::web()
+        .gap(5_000)
+        .open(1, "/etc/shadow")
+        .gap(2)
+        .goodbye();
     let played = play(&mut pipeline, &script, START + 2 * SECOND);
-    let loss = played.findings.iter().find(|finding| finding.agent.rule_id == "lost_events");
+    let loss = played
+        .findings
+        .iter()
+        .find(|finding| finding.agent.rule_id == "lost_events");
     assert_eq!(loss.unwrap().details["lost_events"]["count"], 2);
 }
 
 #[test]
 fn coverage_gaps_are_told() {
     let mut untraced = hello("web", 1);
-    untraced.engine = Engine::Failed { step: "seccomp".to_owned(), errno: 22 };
+    untraced.engine = Engine::Failed {
+        step: "seccomp".to_owned(),
+        errno: 22,
+    };
     let mut narrow = hello("web", 1);
     narrow.interest = "exec".to_owned();
     let cases = [
         (Script::new(untraced), vec!["not_traced"]),
         (Script::new(narrow), vec!["rules_need_restart"]),
-        (Script::web().notice(Notice::Restarted { signal: Some(9) }), vec!["tracer_restarted"]),
         (
-            Script::web().notice(Notice::Tampering { pid: 1, syscall: "kill".to_owned() }),
+            Script::web().notice(Notice::Restarted { signal: Some(9) }),
+            vec!["tracer_restarted"],
+        ),
+        (
+            Script::web().notice(Notice::Tampering {
+                pid: 1,
+                syscall: "kill".to_owned(),
+            }),
             vec!["tampering"],
         ),
         (
-            Script::web()
-                .notice(Notice::PrivilegeLost { pid: 1, path: "/usr/bin/sudo".to_owned() }),
+            Script::web().notice(Notice::PrivilegeLost {
+                pid: 1,
+                path: "/usr/bin/sudo".to_owned(),
+            }),
             vec!["privilege_lost"],
         ),
     ];
@@ -213,7 +281,9 @@ fn only_the_owner_of_the_session_key_speaks_for_a_container() {
     let mut pipeline = pipeline(Mode::Monitor);
     let mut outputs: Vec<Output> = Vec::new();
     let mut owner = Ingest::new();
-    owner.feed(&mut pipeline, &Script::web().bytes(), START, &mut outputs).unwrap();
+    owner
+        .feed(&mut pipeline, &Script::web().bytes(), START, &mut outputs)
+        .unwrap();
     let mut forger = Ingest::new();
     let forged = Script::new(hello("web", 2)).open(1, "/etc/shadow").bytes();
     let refused = forger.feed(&mut pipeline, &forged, START, &mut outputs);
@@ -221,9 +291,13 @@ fn only_the_owner_of_the_session_key_speaks_for_a_container() {
     // Once the container said goodbye, its successor is let in.
     let mut goodbye = Script::web().goodbye();
     goodbye.messages.drain(..4);
-    owner.feed(&mut pipeline, &goodbye.bytes(), START, &mut outputs).unwrap();
+    owner
+        .feed(&mut pipeline, &goodbye.bytes(), START, &mut outputs)
+        .unwrap();
     owner.close(&mut pipeline, START, &mut outputs);
-    Ingest::new().feed(&mut pipeline, &forged, START, &mut outputs).unwrap();
+    Ingest::new()
+        .feed(&mut pipeline, &forged, START, &mut outputs)
+        .unwrap();
     let sorted = sort(outputs);
     assert_eq!(names(&sorted.findings), ["forged_session", "secret_read"]);
 }
@@ -231,28 +305,56 @@ fn only_the_owner_of_the_session_key_speaks_for_a_container() {
 #[test]
 fn whoever_breaks_the_rules_of_the_conversation_is_cut_off_and_reported() {
     let cases: [(&str, Vec<u8>, Violation); 5] = [
-        ("no hello first", {
-            let mut script = Script::web();
-            script.messages.remove(0);
-            script.bytes()
-        }, Violation::NoHello),
-        ("a second hello", {
-            let mut script = Script::web();
-            let first = script.messages[0].clone();
-            script.messages.push(first);
-            script.bytes()
-        }, Violation::SecondHello),
-        ("a frame over the limit", u32::MAX.to_le_bytes().to_vec(), Violation::BadFrame),
+        (
+            "no hello first",
+            {
+                let mut script = Script::web();
+                script.messages.remove(0);
+                script.bytes()
+            },
+            Violation::NoHello,
+        ),
+        (
+            "a second hello",
+            {
+                let mut script = Script::web();
+                let first = script.messages[0].clone();
+                script.messages.push(first);
+                script.bytes()
+            },
+            Violation::SecondHello,
+        ),
+        (
+            "a frame over the limit",
+            u32::MAX.to_le_bytes().to_vec(),
+            Violation::BadFrame,
+        ),
         ("an empty frame", vec![0; 4], Violation::BadFrame),
-        ("bytes that are no message", vec![2, 0, 0, 0, 0xff, 0xff], Violation::Malformed),
+        (
+            "bytes that are no message",
+            vec![2, 0, 0, 0, 0xff, 0xff],
+            Violation::Malformed,
+        ),
     ];
     for (name, bytes, violation) in cases {
         let mut pipeline = pipeline(Mode::Monitor);
         let mut outputs: Vec<Output> = Vec::new();
         let mut ingest = Ingest::new();
-        assert_eq!(ingest.feed(&mut pipeline, &bytes, START, &mut outputs), Err(violation), "{name}");
-        assert!(ingest.feed(&mut pipeline, &Script::web().bytes(), START, &mut outputs).is_err());
-        assert_eq!(names(&sort(outputs).findings), ["malformed_message"], "{name}");
+        assert_eq!(
+            ingest.feed(&mut pipeline, &bytes, START, &mut outputs),
+            Err(violation),
+            "{name}"
+        );
+        assert!(
+            ingest
+                .feed(&mut pipeline, &Script::web().bytes(), START, &mut outputs)
+                .is_err()
+        );
+        assert_eq!(
+            names(&sort(outputs).findings),
+            ["malformed_message"],
+            "{name}"
+        );
         assert_eq!(pipeline.counters().violations, 1, "{name}");
     }
 }
@@ -274,12 +376,16 @@ fn rules_are_swapped_whole_between_two_events() {
     let mut outputs: Vec<Output> = Vec::new();
     let mut ingest = Ingest::new();
     let script = Script::web().open(1, "/etc/shadow");
-    ingest.feed(&mut pipeline, &script.bytes(), START, &mut outputs).unwrap();
+    ingest
+        .feed(&mut pipeline, &script.bytes(), START, &mut outputs)
+        .unwrap();
     let other = "version: 2.0.0\nrules:\n  - id: other\n    expression: open.file.path == \"/etc/passwd\"\n";
     pipeline.replace_rules(load(other), START, &mut outputs);
     let mut more = script.clone().open(1, "/etc/shadow").open(1, "/etc/passwd");
     more.messages.drain(..script.messages.len());
-    ingest.feed(&mut pipeline, &more.bytes(), START, &mut outputs).unwrap();
+    ingest
+        .feed(&mut pipeline, &more.bytes(), START, &mut outputs)
+        .unwrap();
     let sorted = sort(outputs);
     assert_eq!(names(&sorted.findings), ["secret_read", "other"]);
 }
@@ -289,8 +395,12 @@ fn an_observer_sees_every_event_with_its_process() {
     struct Recorder(Arc<Mutex<Vec<String>>>);
     impl Observer for Recorder {
         fn event(&mut self, scene: &Scene<'_>) {
-            let program = scene.process.map_or("?", |node| node.program.image.file.name.as_str());
-            let parent = scene.parent().map_or("-", |node| node.program.image.file.name.as_str());
+            let program = scene
+                .process
+                .map_or("?", |node| node.program.image.file.name.as_str());
+            let parent = scene
+                .parent()
+                .map_or("-", |node| node.program.image.file.name.as_str());
             let line = format!("{} {program}<{parent}", scene.event.event_type().name());
             self.0.lock().unwrap().push(line);
         }
@@ -298,9 +408,15 @@ fn an_observer_sees_every_event_with_its_process() {
     let seen = Arc::default();
     let mut pipeline = pipeline(Mode::Monitor);
     pipeline.observe(Box::new(Recorder(Arc::clone(&seen))));
-    let script = Script::web().fork(2, 1, "/usr/sbin/nginx").exec(2, "/bin/ls", &["ls"]).exit(2);
+    let script = Script::web()
+        .fork(2, 1, "/usr/sbin/nginx")
+        .exec(2, "/bin/ls", &["ls"])
+        .exit(2);
     play(&mut pipeline, &script, START);
-    assert_eq!(*seen.lock().unwrap(), ["fork nginx<nginx", "exec ls<nginx", "exit ls<nginx"]);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        ["fork nginx<nginx", "exec ls<nginx", "exit ls<nginx"]
+    );
 }
 
 #[test]
@@ -311,7 +427,10 @@ fn lost_findings_are_reported_when_they_grow() {
         pipeline.tick(dropped, START, &mut outputs);
     }
     let sorted = sort(outputs);
-    let counts: Vec<_> =
-        sorted.findings.iter().map(|finding| finding.details["lost_findings"]["count"].clone()).collect();
+    let counts: Vec<_> = sorted
+        .findings
+        .iter()
+        .map(|finding| finding.details["lost_findings"]["count"].clone())
+        .collect();
     assert_eq!(counts, [7, 2]);
 }

@@ -39,7 +39,11 @@ impl Agent {
         let socket = Socket::bind(&directory.path().join("run/agent.sock"), 0o666).unwrap();
         let pipeline = Pipeline::new(rules(), identity(Mode::Enforce));
         let server = Server::start(socket, pipeline, Arc::new(sink), options);
-        Self { directory, server, findings }
+        Self {
+            directory,
+            server,
+            findings,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -73,7 +77,10 @@ impl Agent {
                 if names == wanted {
                     return;
                 }
-                assert!(names.len() <= wanted.len(), "{names:?} instead of {wanted:?}");
+                assert!(
+                    names.len() <= wanted.len(),
+                    "{names:?} instead of {wanted:?}"
+                );
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -90,7 +97,9 @@ async fn answers(stream: &mut UnixStream, count: usize) -> Vec<ToTracer> {
     let mut buffer = [0; 4096];
     while messages.len() < count {
         let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
-        let length = read.expect("the agent answers or closes in time").unwrap_or(0);
+        let length = read
+            .expect("the agent answers or closes in time")
+            .unwrap_or(0);
         if length == 0 {
             break;
         }
@@ -103,14 +112,20 @@ async fn answers(stream: &mut UnixStream, count: usize) -> Vec<ToTracer> {
 }
 
 fn shell() -> Script {
-    Script::web().fork(2, 1, "/usr/sbin/nginx").exec(2, "/bin/sh", &["sh"])
+    Script::web()
+        .fork(2, 1, "/usr/sbin/nginx")
+        .exec(2, "/bin/sh", &["sh"])
 }
 
 #[tokio::test]
 async fn an_event_becomes_a_finding_and_the_verdict_comes_back() {
     let agent = Agent::start(Options::default());
     let mut tracer = agent.send(&shell()).await;
-    let kill = ToTracer::Kill { pid: 2, started_at: START + 2, signal: 9 };
+    let kill = ToTracer::Kill {
+        pid: 2,
+        started_at: START + 2,
+        signal: 9,
+    };
     assert_eq!(answers(&mut tracer, 2).await, [ToTracer::Welcome, kill]);
     agent.expect(&["web_shell"]).await;
 }
@@ -127,7 +142,10 @@ async fn two_containers_are_kept_apart() {
     let _other = agent.send(&other).await;
     agent.expect(&["web_shell", "secret_read"]).await;
     let findings = agent.findings.lock().unwrap();
-    let read = findings.iter().find(|finding| finding.agent.rule_id == "secret_read").unwrap();
+    let read = findings
+        .iter()
+        .find(|finding| finding.agent.rule_id == "secret_read")
+        .unwrap();
     assert_eq!(summary(read), "secret_read 2:/bin/sh 1:/usr/bin/envoy");
     assert_eq!(read.container.as_ref().unwrap().name, "sidecar");
 }
@@ -137,8 +155,12 @@ async fn whoever_breaks_the_rules_is_cut_off_and_others_go_on() {
     let agent = Agent::start(Options::default());
     let mut good = agent.send(&Script::web()).await;
     assert_eq!(answers(&mut good, 1).await, [ToTracer::Welcome]);
-    let bad: [&[u8]; 4] =
-        [&u32::MAX.to_le_bytes(), &[0; 4], &[3, 0, 0, 0, 9, 9, 9], b"GET / HTTP/1.1\r\n\r\n"];
+    let bad: [&[u8]; 4] = [
+        &u32::MAX.to_le_bytes(),
+        &[0; 4],
+        &[3, 0, 0, 0, 9, 9, 9],
+        b"GET / HTTP/1.1\r\n\r\n",
+    ];
     for bytes in bad {
         let mut stream = agent.connect().await;
         stream.write_all(bytes).await.unwrap();
@@ -158,12 +180,20 @@ async fn a_forged_session_is_refused_while_the_container_lives() {
     let agent = Agent::start(Options::default());
     let mut owner = agent.send(&Script::web()).await;
     assert_eq!(answers(&mut owner, 1).await, [ToTracer::Welcome]);
-    let mut forger = agent.send(&Script::new(hello("web", 9)).open(1, "/etc/shadow")).await;
-    assert_eq!(answers(&mut forger, 9).await, [ToTracer::Refused(Refusal::SessionKey)]);
+    let mut forger = agent
+        .send(&Script::new(hello("web", 9)).open(1, "/etc/shadow"))
+        .await;
+    assert_eq!(
+        answers(&mut forger, 9).await,
+        [ToTracer::Refused(Refusal::SessionKey)]
+    );
     let mut old = hello("web", 1);
     old.version += 1;
     let mut other_version = agent.send(&Script::new(old)).await;
-    assert_eq!(answers(&mut other_version, 9).await, [ToTracer::Refused(Refusal::Version)]);
+    assert_eq!(
+        answers(&mut other_version, 9).await,
+        [ToTracer::Refused(Refusal::Version)]
+    );
     agent.expect(&["forged_session", "malformed_message"]).await;
 }
 
@@ -194,29 +224,45 @@ async fn a_silent_connection_is_closed_and_cannot_keep_a_tracer_waiting() {
 
 #[tokio::test]
 async fn too_many_connections_are_told_so() {
-    let agent = Agent::start(Options { connections: 1, ..Options::default() });
+    let agent = Agent::start(Options {
+        connections: 1,
+        ..Options::default()
+    });
     let mut first = agent.send(&Script::web()).await;
     assert_eq!(answers(&mut first, 1).await, [ToTracer::Welcome]);
     let mut second = agent.connect().await;
-    assert_eq!(answers(&mut second, 9).await, [ToTracer::Refused(Refusal::TooMany)]);
+    assert_eq!(
+        answers(&mut second, 9).await,
+        [ToTracer::Refused(Refusal::TooMany)]
+    );
 }
 
 #[tokio::test]
 async fn a_restarted_agent_gets_its_lineage_back_from_the_snapshot() {
-    let options = Options { drain: Duration::from_millis(10), ..Options::default() };
+    let options = Options {
+        drain: Duration::from_millis(10),
+        ..Options::default()
+    };
     let agent = Agent::start(options);
     let first = agent.send(&shell()).await;
     agent.expect(&["web_shell"]).await;
-    let Agent { directory, server, .. } = agent;
+    let Agent {
+        directory, server, ..
+    } = agent;
     drop(first);
     server.shutdown().await;
 
     let agent = Agent::start_in(directory, options);
-    let snapshot = Script::web().process(2, 1, "/bin/sh", &["sh"]).open(2, "/etc/shadow");
+    let snapshot = Script::web()
+        .process(2, 1, "/bin/sh", &["sh"])
+        .open(2, "/etc/shadow");
     let _tracer = agent.send(&snapshot).await;
     agent.expect(&["secret_read"]).await;
     let findings = agent.findings.lock().unwrap();
-    let read = findings.iter().find(|finding| finding.agent.rule_id == "secret_read").unwrap();
+    let read = findings
+        .iter()
+        .find(|finding| finding.agent.rule_id == "secret_read")
+        .unwrap();
     assert_eq!(summary(read), "secret_read 2:/bin/sh 1:/usr/sbin/nginx");
 }
 
@@ -229,7 +275,9 @@ async fn a_reconnect_in_the_middle_of_a_frame_tells_what_was_lost() {
     drop(first);
     let mut again = shell();
     again.messages.pop();
-    let again = again.process(2, 1, "/bin/sh", &["sh"]).open(2, "/etc/shadow");
+    let again = again
+        .process(2, 1, "/bin/sh", &["sh"])
+        .open(2, "/etc/shadow");
     let _second = agent.send(&again).await;
     // The exec was lost on the way: the tracer cannot know, but the numbers tell.
     agent.expect(&["secret_read", "lost_events"]).await;
@@ -240,14 +288,21 @@ async fn shutdown_takes_in_what_tracers_still_send() {
     let agent = Agent::start(Options::default());
     let mut tracer = agent.send(&Script::web()).await;
     assert_eq!(answers(&mut tracer, 1).await, [ToTracer::Welcome]);
-    let Agent { server, findings, directory } = agent;
+    let Agent {
+        server,
+        findings,
+        directory,
+    } = agent;
     let shutdown = tokio::spawn(server.shutdown());
     let mut last = Script::web().open(1, "/etc/shadow").goodbye();
     last.messages.drain(..4);
     tokio::time::sleep(Duration::from_millis(50)).await;
     tracer.write_all(&last.bytes()).await.unwrap();
     drop(tracer);
-    let counters = tokio::time::timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+    let counters = tokio::time::timeout(PATIENCE, shutdown)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((counters.events, counters.findings), (1, 1));
     assert!(names(&findings.lock().unwrap()).contains(&"secret_read"));
     assert!(!directory.path().join("run/agent.sock").exists());
@@ -255,11 +310,16 @@ async fn shutdown_takes_in_what_tracers_still_send() {
 
 #[tokio::test]
 async fn shutdown_does_not_wait_for_ever() {
-    let agent = Agent::start(Options { drain: Duration::from_millis(100), ..Options::default() });
+    let agent = Agent::start(Options {
+        drain: Duration::from_millis(100),
+        ..Options::default()
+    });
     let mut tracer = agent.send(&Script::web()).await;
     assert_eq!(answers(&mut tracer, 1).await, [ToTracer::Welcome]);
     let Agent { server, .. } = agent;
-    tokio::time::timeout(PATIENCE, server.shutdown()).await.unwrap();
+    tokio::time::timeout(PATIENCE, server.shutdown())
+        .await
+        .unwrap();
     assert_eq!(answers(&mut tracer, 1).await, []);
 }
 
@@ -286,7 +346,10 @@ async fn health_tells_starting_from_well_from_gone() {
     let path = health::socket_beside(&directory.path().join("agent.sock"));
     let ask = |path: PathBuf| tokio::task::spawn_blocking(move || health::ask(&path, PATIENCE));
     let gone = ask(path.clone()).await.unwrap();
-    assert!(matches!(gone, Err(HealthError::NoAnswer { .. })), "{gone:?}");
+    assert!(
+        matches!(gone, Err(HealthError::NoAnswer { .. })),
+        "{gone:?}"
+    );
 
     let responder = Responder::start(Socket::bind(&path, 0o600).unwrap());
     let starting = ask(path.clone()).await.unwrap().unwrap_err();
@@ -297,5 +360,8 @@ async fn health_tells_starting_from_well_from_gone() {
     let _tracer = agent.send(&Script::web().open(1, "/etc/shadow")).await;
     agent.expect(&["secret_read"]).await;
     let well = ask(path).await.unwrap().unwrap();
-    assert_eq!(well, "ok rules=6 refused=0 containers=1 events=1 findings=1");
+    assert_eq!(
+        well,
+        "ok rules=6 refused=0 containers=1 events=1 findings=1"
+    );
 }

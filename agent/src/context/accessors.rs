@@ -3,10 +3,10 @@
 use picket_events::{EventType, File};
 use picket_rules::{Catalogue, FieldId, IteratorId, Value, ValueType};
 
+use super::Scene;
 use super::event_fields::{self, EventField};
 use super::file_fields::{self, FileField};
 use super::process_fields::{self, ProcessField};
-use super::Scene;
 use crate::tree::ProcessNode;
 
 /// Which chain of processes an iterator runs over.
@@ -58,12 +58,12 @@ impl Which {
         match self {
             Which::Event => scene.event.kind.file(),
             Which::Destination => scene.event.kind.destination(),
-            Which::Executable(who) => {
-                who.find(scene, index).map(|process| &process.program.image.file)
-            }
-            Which::Interpreter(who) => {
-                who.find(scene, index).and_then(|process| process.program.image.interpreter.as_ref())
-            }
+            Which::Executable(who) => who
+                .find(scene, index)
+                .map(|process| &process.program.image.file),
+            Which::Interpreter(who) => who
+                .find(scene, index)
+                .and_then(|process| process.program.image.interpreter.as_ref()),
         }
     }
 }
@@ -107,9 +107,15 @@ impl Accessors {
     pub fn new(catalogue: &Catalogue) -> Self {
         let fields = catalogue
             .fields()
-            .map(|(_, info)| Accessor { value_type: info.value_type, source: source(&info.name) })
+            .map(|(_, info)| Accessor {
+                value_type: info.value_type,
+                source: source(&info.name),
+            })
             .collect();
-        let lineages = catalogue.iterators().map(|(_, info)| lineage(&info.name)).collect();
+        let lineages = catalogue
+            .iterators()
+            .map(|(_, info)| lineage(&info.name))
+            .collect();
         Self { fields, lineages }
     }
 
@@ -120,28 +126,38 @@ impl Accessors {
         without.map(|((_, info), _)| info.name.as_str()).collect()
     }
 
-    pub(super) fn value<'a>(&self, scene: &'a Scene<'_>, field: FieldId, index: usize) -> Value<'a> {
-        let Some(accessor) = self.fields.get(usize::from(field.0)) else { return Value::Int(0) };
+    pub(super) fn value<'a>(
+        &self,
+        scene: &'a Scene<'_>,
+        field: FieldId,
+        index: usize,
+    ) -> Value<'a> {
+        let Some(accessor) = self.fields.get(usize::from(field.0)) else {
+            return Value::Int(0);
+        };
         let value = match accessor.source {
             Source::Nothing => None,
             Source::Event(get) => get(scene),
-            Source::Process(who, get) => {
-                who.find(scene, index).map(|process| get(scene, process))
-            }
+            Source::Process(who, get) => who.find(scene, index).map(|process| get(scene, process)),
             Source::File(which, get) => which.find(scene, index).map(|file| get(scene, file)),
         };
         value.unwrap_or_else(|| accessor.value_type.zero())
     }
 
     pub(super) fn lineage(&self, iterator: IteratorId) -> Option<Lineage> {
-        self.lineages.get(usize::from(iterator.0)).copied().flatten()
+        self.lineages
+            .get(usize::from(iterator.0))
+            .copied()
+            .flatten()
     }
 }
 
 fn lineage(iterator: &str) -> Option<Lineage> {
     match iterator {
         "process.ancestors" => Some(Lineage::Process),
-        _ => local_name(iterator).filter(|name| *name == "target.ancestors").map(|_| Lineage::Target),
+        _ => local_name(iterator)
+            .filter(|name| *name == "target.ancestors")
+            .map(|_| Lineage::Target),
     }
 }
 
@@ -160,7 +176,9 @@ fn source(name: &str) -> Source {
     if let Some(field) = event_fields::find(name) {
         return Source::Event(field);
     }
-    process_source(name).or_else(|| event_source(name)).unwrap_or(Source::Nothing)
+    process_source(name)
+        .or_else(|| event_source(name))
+        .unwrap_or(Source::Nothing)
 }
 
 fn process_source(name: &str) -> Option<Source> {

@@ -14,15 +14,25 @@ pub(super) const PERMISSIONS: u32 = 0o7777;
 const FIELDS: &[(&str, FileField)] = &[
     ("uid", |_, file| Value::Int(file.uid.into())),
     ("gid", |_, file| Value::Int(file.gid.into())),
-    ("user", |scene, file| Value::Str(known(file, scene.container.accounts.user(file.uid)))),
-    ("group", |scene, file| Value::Str(known(file, scene.container.accounts.group(file.gid)))),
+    ("user", |scene, file| {
+        Value::Str(known(file, scene.container.accounts.user(file.uid)))
+    }),
+    ("group", |scene, file| {
+        Value::Str(known(file, scene.container.accounts.group(file.gid)))
+    }),
     ("mode", |_, file| Value::Int(file.mode.into())),
-    ("rights", |_, file| Value::Int((file.mode & PERMISSIONS).into())),
+    ("rights", |_, file| {
+        Value::Int((file.mode & PERMISSIONS).into())
+    }),
     ("change_time", |_, file| Value::Int(clock(file.change_time))),
-    ("modification_time", |_, file| Value::Int(clock(file.modification_time))),
+    ("modification_time", |_, file| {
+        Value::Int(clock(file.modification_time))
+    }),
     ("inode", |_, file| Value::Int(file.inode as i64)),
     ("mount_id", |_, file| Value::Int(file.mount_id as i64)),
-    ("in_upper_layer", |scene, file| Value::Bool(is_changed(scene, file))),
+    ("in_upper_layer", |scene, file| {
+        Value::Bool(is_changed(scene, file))
+    }),
     ("path", |_, file| Value::Str(&file.path)),
     ("name", |_, file| Value::Str(&file.name)),
     ("filesystem", |_, file| Value::Str(&file.filesystem)),
@@ -30,7 +40,10 @@ const FIELDS: &[(&str, FileField)] = &[
 ];
 
 pub(super) fn find(name: &str) -> Option<FileField> {
-    FIELDS.iter().find(|(field, _)| *field == name).map(|(_, get)| *get)
+    FIELDS
+        .iter()
+        .find(|(field, _)| *field == name)
+        .map(|(_, get)| *get)
 }
 
 /// The name of an owner; nothing where no metadata was read, rather than root's.

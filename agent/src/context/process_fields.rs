@@ -10,28 +10,60 @@ pub(super) type ProcessField = for<'a> fn(&'a Scene<'a>, &'a ProcessNode) -> Val
 
 const FIELDS: &[(&str, ProcessField)] = &[
     ("pid", |_, process| Value::Int(process.pid.into())),
-    ("tid", |scene, process| Value::Int(thread(scene, process).into())),
+    ("tid", |scene, process| {
+        Value::Int(thread(scene, process).into())
+    }),
     ("ppid", |_, process| Value::Int(process.parent_pid.into())),
     ("sid", |_, process| Value::Int(process.session.into())),
     ("cgroup.id", |scene, _| Value::Str(&scene.container.id)),
-    ("cgroup.created_at", |scene, _| Value::Int(clock(scene.container.started_at))),
+    ("cgroup.created_at", |scene, _| {
+        Value::Int(clock(scene.container.started_at))
+    }),
     ("container.id", |scene, _| Value::Str(&scene.container.id)),
-    ("container.created_at", |scene, _| Value::Int(clock(scene.container.started_at))),
-    ("container.tags", |scene, _| Value::Strs(&scene.container.tags)),
-    ("tty_name", |_, process| Value::Str(&process.program.image.tty)),
+    ("container.created_at", |scene, _| {
+        Value::Int(clock(scene.container.started_at))
+    }),
+    ("container.tags", |scene, _| {
+        Value::Strs(&scene.container.tags)
+    }),
+    ("tty_name", |_, process| {
+        Value::Str(&process.program.image.tty)
+    }),
     ("comm", |_, process| Value::Str(process.comm())),
     ("cwd", |_, process| Value::Str(&process.program.image.cwd)),
-    ("created_at", |_, process| Value::Int(clock(process.started_at))),
-    ("uid", |_, process| Value::Int(process.credentials.uid.into())),
-    ("gid", |_, process| Value::Int(process.credentials.gid.into())),
-    ("euid", |_, process| Value::Int(process.credentials.euid.into())),
-    ("egid", |_, process| Value::Int(process.credentials.egid.into())),
-    ("fsuid", |_, process| Value::Int(process.credentials.fsuid.into())),
-    ("fsgid", |_, process| Value::Int(process.credentials.fsgid.into())),
-    ("auid", |_, process| Value::Int(process.credentials.auid.into())),
-    ("user", |scene, process| Value::Str(scene.container.accounts.user(process.credentials.uid))),
-    ("group", |scene, process| Value::Str(scene.container.accounts.group(process.credentials.gid))),
-    ("euser", |scene, process| Value::Str(scene.container.accounts.user(process.credentials.euid))),
+    ("created_at", |_, process| {
+        Value::Int(clock(process.started_at))
+    }),
+    ("uid", |_, process| {
+        Value::Int(process.credentials.uid.into())
+    }),
+    ("gid", |_, process| {
+        Value::Int(process.credentials.gid.into())
+    }),
+    ("euid", |_, process| {
+        Value::Int(process.credentials.euid.into())
+    }),
+    ("egid", |_, process| {
+        Value::Int(process.credentials.egid.into())
+    }),
+    ("fsuid", |_, process| {
+        Value::Int(process.credentials.fsuid.into())
+    }),
+    ("fsgid", |_, process| {
+        Value::Int(process.credentials.fsgid.into())
+    }),
+    ("auid", |_, process| {
+        Value::Int(process.credentials.auid.into())
+    }),
+    ("user", |scene, process| {
+        Value::Str(scene.container.accounts.user(process.credentials.uid))
+    }),
+    ("group", |scene, process| {
+        Value::Str(scene.container.accounts.group(process.credentials.gid))
+    }),
+    ("euser", |scene, process| {
+        Value::Str(scene.container.accounts.user(process.credentials.euid))
+    }),
     ("egroup", |scene, process| {
         Value::Str(scene.container.accounts.group(process.credentials.egid))
     }),
@@ -41,26 +73,51 @@ const FIELDS: &[(&str, ProcessField)] = &[
     ("fsgroup", |scene, process| {
         Value::Str(scene.container.accounts.group(process.credentials.fsgid))
     }),
-    ("cap_effective", |_, process| Value::Int(process.credentials.cap_effective as i64)),
-    ("cap_permitted", |_, process| Value::Int(process.credentials.cap_permitted as i64)),
+    ("cap_effective", |_, process| {
+        Value::Int(process.credentials.cap_effective as i64)
+    }),
+    ("cap_permitted", |_, process| {
+        Value::Int(process.credentials.cap_permitted as i64)
+    }),
     ("argv0", |_, process| Value::Str(process.program.argv0())),
     ("args", |_, process| Value::Str(&process.program.args)),
-    ("argv", |_, process| Value::Strs(process.program.arguments())),
-    ("args_flags", |_, process| Value::Strs(&process.program.flags)),
-    ("args_options", |_, process| Value::Strs(&process.program.options)),
-    ("args_truncated", |_, process| Value::Bool(process.program.image.argv_truncated)),
-    ("envs", |_, process| Value::Strs(&process.program.environment_names)),
-    ("envp", |_, process| Value::Strs(&process.program.image.envs)),
-    ("envs_truncated", |_, process| Value::Bool(process.program.image.envs_truncated)),
+    ("argv", |_, process| {
+        Value::Strs(process.program.arguments())
+    }),
+    ("args_flags", |_, process| {
+        Value::Strs(&process.program.flags)
+    }),
+    ("args_options", |_, process| {
+        Value::Strs(&process.program.options)
+    }),
+    ("args_truncated", |_, process| {
+        Value::Bool(process.program.image.argv_truncated)
+    }),
+    ("envs", |_, process| {
+        Value::Strs(&process.program.environment_names)
+    }),
+    ("envp", |_, process| {
+        Value::Strs(&process.program.image.envs)
+    }),
+    ("envs_truncated", |_, process| {
+        Value::Bool(process.program.image.envs_truncated)
+    }),
     ("is_thread", |_, process| Value::Bool(!process.is_exec())),
     ("is_exec", |_, process| Value::Bool(process.is_exec())),
 ];
 
 pub(super) fn find(name: &str) -> Option<ProcessField> {
-    FIELDS.iter().find(|(field, _)| *field == name).map(|(_, get)| *get)
+    FIELDS
+        .iter()
+        .find(|(field, _)| *field == name)
+        .map(|(_, get)| *get)
 }
 
 /// The thread that did it; for any other process than the event's, its first.
 fn thread(scene: &Scene<'_>, process: &ProcessNode) -> u32 {
-    if process.pid == scene.event.pid { scene.event.tid } else { process.pid }
+    if process.pid == scene.event.pid {
+        scene.event.tid
+    } else {
+        process.pid
+    }
 }

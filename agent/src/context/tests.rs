@@ -101,7 +101,9 @@ fn is_expected(name: &str) -> bool {
     let of_file = |name: &str| name.contains("file.") && ends_with_one_of(UNKNOWN_OF_FILES);
     let record = ["process", "exec", "exit", "target", "tracee"];
     let of_process = || {
-        record.iter().any(|record| name.split('.').any(|part| part == *record))
+        record
+            .iter()
+            .any(|record| name.split('.').any(|part| part == *record))
             && ends_with_one_of(UNKNOWN_OF_PROCESSES)
     };
     UNKNOWN.contains(&name) || of_file(name) || of_process()
@@ -113,7 +115,9 @@ fn every_field_has_an_accessor_or_is_known_to_have_none() {
     let accessors = Accessors::new(&catalogue);
     // Events that the catalogue itself says can never happen here have none.
     let never = |name: &str| {
-        let event = catalogue.field(name).and_then(|field| catalogue.info(field).event);
+        let event = catalogue
+            .field(name)
+            .and_then(|field| catalogue.info(field).event);
         event.is_some_and(|event| catalogue.event_info(event).never.is_some())
     };
     let unanswered: BTreeSet<&str> = accessors
@@ -121,10 +125,22 @@ fn every_field_has_an_accessor_or_is_known_to_have_none() {
         .into_iter()
         .filter(|name| !never(name) && !name.starts_with("network."))
         .collect();
-    let forgotten: Vec<_> = unanswered.iter().filter(|name| !is_expected(name)).collect();
-    assert!(forgotten.is_empty(), "fields without accessor: {forgotten:#?}");
-    let answered: Vec<_> = UNKNOWN.iter().filter(|name| !unanswered.contains(*name)).collect();
-    assert!(answered.is_empty(), "fields that have an accessor by now: {answered:#?}");
+    let forgotten: Vec<_> = unanswered
+        .iter()
+        .filter(|name| !is_expected(name))
+        .collect();
+    assert!(
+        forgotten.is_empty(),
+        "fields without accessor: {forgotten:#?}"
+    );
+    let answered: Vec<_> = UNKNOWN
+        .iter()
+        .filter(|name| !unanswered.contains(*name))
+        .collect();
+    assert!(
+        answered.is_empty(),
+        "fields that have an accessor by now: {answered:#?}"
+    );
 }
 
 /// A container in which pid 1 (`/usr/sbin/nginx`) has the child 2 (`/bin/sh -c id`).
@@ -143,14 +159,22 @@ impl World {
             started_at: 1_000,
             ..ContainerInfo::default()
         };
-        container.accounts.insert(Account { group: false, id: 33, name: "www-data".to_owned() });
+        container.accounts.insert(Account {
+            group: false,
+            id: 33,
+            name: "www-data".to_owned(),
+        });
         let mut tree = ProcessTree::default();
         let process = |pid, parent, path: &str, argv: &[&str]| Process {
             pid,
             parent,
             started_at: u64::from(pid) * 100,
             executed_at: u64::from(pid) * 100 + 1,
-            credentials: Credentials { uid: 33, auid: u32::MAX, ..Credentials::default() },
+            credentials: Credentials {
+                uid: 33,
+                auid: u32::MAX,
+                ..Credentials::default()
+            },
             image: Image {
                 file: File::from_path(path),
                 argv: argv.iter().map(|&text| text.to_owned()).collect(),
@@ -160,13 +184,24 @@ impl World {
         };
         tree.insert(process(1, 0, "/usr/sbin/nginx", &["nginx"]));
         tree.insert(process(2, 1, "/bin/sh", &["sh", "-c", "id"]));
-        Self { tree, container, identity: Identity::default(), accessors: standard_accessors() }
+        Self {
+            tree,
+            container,
+            identity: Identity::default(),
+            accessors: standard_accessors(),
+        }
     }
 
     /// The value of a field for an event of pid 2, as text.
     fn value(&self, kind: EventKind, field: &str) -> String {
-        let event =
-            Event { sequence: 1, time: 9_000, pid: 2, tid: 3, outcome: Outcome::Denied(1), kind };
+        let event = Event {
+            sequence: 1,
+            time: 9_000,
+            pid: 2,
+            tid: 3,
+            outcome: Outcome::Denied(1),
+            kind,
+        };
         let key = self.tree.find(2).unwrap();
         let ancestors: Vec<Key> = self.tree.ancestors(key).map(|(key, _)| key).collect();
         let target = self.tree.find(1).and_then(|key| self.tree.get(key));
@@ -185,7 +220,9 @@ impl World {
             derived: &derived,
             accessors: &self.accessors,
         };
-        let id = Catalogue::standard().field(field).unwrap_or_else(|| panic!("no field {field}"));
+        let id = Catalogue::standard()
+            .field(field)
+            .unwrap_or_else(|| panic!("no field {field}"));
         match scene.value(id) {
             Value::Bool(value) => value.to_string(),
             Value::Int(value) => value.to_string(),
@@ -200,11 +237,31 @@ impl World {
 #[test]
 fn fields_are_answered_from_where_they_belong() {
     let world = World::new();
-    let changed = File { change_time: 2_000, inode: 5, mode: 0o104_755, ..File::from_path("/tmp/x.sh") };
-    let open = || EventKind::Open { file: changed.clone(), flags: 0o101, mode: 0o600 };
-    let connect = |address| EventKind::Connect { address, protocol: Protocol::TCP };
-    let tcp = || connect(Address::Ip { ip: Ipv4Addr::new(8, 8, 8, 8).into(), port: 53 });
-    let signal = || EventKind::Signal { signal: 9, target: 1 };
+    let changed = File {
+        change_time: 2_000,
+        inode: 5,
+        mode: 0o104_755,
+        ..File::from_path("/tmp/x.sh")
+    };
+    let open = || EventKind::Open {
+        file: changed.clone(),
+        flags: 0o101,
+        mode: 0o600,
+    };
+    let connect = |address| EventKind::Connect {
+        address,
+        protocol: Protocol::TCP,
+    };
+    let tcp = || {
+        connect(Address::Ip {
+            ip: Ipv4Addr::new(8, 8, 8, 8).into(),
+            port: 53,
+        })
+    };
+    let signal = || EventKind::Signal {
+        signal: 9,
+        target: 1,
+    };
     let cases = [
         (open(), "open.file.path", "/tmp/x.sh"),
         (open(), "open.file.extension", ".sh"),
@@ -235,9 +292,21 @@ fn fields_are_answered_from_where_they_belong() {
         (tcp(), "connect.addr.port", "53"),
         (tcp(), "connect.addr.is_public", "true"),
         (tcp(), "connect.protocol", "6"),
-        (connect(Address::UnixPath("/run/docker.sock".into())), "connect.addr.path", "/run/docker.sock"),
-        (connect(Address::UnixPath("/run/docker.sock".into())), "connect.addr.family", "1"),
-        (connect(Address::UnixPath("/run/docker.sock".into())), "connect.addr.ip", "0.0.0.0/32"),
+        (
+            connect(Address::UnixPath("/run/docker.sock".into())),
+            "connect.addr.path",
+            "/run/docker.sock",
+        ),
+        (
+            connect(Address::UnixPath("/run/docker.sock".into())),
+            "connect.addr.family",
+            "1",
+        ),
+        (
+            connect(Address::UnixPath("/run/docker.sock".into())),
+            "connect.addr.ip",
+            "0.0.0.0/32",
+        ),
         (signal(), "signal.target.file.path", "/usr/sbin/nginx"),
         (signal(), "signal.pid", "1"),
         (signal(), "signal.type", "9"),
@@ -251,13 +320,29 @@ fn fields_are_answered_from_where_they_belong() {
 fn public_addresses_are_those_routed_on_the_internet() {
     let v4 = |a, b, c, d| IpAddr::from(Ipv4Addr::new(a, b, c, d));
     let v6 = |text: &str| IpAddr::from(text.parse::<Ipv6Addr>().unwrap());
-    for ip in [v4(8, 8, 8, 8), v4(100, 128, 0, 1), v4(172, 32, 0, 1), v6("2600::1"), v6("::ffff:1.1.1.1")] {
+    for ip in [
+        v4(8, 8, 8, 8),
+        v4(100, 128, 0, 1),
+        v4(172, 32, 0, 1),
+        v6("2600::1"),
+        v6("::ffff:1.1.1.1"),
+    ] {
         assert!(is_public(ip), "{ip}");
     }
     for ip in [
-        v4(10, 0, 0, 1), v4(172, 31, 0, 1), v4(192, 168, 0, 1), v4(127, 0, 0, 1), v4(169, 254, 169, 254),
-        v4(100, 64, 0, 1), v4(0, 0, 0, 0), v4(224, 0, 0, 1), v6("::1"), v6("fe80::1"), v6("fd00:ec2::254"),
-        v6("::ffff:10.0.0.1"), v6("2001:db8::1"),
+        v4(10, 0, 0, 1),
+        v4(172, 31, 0, 1),
+        v4(192, 168, 0, 1),
+        v4(127, 0, 0, 1),
+        v4(169, 254, 169, 254),
+        v4(100, 64, 0, 1),
+        v4(0, 0, 0, 0),
+        v4(224, 0, 0, 1),
+        v6("::1"),
+        v6("fe80::1"),
+        v6("fd00:ec2::254"),
+        v6("::ffff:10.0.0.1"),
+        v6("2001:db8::1"),
     ] {
         assert!(!is_public(ip), "{ip}");
     }

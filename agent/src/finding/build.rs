@@ -66,17 +66,27 @@ pub struct RuleOutcome<'a> {
 
 /// The finding for a rule that matched an event.
 pub fn finding(scene: &Scene<'_>, outcome: RuleOutcome<'_>) -> Finding {
-    let RuleOutcome { rule, actions, variables } = outcome;
+    let RuleOutcome {
+        rule,
+        actions,
+        variables,
+    } = outcome;
     let meaning = rule.meaning();
     let event = scene.event;
-    let context = Context { identity: scene.identity, container: Some(scene.container) };
+    let context = Context {
+        identity: scene.identity,
+        container: Some(scene.container),
+    };
     let mut finding = envelope(&context, &rule.id, event.time);
     finding.title = meaning.title.clone();
     let mut description = rule.description.clone();
     if description == meaning.title {
         description.clear();
     }
-    finding.finding = Some(MeaningSection { meaning, description });
+    finding.finding = Some(MeaningSection {
+        meaning,
+        description,
+    });
     finding.agent.rule_version = rule.version.clone();
     finding.agent.policy_name = rule.policy.clone();
     finding.agent.policy_version = rule.policy_version.clone();
@@ -87,8 +97,14 @@ pub fn finding(scene: &Scene<'_>, outcome: RuleOutcome<'_>) -> Finding {
         outcome: outcome_word(event.outcome),
         retval: known_retval(event.outcome),
         sequence: Some(event.sequence),
-        rule_context: Some(RuleContext { expression: rule.expression.clone() }),
-        tags: rule.tags.iter().map(|(key, value)| format!("{key}:{value}")).collect(),
+        rule_context: Some(RuleContext {
+            expression: rule.expression.clone(),
+        }),
+        tags: rule
+            .tags
+            .iter()
+            .map(|(key, value)| format!("{key}:{value}"))
+            .collect(),
         variables,
     };
     let process = match event.kind {
@@ -96,7 +112,10 @@ pub fn finding(scene: &Scene<'_>, outcome: RuleOutcome<'_>) -> Finding {
         _ => scene.process,
     };
     finding.usr = process.map(|process| UserSection {
-        id: name_or_number(scene.container.accounts.user(process.credentials.uid), process.credentials.uid),
+        id: name_or_number(
+            scene.container.accounts.user(process.credentials.uid),
+            process.credentials.uid,
+        ),
         group: name_or_number(
             scene.container.accounts.group(process.credentials.gid),
             process.credentials.gid,
@@ -117,10 +136,13 @@ pub fn internal(
     time: u64,
 ) -> Finding {
     let mut finding = envelope(context, name, time);
-    finding.title =
-        meaning.as_ref().map_or_else(|| name.replace('_', " "), |meaning| meaning.title.clone());
-    finding.finding =
-        meaning.map(|meaning| MeaningSection { meaning, description: String::new() });
+    finding.title = meaning
+        .as_ref()
+        .map_or_else(|| name.replace('_', " "), |meaning| meaning.title.clone());
+    finding.finding = meaning.map(|meaning| MeaningSection {
+        meaning,
+        description: String::new(),
+    });
     finding.evt.name = name.to_owned();
     finding.evt.category = "Agent";
     finding.details.insert(name.to_owned(), body);
@@ -173,7 +195,11 @@ fn known_retval(outcome: Outcome) -> Option<i64> {
 }
 
 fn name_or_number(name: &str, number: u32) -> String {
-    if name.is_empty() { number.to_string() } else { name.to_owned() }
+    if name.is_empty() {
+        number.to_string()
+    } else {
+        name.to_owned()
+    }
 }
 
 fn event_file(scene: &Scene<'_>) -> Option<FileSection> {
@@ -182,7 +208,7 @@ fn event_file(scene: &Scene<'_>) -> Option<FileSection> {
     if let EventKind::Open { flags, .. } = kind {
         section.flags = open_flags(*flags);
     }
-    section.destination = destination(scene, kind).map(Box::new);
+    section.destination = destination(scene, kind);
     Some(section)
 }
 
@@ -190,7 +216,7 @@ fn destination(scene: &Scene<'_>, kind: &EventKind) -> Option<DestinationSection
     let accounts = &scene.container.accounts;
     Some(match kind {
         EventKind::Rename { to: file, .. } | EventKind::Link { link: file, .. } => {
-            DestinationSection::File(file_section(scene, file))
+            DestinationSection::File(Box::new(file_section(scene, file)))
         }
         EventKind::Chmod { mode, .. } | EventKind::Mkdir { mode, .. } => {
             DestinationSection::Mode { mode: *mode }
@@ -198,13 +224,20 @@ fn destination(scene: &Scene<'_>, kind: &EventKind) -> Option<DestinationSection
         EventKind::Open { mode, .. } if *mode != 0 => DestinationSection::Mode { mode: *mode },
         EventKind::Chown { uid, gid, .. } => DestinationSection::Owner {
             uid: *uid,
-            user: uid.map(|id| accounts.user(id).to_owned()).unwrap_or_default(),
+            user: uid
+                .map(|id| accounts.user(id).to_owned())
+                .unwrap_or_default(),
             gid: *gid,
-            group: gid.map(|id| accounts.group(id).to_owned()).unwrap_or_default(),
+            group: gid
+                .map(|id| accounts.group(id).to_owned())
+                .unwrap_or_default(),
         },
         EventKind::SetXattr { name, .. } | EventKind::RemoveXattr { name, .. } => {
             let namespace = name.split_once('.').map_or("", |(namespace, _)| namespace);
-            DestinationSection::Attribute { name: name.clone(), namespace: namespace.to_owned() }
+            DestinationSection::Attribute {
+                name: name.clone(),
+                namespace: namespace.to_owned(),
+            }
         }
         _ => return None,
     })
@@ -226,8 +259,16 @@ pub(super) fn file_section(scene: &Scene<'_>, file: &File) -> FileSection {
         filesystem: file.filesystem.clone(),
         uid: seen.then_some(file.uid),
         gid: seen.then_some(file.gid),
-        user: if seen { accounts.user(file.uid).to_owned() } else { String::new() },
-        group: if seen { accounts.group(file.gid).to_owned() } else { String::new() },
+        user: if seen {
+            accounts.user(file.uid).to_owned()
+        } else {
+            String::new()
+        },
+        group: if seen {
+            accounts.group(file.gid).to_owned()
+        } else {
+            String::new()
+        },
         flags: Vec::new(),
         modification_time: rfc3339(file.modification_time),
         change_time: rfc3339(file.change_time),
@@ -248,5 +289,7 @@ fn open_flags(flags: u32) -> Vec<&'static str> {
         _ => "O_RDWR",
     };
     let named = OPEN_FLAGS.iter().filter(|(bit, _)| flags & bit != 0);
-    std::iter::once(access).chain(named.map(|(_, name)| *name)).collect()
+    std::iter::once(access)
+        .chain(named.map(|(_, name)| *name))
+        .collect()
 }

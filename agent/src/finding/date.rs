@@ -11,7 +11,9 @@ pub fn rfc3339(nanoseconds: u64) -> Option<String> {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date_of(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"))
+    Some(format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"
+    ))
 }
 
 /// Year, month and day of a count of days since 1970-01-01, by the Gregorian calendar.
@@ -27,7 +29,11 @@ fn date_of(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }
@@ -47,7 +53,11 @@ mod tests {
             (4_102_444_800, "2100-01-01T00:00:00.000Z"),
         ];
         for (seconds, text) in cases {
-            let nanoseconds = if seconds == 1 { 1 } else { seconds * 1_000_000_000 };
+            let nanoseconds = if seconds == 1 {
+                1
+            } else {
+                seconds * 1_000_000_000
+            };
             assert_eq!(rfc3339(nanoseconds).as_deref(), Some(text));
         }
         assert_eq!(rfc3339(0), None);

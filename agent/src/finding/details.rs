@@ -60,28 +60,46 @@ fn own(event: &Event) -> Option<Value> {
             "cause": (["EXITED", "COREDUMPED", "SIGNALED"][exit.cause as usize]),
             "code": exit.code,
         }),
-        EventKind::Mount { source, mountpoint, fs_type } => {
+        EventKind::Mount {
+            source,
+            mountpoint,
+            fs_type,
+        } => {
             json!({"source": {"path": source}, "mountpoint": {"path": mountpoint}, "fs_type": fs_type})
         }
         EventKind::Umount { mountpoint } => json!({"mountpoint": {"path": mountpoint}}),
         EventKind::Link { symbolic, .. } => json!({"symbolic": symbolic}),
         EventKind::SetUid(ids) => json!({"uid": ids.uid, "euid": ids.euid, "fsuid": ids.fsuid}),
         EventKind::SetGid(ids) => json!({"gid": ids.gid, "egid": ids.egid, "fsgid": ids.fsgid}),
-        EventKind::Capset { effective, permitted } => json!({
+        EventKind::Capset {
+            effective,
+            permitted,
+        } => json!({
             "cap_effective": capability_names(*effective),
             "cap_permitted": capability_names(*permitted),
         }),
-        EventKind::SetRlimit { resource, current, maximum, .. } => {
+        EventKind::SetRlimit {
+            resource,
+            current,
+            maximum,
+            ..
+        } => {
             json!({"resource": resource, "rlim_cur": current, "rlim_max": maximum})
         }
-        EventKind::Prctl { option, argument, name } => match name.is_empty() {
+        EventKind::Prctl {
+            option,
+            argument,
+            name,
+        } => match name.is_empty() {
             true => json!({"option": option, "argument": argument}),
             false => json!({"option": option, "new_name": name}),
         },
         EventKind::Signal { signal, target } => json!({"type": signal, "pid": target}),
         EventKind::Ptrace { request, target } => json!({"request": request, "pid": target}),
         EventKind::MemoryWrite { target } => json!({"pid": target}),
-        EventKind::Mmap { protection, flags, .. } => {
+        EventKind::Mmap {
+            protection, flags, ..
+        } => {
             json!({"protection": protection, "flags": flags})
         }
         EventKind::Mprotect { before, requested } => {
@@ -89,25 +107,51 @@ fn own(event: &Event) -> Option<Value> {
         }
         EventKind::Bpf { command } => json!({"cmd": command}),
         EventKind::Userfaultfd { flags } => json!({"flags": flags}),
-        EventKind::LoadModule { from_memory, name, arguments, .. } => {
+        EventKind::LoadModule {
+            from_memory,
+            name,
+            arguments,
+            ..
+        } => {
             json!({"name": name, "loaded_from_memory": from_memory, "args": arguments})
         }
         EventKind::UnloadModule { name } => json!({"name": name}),
         EventKind::Unshare { flags, entered } => json!({"flags": flags, "entered": entered}),
-        EventKind::Dup { descriptor, is_socket, peer } => {
+        EventKind::Dup {
+            descriptor,
+            is_socket,
+            peer,
+        } => {
             json!({"descriptor": descriptor, "is_socket": is_socket, "addr": peer.as_ref().map(address)})
         }
-        EventKind::Socket { domain, socket_type, protocol } => {
+        EventKind::Socket {
+            domain,
+            socket_type,
+            protocol,
+        } => {
             json!({"domain": domain, "type": socket_type, "protocol": protocol})
         }
-        EventKind::Bind { address: at, protocol } | EventKind::Connect { address: at, protocol } => {
+        EventKind::Bind {
+            address: at,
+            protocol,
+        }
+        | EventKind::Connect {
+            address: at,
+            protocol,
+        } => {
             json!({"addr": address(at), "protocol": transport(protocol.0)})
         }
         EventKind::Listen { address: at } => json!({"addr": at.as_ref().map(address)}),
         EventKind::Accept { peer, local } => {
             json!({"addr": peer.as_ref().map(address), "local": local.as_ref().map(address)})
         }
-        EventKind::SetSockOpt { level, option, family, socket_type, protocol } => json!({
+        EventKind::SetSockOpt {
+            level,
+            option,
+            family,
+            socket_type,
+            protocol,
+        } => json!({
             "level": level, "optname": option, "socket_family": family,
             "socket_type": socket_type, "socket_protocol": protocol,
         }),
@@ -161,9 +205,11 @@ fn network(event: &Event) -> Option<Value> {
     };
     let (direction, source, destination) = match &event.kind {
         EventKind::Connect { address, .. } => ("egress", None, end(address)),
-        EventKind::Accept { peer, local } => {
-            ("ingress", peer.as_ref().and_then(end), local.as_ref().and_then(end))
-        }
+        EventKind::Accept { peer, local } => (
+            "ingress",
+            peer.as_ref().and_then(end),
+            local.as_ref().and_then(end),
+        ),
         _ => return None,
     };
     if source.is_none() && destination.is_none() {

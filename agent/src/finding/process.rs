@@ -19,15 +19,47 @@ const MAX_VARIABLES: usize = 64;
 
 /// Names of capabilities by number.
 const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
-    "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW",
-    "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE",
-    "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ",
-    "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// The process that did it.
@@ -153,13 +185,19 @@ pub struct Credentials {
 /// Names of the capabilities in a set; numbers newer than this list are left out.
 pub(super) fn capability_names(set: u64) -> Vec<&'static str> {
     let numbered = CAPABILITIES.iter().enumerate();
-    numbered.filter(|(bit, _)| set & (1 << bit) != 0).map(|(_, name)| *name).collect()
+    numbered
+        .filter(|(bit, _)| set & (1 << bit) != 0)
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 /// The process of an event with its lineage.
 pub(super) fn section(scene: &Scene<'_>, node: &ProcessNode) -> ProcessSection {
     let image = &node.program.image;
-    let nodes = scene.ancestors.iter().filter_map(|&key| scene.tree.get(key));
+    let nodes = scene
+        .ancestors
+        .iter()
+        .filter_map(|&key| scene.tree.get(key));
     let ancestors: Vec<AncestorSection> = nodes
         .take(MAX_ANCESTORS)
         .map(|ancestor| brief(scene, ancestor, MAX_ANCESTOR_ARGUMENT_BYTES))
@@ -168,9 +206,17 @@ pub(super) fn section(scene: &Scene<'_>, node: &ProcessNode) -> ProcessSection {
         process: brief(scene, node, MAX_ARGUMENT_BYTES),
         tid: scene.event.tid,
         credentials: credentials(scene, &node.credentials),
-        interpreter: image.interpreter.as_ref().map(|file| file_section(scene, file)),
+        interpreter: image
+            .interpreter
+            .as_ref()
+            .map(|file| file_section(scene, file)),
         cwd: image.cwd.clone(),
-        envs: image.envs.iter().take(MAX_VARIABLES).map(|variable| shown(variable)).collect(),
+        envs: image
+            .envs
+            .iter()
+            .take(MAX_VARIABLES)
+            .map(|variable| shown(variable))
+            .collect(),
         envs_truncated: image.envs_truncated || image.envs.len() > MAX_VARIABLES,
         parent: ancestors.first().cloned(),
         truncated_ancestors: scene.ancestors.len() > ancestors.len(),
@@ -220,7 +266,9 @@ pub(super) fn brief(scene: &Scene<'_>, node: &ProcessNode, limit: usize) -> Ance
 
 /// A variable as it may be shown: the value of one whose name says that it is secret is not.
 fn shown(variable: &str) -> String {
-    scrub::arguments(&[String::new(), variable.to_owned()])[1].clone().into_owned()
+    scrub::arguments(&[String::new(), variable.to_owned()])[1]
+        .clone()
+        .into_owned()
 }
 
 fn credentials(scene: &Scene<'_>, ids: &process::Credentials) -> Credentials {

@@ -19,7 +19,10 @@ pub(super) fn perform(
     requests: &[ActionRequest],
     outputs: &mut dyn Outputs,
 ) -> Vec<RuleAction> {
-    requests.iter().map(|request| one(scene, connection, request, outputs)).collect()
+    requests
+        .iter()
+        .map(|request| one(scene, connection, request, outputs))
+        .collect()
 }
 
 fn one(
@@ -56,7 +59,9 @@ fn kill(
         KillScope::Process => scene.process.into_iter().collect(),
         KillScope::Container => scene.tree.living().collect(),
     };
-    let signal_number = u32::try_from(signal).ok().filter(|signal| (1..=64).contains(signal));
+    let signal_number = u32::try_from(signal)
+        .ok()
+        .filter(|signal| (1..=64).contains(signal));
     let status = match (signal_number, targets.is_empty()) {
         (None, _) | (_, true) => "error",
         _ if scene.identity.mode == Mode::Monitor => "monitor_only",
@@ -64,7 +69,11 @@ fn kill(
     };
     if let (Some(signal), "kill_queued") = (signal_number, status) {
         for target in &targets {
-            let kill = ToTracer::Kill { pid: target.pid, started_at: target.started_at, signal };
+            let kill = ToTracer::Kill {
+                pid: target.pid,
+                started_at: target.started_at,
+                signal,
+            };
             outputs.push(Output::Message(connection, kill));
         }
     }
@@ -76,7 +85,11 @@ fn kill(
             KillScope::Process => "process",
             KillScope::Container => "container",
         }),
-        pids: targets.iter().take(MAX_LISTED).map(|target| target.pid).collect(),
+        pids: targets
+            .iter()
+            .take(MAX_LISTED)
+            .map(|target| target.pid)
+            .collect(),
         message: match status {
             "error" => "there is no such signal, or no process to send it to".to_owned(),
             "monitor_only" => "the policy's mode is Monitor: nothing was sent".to_owned(),

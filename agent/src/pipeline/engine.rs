@@ -6,7 +6,7 @@ use picket_events::{Event, EventKind, EventType, Outcome};
 use picket_rules::{Evaluator, EventId, Match, RuleSet, Scope};
 
 use super::container::Container;
-use super::{ConnectionId, Observer, Output, Outputs, actions, target_pid};
+use super::{ConnectionId, Observer, Output, Outputs, actions};
 use crate::context::{Accessors, Derived, Scene};
 use crate::finding::{self, RuleOutcome};
 use crate::identity::Identity;
@@ -32,7 +32,10 @@ impl Engine {
         let catalogue = rules.catalogue();
         Self {
             accessors: Accessors::new(catalogue),
-            event_ids: EventType::ALL.iter().map(|kind| catalogue.event(kind.name())).collect(),
+            event_ids: EventType::ALL
+                .iter()
+                .map(|kind| catalogue.event(kind.name()))
+                .collect(),
             evaluator: Evaluator::new(rules),
             observer: None,
             ancestors: Vec::new(),
@@ -48,7 +51,10 @@ impl Engine {
     pub(super) fn replace(&mut self, rules: Arc<RuleSet>) {
         let catalogue = rules.catalogue();
         self.accessors = Accessors::new(catalogue);
-        self.event_ids = EventType::ALL.iter().map(|kind| catalogue.event(kind.name())).collect();
+        self.event_ids = EventType::ALL
+            .iter()
+            .map(|kind| catalogue.event(kind.name()))
+            .collect();
         self.evaluator.replace(rules);
     }
 
@@ -56,7 +62,8 @@ impl Engine {
     pub(super) fn forget(&mut self, container: &Container) {
         let key = container.info.scope_key;
         for process in container.tree.all() {
-            self.evaluator.release(Scope::Process, process.identity() ^ key);
+            self.evaluator
+                .release(Scope::Process, process.identity() ^ key);
         }
         self.evaluator.release(Scope::Container, key);
     }
@@ -100,7 +107,11 @@ impl Engine {
         let tree = &container.tree;
         let target = target_pid(&event.kind, event.pid).and_then(|pid| tree.find(pid));
         self.ancestors.clear();
-        self.ancestors.extend(key.iter().flat_map(|&key| tree.ancestors(key)).map(|(key, _)| key));
+        self.ancestors.extend(
+            key.iter()
+                .flat_map(|&key| tree.ancestors(key))
+                .map(|(key, _)| key),
+        );
         self.target_ancestors.clear();
         let lineage = target.iter().flat_map(|&key| tree.ancestors(key));
         self.target_ancestors.extend(lineage.map(|(key, _)| key));
@@ -128,7 +139,11 @@ impl Engine {
                 if found.report {
                     findings += 1;
                     let variables = self.evaluator.variables(&scene);
-                    let outcome = RuleOutcome { rule, actions: done, variables };
+                    let outcome = RuleOutcome {
+                        rule,
+                        actions: done,
+                        variables,
+                    };
                     outputs.push(Output::Finding(Box::new(finding::finding(&scene, outcome))));
                 }
             }
@@ -155,11 +170,15 @@ fn before(tree: &mut ProcessTree, event: &Event) -> (Option<Key>, Option<Process
     match &event.kind {
         EventKind::Fork(process) => (tree.insert((**process).clone()), None),
         EventKind::Exec(image) => {
-            let Some(key) = tree.find_or_insert(event.pid) else { return (None, None) };
+            let Some(key) = tree.find_or_insert(event.pid) else {
+                return (None, None);
+            };
             if took_effect(event.outcome) {
                 return (Some(tree.exec(key, (**image).clone(), event.time)), None);
             }
-            let refused = tree.get(key).map(|node| node.running((**image).clone(), event.time));
+            let refused = tree
+                .get(key)
+                .map(|node| node.running((**image).clone(), event.time));
             (Some(key), refused)
         }
         _ => (tree.find_or_insert(event.pid), None),
@@ -174,13 +193,37 @@ fn after(tree: &mut ProcessTree, key: Key, event: &Event) {
     }
     match &event.kind {
         EventKind::Exit(_) => tree.end(key, event.time),
-        EventKind::SetUid(ids) | EventKind::SetGid(ids) => tree.set_credentials(key, (**ids).clone()),
-        EventKind::Capset { effective, permitted } => {
+        EventKind::SetUid(ids) | EventKind::SetGid(ids) => {
+            tree.set_credentials(key, (**ids).clone())
+        }
+        EventKind::Capset {
+            effective,
+            permitted,
+        } => {
             tree.set_capabilities(key, *effective, *permitted);
         }
-        EventKind::Prctl { option: PR_SET_NAME, name, .. } if event.tid == event.pid => {
+        EventKind::Prctl {
+            option: PR_SET_NAME,
+            name,
+            ..
+        } if event.tid == event.pid => {
             tree.rename(key, name);
         }
         _ => {}
+    }
+}
+
+/// The process that an event is aimed at, where it is aimed at one.
+fn target_pid(kind: &EventKind, own_pid: u32) -> Option<u32> {
+    let own_if_zero = |pid: u32| if pid == 0 { own_pid } else { pid };
+    match kind {
+        EventKind::Signal { target, .. } => match *target {
+            0 => Some(own_pid),
+            target => u32::try_from(target).ok(),
+        },
+        EventKind::SetRlimit { target, .. }
+        | EventKind::Ptrace { target, .. }
+        | EventKind::MemoryWrite { target } => Some(own_if_zero(*target)),
+        _ => None,
     }
 }

@@ -46,7 +46,9 @@ impl Loss {
     /// This was the last event that there was.
     pub(super) fn ended(&mut self, last_sequence: u64) {
         if let Some(last) = self.last {
-            self.missing = self.missing.saturating_add(last_sequence.saturating_sub(last));
+            self.missing = self
+                .missing
+                .saturating_add(last_sequence.saturating_sub(last));
             self.last = Some(last_sequence.max(last));
         }
     }
@@ -82,8 +84,10 @@ impl Loss {
         self.reported = total;
         let by_type = std::mem::take(&mut self.by_type);
         let by_reason = std::mem::take(&mut self.by_reason);
-        let named: BTreeMap<_, _> =
-            by_type.into_iter().map(|(event_type, count)| (event_type.name(), count)).collect();
+        let named: BTreeMap<_, _> = by_type
+            .into_iter()
+            .map(|(event_type, count)| (event_type.name(), count))
+            .collect();
         let mut body = json!({"count": count, "total": total});
         if !named.is_empty() {
             body["by_type"] = json!(named);
@@ -100,7 +104,11 @@ mod tests {
     use super::*;
 
     fn lost(count: u64) -> Lost {
-        Lost { count, by_type: vec![(EventType::Open, count)], reason: LossReason::BufferFull }
+        Lost {
+            count,
+            by_type: vec![(EventType::Open, count)],
+            reason: LossReason::BufferFull,
+        }
     }
 
     #[test]
@@ -117,9 +125,12 @@ mod tests {
                 loss.told(&lost(5));
             }
             let report = loss.report().unwrap();
-            assert_eq!(report, json!({
-                "count": 5, "total": 5, "by_type": {"open": 5}, "by_reason": {"buffer_full": 5},
-            }));
+            assert_eq!(
+                report,
+                json!({
+                    "count": 5, "total": 5, "by_type": {"open": 5}, "by_reason": {"buffer_full": 5},
+                })
+            );
             assert_eq!(loss.report(), None);
         }
     }

@@ -53,7 +53,11 @@ impl Session {
             && hello.container_id != self.container_id;
         let expired = now.saturating_sub(self.dropped_at) >= HOLD;
         let gone = self.connections == 0 && (self.said_goodbye || other_container || expired);
-        if gone { Claim::Restarted } else { Claim::Forged }
+        if gone {
+            Claim::Restarted
+        } else {
+            Claim::Forged
+        }
     }
 
     /// The owner connected once more.
@@ -86,7 +90,10 @@ impl Session {
 
 /// Compares in a time that does not tell how much is equal.
 fn same_key(left: &[u8; 32], right: &[u8; 32]) -> bool {
-    left.iter().zip(right).fold(0, |difference, (left, right)| difference | (left ^ right)) == 0
+    left.iter()
+        .zip(right)
+        .fold(0, |difference, (left, right)| difference | (left ^ right))
+        == 0
 }
 
 #[cfg(test)]
@@ -94,7 +101,11 @@ mod tests {
     use super::*;
 
     fn hello(key: u8, container_id: &str) -> Hello {
-        Hello { session_key: [key; 32], container_id: container_id.to_owned(), ..Hello::default() }
+        Hello {
+            session_key: [key; 32],
+            container_id: container_id.to_owned(),
+            ..Hello::default()
+        }
     }
 
     #[test]
@@ -119,7 +130,11 @@ mod tests {
                 session.disconnected(100);
             }
             let now = if *state == "expired" { 100 + HOLD } else { 101 };
-            assert_eq!(session.judge(&hello(2, shown), now), *expected, "{state} {bound:?} {shown:?}");
+            assert_eq!(
+                session.judge(&hello(2, shown), now),
+                *expected,
+                "{state} {bound:?} {shown:?}"
+            );
             assert_eq!(session.judge(&hello(1, shown), now), Claim::Same);
         }
     }

@@ -44,7 +44,9 @@ mod tests {
     #[test]
     fn a_burst_passes_and_the_rest_is_counted() {
         let mut throttle = Throttle::default();
-        let passed = (0..100).filter(|_| throttle.admit("a", WINDOW).is_some()).count();
+        let passed = (0..100)
+            .filter(|_| throttle.admit("a", WINDOW).is_some())
+            .count();
         assert_eq!(passed, 5);
         assert_eq!(throttle.admit("b", WINDOW), Some(0));
         assert_eq!(throttle.admit("a", 2 * WINDOW), Some(95));

@@ -66,16 +66,27 @@ impl Outputs for Delivery<'_> {
 
 async fn refuse(shared: &Shared, mut stream: UnixStream) {
     let violation = Violation::Refused(Refusal::TooMany);
-    shared.pipeline.lock().await.violation(violation, now(), &mut Findings(&*shared.sink));
+    shared
+        .pipeline
+        .lock()
+        .await
+        .violation(violation, now(), &mut Findings(&*shared.sink));
     // It is closed either way.
-    let _ = timeout(WRITE_TIMEOUT, send(&mut stream, &ToTracer::Refused(Refusal::TooMany))).await;
+    let _ = timeout(
+        WRITE_TIMEOUT,
+        send(&mut stream, &ToTracer::Refused(Refusal::TooMany)),
+    )
+    .await;
 }
 
 async fn serve(shared: &Shared, stream: UnixStream) {
     let (mut reader, writer) = stream.into_split();
     let (messages, queue) = mpsc::channel(QUEUE);
     let writing = tokio::spawn(write_messages(writer, queue));
-    let mut delivery = Delivery { findings: Findings(&*shared.sink), messages: &messages };
+    let mut delivery = Delivery {
+        findings: Findings(&*shared.sink),
+        messages: &messages,
+    };
     let mut ingest = Ingest::new();
     let mut buffer = vec![0; BUFFER];
     let mut result = greet(shared, &mut reader, &mut buffer, &mut ingest, &mut delivery).await;
@@ -85,7 +96,9 @@ async fn serve(shared: &Shared, stream: UnixStream) {
             read = reader.read(&mut buffer) => read,
             _ = ended.wait_for(|ended| *ended) => break,
         };
-        let Some(length) = read.ok().filter(|&length| length > 0) else { break };
+        let Some(length) = read.ok().filter(|&length| length > 0) else {
+            break;
+        };
         let mut pipeline = shared.pipeline.lock().await;
         result = ingest.feed(&mut pipeline, &buffer[..length], now(), &mut delivery);
     }
@@ -138,13 +151,19 @@ async fn greet(
 
 async fn write_messages(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<ToTracer>) {
     while let Some(message) = queue.recv().await {
-        if !matches!(timeout(WRITE_TIMEOUT, send(&mut writer, &message)).await, Ok(Ok(()))) {
+        if !matches!(
+            timeout(WRITE_TIMEOUT, send(&mut writer, &message)).await,
+            Ok(Ok(()))
+        ) {
             return;
         }
     }
 }
 
-async fn send(writer: &mut (impl AsyncWriteExt + Unpin), message: &ToTracer) -> std::io::Result<()> {
+async fn send(
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    message: &ToTracer,
+) -> std::io::Result<()> {
     let mut frame = FrameWriter::new();
     frame.push(message).map_err(std::io::Error::other)?;
     writer.write_all(&frame.take()).await

@@ -25,7 +25,10 @@ pub(super) struct Place<'a> {
 
 impl Greetings {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, waiting: Mutex::default() }
+        Self {
+            limit,
+            waiting: Mutex::default(),
+        }
     }
 
     /// Takes a place, pushing out the oldest where there is none.
@@ -38,7 +41,10 @@ impl Greetings {
             }
         }
         waiting.push_back(Arc::clone(&pushed_out));
-        Place { greetings: self, pushed_out }
+        Place {
+            greetings: self,
+            pushed_out,
+        }
     }
 }
 
@@ -51,7 +57,11 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.greetings.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self
+            .greetings
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|place| !Arc::ptr_eq(place, &self.pushed_out));
     }
 }

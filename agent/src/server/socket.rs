@@ -47,7 +47,10 @@ impl Socket {
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(at(path))?;
         set_mode(path, mode)?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 
     /// Where it is.
@@ -84,7 +87,10 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), SocketError> {
 
 fn at(path: &Path) -> impl Fn(io::Error) -> SocketError {
     let path = path.to_owned();
-    move |error| SocketError::Io { path: path.clone(), error }
+    move |error| SocketError::Io {
+        path: path.clone(),
+        error,
+    }
 }
 
 #[cfg(test)]
@@ -100,8 +106,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/agent.sock");
         let socket = Socket::bind(&path, 0o666).unwrap();
-        assert_eq!((mode_of(path.parent().unwrap()), mode_of(&path)), (0o755, 0o666));
-        assert!(matches!(Socket::bind(&path, 0o666), Err(SocketError::InUse(_))));
+        assert_eq!(
+            (mode_of(path.parent().unwrap()), mode_of(&path)),
+            (0o755, 0o666)
+        );
+        assert!(matches!(
+            Socket::bind(&path, 0o666),
+            Err(SocketError::InUse(_))
+        ));
         // As after kill -9: the name stays, nobody listens.
         let Socket { listener, .. } = &socket;
         let _ = listener;
@@ -120,7 +132,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("precious");
         std::fs::write(&path, "x").unwrap();
-        assert!(matches!(Socket::bind(&path, 0o666), Err(SocketError::NoSocket(_))));
+        assert!(matches!(
+            Socket::bind(&path, 0o666),
+            Err(SocketError::NoSocket(_))
+        ));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "x");
     }
 }

@@ -65,7 +65,11 @@ impl Program {
             args: arguments.join(" "),
             flags: flags(arguments),
             options: options(arguments),
-            environment_names: image.envs.iter().map(|env| name_of(env).to_owned()).collect(),
+            environment_names: image
+                .envs
+                .iter()
+                .map(|env| name_of(env).to_owned())
+                .collect(),
             bytes: 0,
             budget: budget.clone(),
             image,
@@ -178,10 +182,15 @@ fn flags(arguments: &[String]) -> Vec<String> {
 fn options(arguments: &[String]) -> Vec<String> {
     let mut options = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
-        let Some((name, _)) = dashed(argument) else { continue };
+        let Some((name, _)) = dashed(argument) else {
+            continue;
+        };
         if name.contains('=') {
             options.push(name.to_owned());
-        } else if let Some(value) = arguments.get(index + 1).filter(|next| !next.starts_with('-')) {
+        } else if let Some(value) = arguments
+            .get(index + 1)
+            .filter(|next| !next.starts_with('-'))
+        {
             options.push(format!("{name}={value}"));
         }
     }
@@ -194,14 +203,25 @@ mod tests {
 
     fn program(argv: &[&str]) -> Program {
         let argv = argv.iter().map(|&text| text.to_owned()).collect();
-        Program::new(Image { argv, ..Image::default() })
+        Program::new(Image {
+            argv,
+            ..Image::default()
+        })
     }
+
+    /// Arguments, and what is derived from them: `args`, `args_flags`, `args_options`.
+    type Case<'a> = (&'a [&'a str], &'a str, &'a [&'a str], &'a [&'a str]);
 
     #[test]
     fn args_flags_and_options_are_derived_from_argv() {
-        let cases: &[(&[&str], &str, &[&str], &[&str])] = &[
+        let cases: &[Case<'_>] = &[
             (&["ls"], "", &[], &[]),
-            (&["ls", "-la", "/tmp"], "-la /tmp", &["l", "a", "la"], &["la=/tmp"]),
+            (
+                &["ls", "-la", "/tmp"],
+                "-la /tmp",
+                &["l", "a", "la"],
+                &["la=/tmp"],
+            ),
             (&["a", "--name", "v"], "--name v", &["name"], &["name=v"]),
             (&["a", "--name=v"], "--name=v", &[], &["name=v"]),
             (&["a", "-k=v"], "-k=v", &[], &["k=v"]),
@@ -220,18 +240,31 @@ mod tests {
     #[test]
     fn environment_names_have_no_values() {
         let envs = vec!["PATH".to_owned(), "LD_PRELOAD=/tmp/a=b.so".to_owned()];
-        let program = Program::new(Image { envs, ..Image::default() });
+        let program = Program::new(Image {
+            envs,
+            ..Image::default()
+        });
         assert_eq!(program.environment_names, ["PATH", "LD_PRELOAD"]);
     }
 
     #[test]
     fn an_endless_argv_is_cut_and_flagged() {
         let argv = vec![String::new(); 100_000];
-        let program = Program::new(Image { argv, ..Image::default() });
+        let program = Program::new(Image {
+            argv,
+            ..Image::default()
+        });
         assert!(program.image.argv_truncated);
-        assert!(program.size() < 4 * MAX_ARGUMENT_BYTES, "{} bytes", program.size());
+        assert!(
+            program.size() < 4 * MAX_ARGUMENT_BYTES,
+            "{} bytes",
+            program.size()
+        );
         let argv = vec!["ä".repeat(100_000)];
-        let program = Program::new(Image { argv, ..Image::default() });
+        let program = Program::new(Image {
+            argv,
+            ..Image::default()
+        });
         assert!(program.image.argv_truncated && program.image.argv[0].len() < MAX_ARGUMENT_BYTES);
     }
 

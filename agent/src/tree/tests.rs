@@ -3,20 +3,36 @@ use picket_events::File;
 use super::*;
 
 fn image(path: &str) -> Image {
-    Image { file: File::from_path(path), argv: vec![path.to_owned()], ..Image::default() }
+    Image {
+        file: File::from_path(path),
+        argv: vec![path.to_owned()],
+        ..Image::default()
+    }
 }
 
 fn process(pid: u32, parent: u32, started_at: u64, path: &str) -> Process {
-    Process { pid, parent, started_at, image: image(path), ..Process::default() }
+    Process {
+        pid,
+        parent,
+        started_at,
+        image: image(path),
+        ..Process::default()
+    }
 }
 
 fn lineage(tree: &ProcessTree, pid: u32) -> Vec<String> {
     let key = tree.find(pid).expect("process is in the tree");
-    tree.ancestors(key).map(|(_, node)| format!("{}:{}", node.pid, node.program.image.file.name)).collect()
+    tree.ancestors(key)
+        .map(|(_, node)| format!("{}:{}", node.pid, node.program.image.file.name))
+        .collect()
 }
 
 fn small(processes: usize) -> ProcessTree {
-    ProcessTree::new(TreeLimits { processes, bytes: 1 << 20, recent_dead: 2 })
+    ProcessTree::new(TreeLimits {
+        processes,
+        bytes: 1 << 20,
+        recent_dead: 2,
+    })
 }
 
 /// pid 1 runs nginx and has the child pid 2, which runs sh.
@@ -34,7 +50,10 @@ fn a_fork_shares_its_parents_program_until_it_executes_one() {
     let mut tree = nginx_with_shell();
     let child = tree.insert(process(3, 2, 30, "/bin/sh")).unwrap();
     let parent = tree.find(2).unwrap();
-    assert!(Arc::ptr_eq(&tree.get(child).unwrap().program, &tree.get(parent).unwrap().program));
+    assert!(Arc::ptr_eq(
+        &tree.get(child).unwrap().program,
+        &tree.get(parent).unwrap().program
+    ));
     assert!(!tree.get(child).unwrap().is_exec());
     tree.exec(child, image("/usr/bin/id"), 31);
     assert_eq!(lineage(&tree, 3), ["2:sh", "1:nginx"]);
@@ -107,14 +126,19 @@ fn a_full_tree_lets_the_dead_go_first() {
     let mut tree = small(5);
     tree.insert(process(1, 0, 1, "/init"));
     for pid in 2..50 {
-        let key = tree.insert(process(pid, pid - 1, u64::from(pid), "/daemon")).unwrap();
+        let key = tree
+            .insert(process(pid, pid - 1, u64::from(pid), "/daemon"))
+            .unwrap();
         let parent = tree.find(pid - 1).unwrap();
         if pid > 2 {
             tree.end(parent, u64::from(pid));
         }
         assert!(tree.get(key).is_some());
     }
-    assert!(tree.find(1).is_some() && tree.find(49).is_some(), "the living stay");
+    assert!(
+        tree.find(1).is_some() && tree.find(49).is_some(),
+        "the living stay"
+    );
     assert_eq!(tree.len(), 5);
     assert!(tree.forgotten() > 0);
 }
@@ -131,7 +155,10 @@ fn a_tree_full_of_living_processes_takes_no_more_and_counts() {
 
 #[test]
 fn bytes_are_bounded() {
-    let mut tree = ProcessTree::new(TreeLimits { bytes: 200_000, ..TreeLimits::default() });
+    let mut tree = ProcessTree::new(TreeLimits {
+        bytes: 200_000,
+        ..TreeLimits::default()
+    });
     for pid in 1..1000 {
         let mut process = process(pid, 0, 1, "/a");
         process.image.argv = vec![pid.to_string().repeat(5_000)];
@@ -156,7 +183,15 @@ fn what_a_snapshot_leaves_out_ended_unseen() {
 fn a_fork_that_a_snapshot_overtook_changes_nothing() {
     let mut tree = nginx_with_shell();
     tree.insert(process(2, 1, 20, "/usr/sbin/nginx"));
-    assert_eq!(tree.get(tree.find(2).unwrap()).unwrap().program.image.file.name, "sh");
+    assert_eq!(
+        tree.get(tree.find(2).unwrap())
+            .unwrap()
+            .program
+            .image
+            .file
+            .name,
+        "sh"
+    );
 }
 
 #[test]

@@ -17,12 +17,12 @@ use picket_events::{Event, EventKind, File, Image, Interest, Outcome, Process};
 use picket_rules::{Catalogue, LoadOptions, PolicySource, RuleSet};
 
 /// When every test begins: 2026-01-01T00:00:00Z.
-pub const START: u64 = 1_767_225_600_000_000_000;
+pub(crate) const START: u64 = 1_767_225_600_000_000_000;
 /// A second.
-pub const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// Rules that the tests know.
-pub const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 version: 1.0.0
 rules:
   - id: web_shell
@@ -57,7 +57,7 @@ rules:
 "#;
 
 /// Rules from policy text.
-pub fn load(text: &str) -> LoadedRules {
+pub(crate) fn load(text: &str) -> LoadedRules {
     let source = PolicySource {
         name: "test.policy".to_owned(),
         text: text.to_owned(),
@@ -65,18 +65,21 @@ pub fn load(text: &str) -> LoadedRules {
     };
     let catalogue = Catalogue::standard();
     let (rules, report) = RuleSet::load(&catalogue, &[source], &LoadOptions::default());
-    LoadedRules { rules: Arc::new(rules), report }
+    LoadedRules {
+        rules: Arc::new(rules),
+        report,
+    }
 }
 
 /// [`RULES`], all of which must load.
-pub fn rules() -> LoadedRules {
+pub(crate) fn rules() -> LoadedRules {
     let loaded = load(RULES);
     assert!(loaded.report.is_ok(), "{:#?}", loaded.report);
     loaded
 }
 
 /// An agent in a pod.
-pub fn identity(mode: Mode) -> Identity {
+pub(crate) fn identity(mode: Mode) -> Identity {
     Identity {
         pod: PodIdentity {
             namespace: "shop".to_owned(),
@@ -93,7 +96,7 @@ pub fn identity(mode: Mode) -> Identity {
 }
 
 /// The hello of a container's tracer, with this session key.
-pub fn hello(container: &str, key: u8) -> Hello {
+pub(crate) fn hello(container: &str, key: u8) -> Hello {
     Hello {
         version: VERSION,
         container: container.to_owned(),
@@ -109,65 +112,77 @@ pub fn hello(container: &str, key: u8) -> Hello {
 
 /// What one tracer says, in order.
 #[derive(Debug, Clone)]
-pub struct Script {
-    pub messages: Vec<ToAgent>,
+pub(crate) struct Script {
+    pub(crate) messages: Vec<ToAgent>,
     sequence: u64,
     time: u64,
 }
 
 impl Script {
     /// Begins with this hello.
-    pub fn new(hello: Hello) -> Self {
-        Self { messages: vec![ToAgent::Hello(hello)], sequence: 0, time: START }
+    pub(crate) fn new(hello: Hello) -> Self {
+        Self {
+            messages: vec![ToAgent::Hello(hello)],
+            sequence: 0,
+            time: START,
+        }
     }
 
     /// A container called web whose pid 1 runs nginx, and names for uid 0 and 33.
-    pub fn web() -> Self {
+    pub(crate) fn web() -> Self {
         Self::new(hello("web", 1))
             .account(0, "root")
             .account(33, "www-data")
             .process(1, 0, "/usr/sbin/nginx", &["nginx", "-g", "daemon off;"])
     }
 
-    pub fn message(mut self, message: ToAgent) -> Self {
+    pub(crate) fn message(mut self, message: ToAgent) -> Self {
         self.messages.push(message);
         self
     }
 
-    pub fn account(self, id: u32, name: &str) -> Self {
-        self.message(ToAgent::Account(Account { group: false, id, name: name.to_owned() }))
+    pub(crate) fn account(self, id: u32, name: &str) -> Self {
+        self.message(ToAgent::Account(Account {
+            group: false,
+            id,
+            name: name.to_owned(),
+        }))
     }
 
-    pub fn process(self, pid: u32, parent: u32, path: &str, argv: &[&str]) -> Self {
+    pub(crate) fn process(self, pid: u32, parent: u32, path: &str, argv: &[&str]) -> Self {
         let process = process(pid, parent, path, argv);
         self.message(ToAgent::Process(Box::new(process)))
     }
 
-    pub fn lost(self, lost: Lost) -> Self {
+    pub(crate) fn lost(self, lost: Lost) -> Self {
         self.message(ToAgent::Lost(lost))
     }
 
-    pub fn notice(self, notice: Notice) -> Self {
+    pub(crate) fn notice(self, notice: Notice) -> Self {
         self.message(ToAgent::Notice(notice))
     }
 
-    pub fn goodbye(mut self) -> Self {
+    pub(crate) fn goodbye(mut self) -> Self {
         let last_sequence = self.sequence;
-        self.messages.push(ToAgent::Goodbye(Goodbye { code: Some(0), signal: None, last_sequence }));
+        self.messages.push(ToAgent::Goodbye(Goodbye {
+            code: Some(0),
+            signal: None,
+            last_sequence,
+        }));
         self
     }
 
     /// Events that never arrive: their numbers are used up.
-    pub fn gap(mut self, count: u64) -> Self {
+    pub(crate) fn gap(mut self, count: u64) -> Self {
         self.sequence += count;
         self
     }
 
-    pub fn event(self, pid: u32, kind: EventKind) -> Self {
+    pub(crate) fn event(self, pid: u32, kind: EventKind) -> Self {
         self.event_with(pid, Outcome::Succeeded, kind)
     }
 
-    pub fn event_with(mut self, pid: u32, outcome: Outcome, kind: EventKind) -> Self {
+    pub(crate) fn event_with(mut self, pid: u32, outcome: Outcome, kind: EventKind) -> Self {
         self.sequence += 1;
         self.time += SECOND / 10;
         let (sequence, time) = (self.sequence, self.time);
@@ -182,26 +197,39 @@ impl Script {
         self
     }
 
-    pub fn fork(self, pid: u32, parent: u32, path: &str) -> Self {
+    pub(crate) fn fork(self, pid: u32, parent: u32, path: &str) -> Self {
         let mut child = process(pid, parent, path, &[path]);
         child.executed_at = 0;
         self.event(pid, EventKind::Fork(Box::new(child)))
     }
 
-    pub fn exec(self, pid: u32, path: &str, argv: &[&str]) -> Self {
+    pub(crate) fn exec(self, pid: u32, path: &str, argv: &[&str]) -> Self {
         self.event(pid, EventKind::Exec(Box::new(image(path, argv))))
     }
 
-    pub fn open(self, pid: u32, path: &str) -> Self {
-        self.event(pid, EventKind::Open { file: file(path), flags: 0, mode: 0 })
+    pub(crate) fn open(self, pid: u32, path: &str) -> Self {
+        self.event(
+            pid,
+            EventKind::Open {
+                file: file(path),
+                flags: 0,
+                mode: 0,
+            },
+        )
     }
 
-    pub fn exit(self, pid: u32) -> Self {
-        self.event(pid, EventKind::Exit(Exit { cause: ExitCause::Exited, code: Some(0) }))
+    pub(crate) fn exit(self, pid: u32) -> Self {
+        self.event(
+            pid,
+            EventKind::Exit(Exit {
+                cause: ExitCause::Exited,
+                code: Some(0),
+            }),
+        )
     }
 
     /// The messages as they go over the wire.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut writer = FrameWriter::new();
         for message in &self.messages {
             writer.push(message).expect("messages of tests fit a frame");
@@ -211,7 +239,7 @@ impl Script {
 }
 
 /// A file that came with the image.
-pub fn file(path: &str) -> File {
+pub(crate) fn file(path: &str) -> File {
     File {
         inode: 100 + path.len() as u64,
         mode: 0o100_755,
@@ -223,7 +251,7 @@ pub fn file(path: &str) -> File {
     }
 }
 
-pub fn image(path: &str, argv: &[&str]) -> Image {
+pub(crate) fn image(path: &str, argv: &[&str]) -> Image {
     let file = file(path);
     Image {
         comm: file.name.chars().take(15).collect(),
@@ -235,7 +263,7 @@ pub fn image(path: &str, argv: &[&str]) -> Image {
     }
 }
 
-pub fn process(pid: u32, parent: u32, path: &str, argv: &[&str]) -> Process {
+pub(crate) fn process(pid: u32, parent: u32, path: &str, argv: &[&str]) -> Process {
     let mut process = Process {
         pid,
         parent,
@@ -252,13 +280,13 @@ pub fn process(pid: u32, parent: u32, path: &str, argv: &[&str]) -> Process {
 
 /// What came out of a pipeline.
 #[derive(Debug, Default)]
-pub struct Outputs {
-    pub findings: Vec<Finding>,
-    pub messages: Vec<ToTracer>,
+pub(crate) struct Outputs {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) messages: Vec<ToTracer>,
 }
 
 /// Sorts outputs into findings and messages.
-pub fn sort(outputs: Vec<Output>) -> Outputs {
+pub(crate) fn sort(outputs: Vec<Output>) -> Outputs {
     let mut sorted = Outputs::default();
     for output in outputs {
         match output {
@@ -270,7 +298,7 @@ pub fn sort(outputs: Vec<Output>) -> Outputs {
 }
 
 /// Plays a script through a pipeline on a connection of its own.
-pub fn play(pipeline: &mut Pipeline, script: &Script, now: u64) -> Outputs {
+pub(crate) fn play(pipeline: &mut Pipeline, script: &Script, now: u64) -> Outputs {
     let mut outputs: Vec<Output> = Vec::new();
     let mut ingest = picket_agent::ingest::Ingest::new();
     let _ = ingest.feed(pipeline, &script.bytes(), now, &mut outputs);
@@ -279,23 +307,29 @@ pub fn play(pipeline: &mut Pipeline, script: &Script, now: u64) -> Outputs {
 }
 
 /// A finding in one line: rule, executable, what it descends from, what was done.
-pub fn summary(finding: &Finding) -> String {
+pub(crate) fn summary(finding: &Finding) -> String {
     let mut line = finding.agent.rule_id.clone();
     if let Some(process) = &finding.process {
         let own = std::iter::once(&process.process);
         for node in own.chain(&process.ancestors) {
-            let path = node.executable.as_ref().map_or("?", |file| file.path.as_str());
+            let path = node
+                .executable
+                .as_ref()
+                .map_or("?", |file| file.path.as_str());
             line.push_str(&format!(" {}:{path}", node.pid));
         }
     }
     for action in &finding.agent.rule_actions {
-        line.push_str(&format!(" [{} {} {:?}]", action.action, action.status, action.pids));
+        line.push_str(&format!(
+            " [{} {} {:?}]",
+            action.action, action.status, action.pids
+        ));
     }
     line
 }
 
 /// Names of all findings in order, events that only inform left out.
-pub fn names(findings: &[Finding]) -> Vec<&str> {
+pub(crate) fn names(findings: &[Finding]) -> Vec<&str> {
     let told = findings.iter().filter(|finding| finding.finding.is_some());
     told.map(|finding| finding.agent.rule_id.as_str()).collect()
 }
