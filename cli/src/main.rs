@@ -4,6 +4,13 @@
 //! thread: `tracer` (this program re-executes itself as the tracer for `picket run`) and
 //! `sandbox` (for `picket demo`).
 
+mod arguments;
+mod crds;
+mod demo;
+mod event_line;
+mod inject;
+mod rules;
+mod run;
 mod sandbox;
 mod terminal;
 
@@ -11,13 +18,55 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let first = arguments.get(1).and_then(|argument| argument.to_str());
-    match (first, arguments.get(2..).unwrap_or_default()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    match (
+        words.get(1).and_then(|word| word.to_str()),
+        words.get(2..).unwrap_or_default(),
+    ) {
+        (Some("tracer"), rest) => picket_tracer::main(rest.iter().cloned()),
         (Some("sandbox"), [stage, specification]) => {
             sandbox::main(&stage.to_string_lossy(), Path::new(specification))
         }
-        _ => ExitCode::from(2),
+        _ => match execute(Arguments::parse().command) {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("picket: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    let success = |good| {
+        if good {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    };
+    match command {
+        Command::Run(arguments) => Ok(run::run(&arguments)?),
+        Command::Inject(arguments) => inject::inject(&arguments).map(success).context("inject"),
+        Command::Uninject(arguments) => inject::uninject(&arguments)
+            .map(success)
+            .context("uninject"),
+        Command::Explain(arguments) => inject::explain(&arguments).map(success).context("explain"),
+        Command::Crds(arguments) => {
+            crds::crds(&arguments).context("crds")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Rules(command) => Ok(success(rules::rules(&command)?)),
+        Command::Demo(arguments) => demo::demo(&arguments).map(success).context("demo"),
+        Command::Probe { json } => {
+            let words = std::iter::once("probe").chain(json.then_some("--json"));
+            Ok(picket_tracer::main(words.map(OsString::from)))
+        }
     }
 }

@@ -186,7 +186,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// An argument as a shell would need it; control characters never reach the terminal.
-fn quote(argument: &str) -> String {
+pub(crate) fn quote(argument: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
     if !argument.is_empty() && argument.chars().all(plain) {
         return argument.to_owned();

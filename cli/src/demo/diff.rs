@@ -12,7 +12,10 @@ pub(crate) fn render(before: &str, after: &str, style: Style) -> String {
         if index > 0 {
             out.push_str(&style.dim("  ⋮\n"));
         }
-        for change in group.iter().flat_map(|operation| diff.iter_changes(operation)) {
+        for change in group
+            .iter()
+            .flat_map(|operation| diff.iter_changes(operation))
+        {
             let line = change.value().trim_end_matches('\n');
             out.push_str(&match change.tag() {
                 ChangeTag::Equal => format!("  {line}\n"),

@@ -65,7 +65,12 @@ pub(crate) fn containers(
     image: impl Fn(&str) -> Image,
 ) -> Result<Containers, PodError> {
     let volumes = make_volumes(pod, state)?;
-    let kubelet = Kubelet { pod, state, volumes, image: &image };
+    let kubelet = Kubelet {
+        pod,
+        state,
+        volumes,
+        image: &image,
+    };
     let mut init = Vec::new();
     for (index, container) in list(pod, "/spec/initContainers").iter().enumerate() {
         let sidecar = container["restartPolicy"] == "Always";
@@ -112,7 +117,11 @@ impl Kubelet<'_> {
         }
         let security = |field: &str| {
             let own = &container["securityContext"][field];
-            if own.is_null() { &self.pod["spec"]["securityContext"][field] } else { own }
+            if own.is_null() {
+                &self.pod["spec"]["securityContext"][field]
+            } else {
+                own
+            }
         };
         let uid = security("runAsUser").as_u64().unwrap_or(0) as u32;
         Ok(Container {
@@ -123,7 +132,9 @@ impl Kubelet<'_> {
             uid,
             gid: security("runAsGroup").as_u64().unwrap_or(0) as u32,
             userland: image.userland,
-            read_only_root: security("readOnlyRootFilesystem").as_bool().unwrap_or(false),
+            read_only_root: security("readOnlyRootFilesystem")
+                .as_bool()
+                .unwrap_or(false),
             mounts,
             root,
         })
@@ -132,9 +143,15 @@ impl Kubelet<'_> {
     fn mount(&self, mount: &Value, path: &str) -> Result<Mount, PodError> {
         let path = format!("{path}.volumeMounts");
         let volume = string(mount, "name", &path)?;
-        let source = self.volumes.get(volume).ok_or_else(|| malformed(&path, volume))?;
+        let source = self
+            .volumes
+            .get(volume)
+            .ok_or_else(|| malformed(&path, volume))?;
         if !mount["subPath"].is_null() {
-            return Err(PodError::Unsupported { path, what: "subPath".into() });
+            return Err(PodError::Unsupported {
+                path,
+                what: "subPath".into(),
+            });
         }
         Ok(Mount {
             source: source.clone(),
@@ -149,11 +166,16 @@ impl Kubelet<'_> {
         path: &str,
     ) -> Result<BTreeMap<String, String>, PodError> {
         let mut env = BTreeMap::new();
-        env.insert("PATH".into(), "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".into());
+        env.insert(
+            "PATH".into(),
+            "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".into(),
+        );
         for entry in list(container, "/env") {
             let path = format!("{path}.env");
             let name = string(entry, "name", &path)?;
-            let field = entry.pointer("/valueFrom/fieldRef/fieldPath").and_then(Value::as_str);
+            let field = entry
+                .pointer("/valueFrom/fieldRef/fieldPath")
+                .and_then(Value::as_str);
             let value = match (field, entry.get("valueFrom")) {
                 (Some(field), _) => self.field(field, &path)?,
                 (None, Some(_)) => {
@@ -188,7 +210,9 @@ pub(crate) fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
             rest = behind;
             continue;
         }
-        let reference = behind.strip_prefix('(').and_then(|name| name.split_once(')'));
+        let reference = behind
+            .strip_prefix('(')
+            .and_then(|name| name.split_once(')'));
         match reference.and_then(|(name, behind)| Some((env.get(name)?, behind))) {
             Some((value, behind)) => {
                 expanded.push_str(value);
@@ -216,7 +240,10 @@ fn make_volumes(pod: &Value, state: &Path) -> Result<BTreeMap<String, PathBuf>, 
             make_folder(&folder, 0o755)?;
             make_account(&folder, pod)?;
         } else {
-            return Err(PodError::Unsupported { path, what: "this kind of volume".into() });
+            return Err(PodError::Unsupported {
+                path,
+                what: "this kind of volume".into(),
+            });
         }
         volumes.insert(name.to_owned(), folder);
     }
@@ -231,15 +258,25 @@ fn make_account(folder: &Path, pod: &Value) -> Result<(), PodError> {
     let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("default");
     make_folder(&folder.join(VERSION), 0o755)?;
     host(&folder.join("..data"), |path| symlink(VERSION, path))?;
-    for (name, text) in [("token", "demo.token.that-opens-nothing"), ("namespace", namespace)] {
-        host(&folder.join(VERSION).join(name), |path| fs::write(path, text))?;
-        host(&folder.join(name), |path| symlink(Path::new("..data").join(name), path))?;
+    for (name, text) in [
+        ("token", "demo.token.that-opens-nothing"),
+        ("namespace", namespace),
+    ] {
+        host(&folder.join(VERSION).join(name), |path| {
+            fs::write(path, text)
+        })?;
+        host(&folder.join(name), |path| {
+            symlink(Path::new("..data").join(name), path)
+        })?;
     }
     Ok(())
 }
 
 fn host(path: &Path, action: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), PodError> {
-    action(path).map_err(|source| PodError::Host { path: path.into(), source })
+    action(path).map_err(|source| PodError::Host {
+        path: path.into(),
+        source,
+    })
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), PodError> {
@@ -250,7 +287,10 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), PodError> {
 }
 
 fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn string<'a>(value: &'a Value, field: &str, path: &str) -> Result<&'a str, PodError> {
@@ -284,7 +324,10 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let pod = json!({"spec": {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}});
         let error = containers(&pod, state.path(), |_| Image::default()).unwrap_err();
-        assert!(error.to_string().starts_with("spec.volumes[0]: "), "{error}");
+        assert!(
+            error.to_string().starts_with("spec.volumes[0]: "),
+            "{error}"
+        );
     }
 
     #[test]
@@ -306,7 +349,11 @@ mod tests {
             },
         });
         let containers = containers(&pod, state.path(), |_| Image::default()).unwrap();
-        let kept: Vec<bool> = containers.init.iter().map(|(_, sidecar)| *sidecar).collect();
+        let kept: Vec<bool> = containers
+            .init
+            .iter()
+            .map(|(_, sidecar)| *sidecar)
+            .collect();
         assert_eq!(kept, [false, true]);
         assert_eq!(containers.init[0].0.uid, 7);
         assert_eq!(containers.main[0].uid, 8);

@@ -17,26 +17,37 @@ pub(super) fn from_deployment(deployment: &Value, port: u16) -> Value {
         "metadata": template["metadata"],
         "spec": template["spec"],
     });
-    pod["metadata"]["generateName"] = json!(format!("{}-6d5f7c9b8-", name.as_str().unwrap_or("pod")));
+    pod["metadata"]["generateName"] =
+        json!(format!("{}-6d5f7c9b8-", name.as_str().unwrap_or("pod")));
     pod["metadata"]["namespace"] = deployment["metadata"]["namespace"].clone();
     pod["metadata"]["ownerReferences"] = json!([{
         "apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": true,
         "blockOwnerDeletion": true, "uid": "0b9c6a1e-64d1-4f35-8d0c-5c7f6f0f9a11",
         "name": format!("{}-6d5f7c9b8", name.as_str().unwrap_or("pod")),
     }]);
-    push(&mut pod["spec"]["volumes"], json!({
-        "name": "kube-api-access-x2x7k",
-        "projected": {"defaultMode": 420, "sources": [
-            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
-            {"downwardAPI": {"items": [
-                {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
-            ]}},
-        ]},
-    }));
-    for container in pod["spec"]["containers"].as_array_mut().into_iter().flatten() {
-        push(&mut container["volumeMounts"], json!({
-            "name": "kube-api-access-x2x7k", "mountPath": ACCOUNT, "readOnly": true,
-        }));
+    push(
+        &mut pod["spec"]["volumes"],
+        json!({
+            "name": "kube-api-access-x2x7k",
+            "projected": {"defaultMode": 420, "sources": [
+                {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                {"downwardAPI": {"items": [
+                    {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+                ]}},
+            ]},
+        }),
+    );
+    for container in pod["spec"]["containers"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+    {
+        push(
+            &mut container["volumeMounts"],
+            json!({
+                "name": "kube-api-access-x2x7k", "mountPath": ACCOUNT, "readOnly": true,
+            }),
+        );
         for variable in container["env"].as_array_mut().into_iter().flatten() {
             if variable["name"] == "PORT" {
                 variable["value"] = json!(port.to_string());
@@ -48,7 +59,10 @@ pub(super) fn from_deployment(deployment: &Value, port: u16) -> Value {
 
 /// What the API server and the scheduler fill in after admission.
 pub(super) fn stored(mut pod: Value) -> Value {
-    let prefix = pod["metadata"]["generateName"].as_str().unwrap_or("pod-").to_owned();
+    let prefix = pod["metadata"]["generateName"]
+        .as_str()
+        .unwrap_or("pod-")
+        .to_owned();
     pod["metadata"]["name"] = json!(format!("{prefix}x2x7k"));
     pod["metadata"]["uid"] = json!("9a4e5b7c-2d61-4c43-a3f4-8b8f0d8a7c20");
     pod["spec"]["nodeName"] = json!("fargate-ip-10-0-1-23.eu-central-1.compute.internal");
@@ -77,7 +91,10 @@ mod tests {
         let pod = from_deployment(&deployment, 4711);
         assert!(pod["metadata"].get("name").is_none());
         assert_eq!(pod["spec"]["containers"][0]["env"][0]["value"], "4711");
-        assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], ACCOUNT);
+        assert_eq!(
+            pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"],
+            ACCOUNT
+        );
         assert_eq!(stored(pod)["metadata"]["name"], "shop-6d5f7c9b8-x2x7k");
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 /// What can go wrong on the way to an answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReviewError {
+pub(crate) enum ReviewError {
     /// No connection, or it broke.
     #[error("webhook: {0}")]
     Connection(#[from] std::io::Error),
@@ -56,7 +56,10 @@ pub(super) async fn review(
         return Err(ReviewError::Answer(format!("a foreign uid: {answer}")));
     }
     if response["allowed"] != true {
-        return Err(ReviewError::Answer(format!("a refusal: {}", response["status"]["message"])));
+        return Err(ReviewError::Answer(format!(
+            "a refusal: {}",
+            response["status"]["message"]
+        )));
     }
     let warnings = (response["warnings"].as_array().into_iter().flatten())
         .filter_map(|warning| warning.as_str().map(str::to_owned))
@@ -73,7 +76,11 @@ pub(super) async fn review(
         json_patch::patch(&mut reviewed, &patch)
             .map_err(|error| ReviewError::Answer(format!("a patch that does not fit: {error}")))?;
     }
-    Ok(Reviewed { pod: reviewed, operations, warnings })
+    Ok(Reviewed {
+        pod: reviewed,
+        operations,
+        warnings,
+    })
 }
 
 /// The review that an API server sends when a ReplicaSet makes a pod.
@@ -109,10 +116,14 @@ async fn post(
 ) -> Result<Value, ReviewError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority)?;
-    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     let name = ServerName::try_from(server_name.to_owned()).map_err(std::io::Error::other)?;
     let stream = TcpStream::connect(webhook).await?;
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
@@ -127,6 +138,9 @@ async fn post(
     connection.abort();
     match serde_json::from_slice(&bytes) {
         Ok(answer) if status.is_success() => Ok(answer),
-        _ => Err(ReviewError::Answer(format!("{status}: {}", String::from_utf8_lossy(&bytes)))),
+        _ => Err(ReviewError::Answer(format!(
+            "{status}: {}",
+            String::from_utf8_lossy(&bytes)
+        ))),
     }
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What can go wrong while the pod runs.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
+pub(crate) enum RunError {
     /// The pod cannot be run here.
     #[error("pod: {0}")]
     Pod(#[from] PodError),
@@ -65,7 +65,10 @@ impl Images {
                 userland: false,
             };
         }
-        Image { files: vec![(self.shop.clone(), "/app/shop".into())], userland: true }
+        Image {
+            files: vec![(self.shop.clone(), "/app/shop".into())],
+            userland: true,
+        }
     }
 }
 
@@ -105,7 +108,10 @@ pub(super) fn pod(
     for sidecar in sidecars.into_iter().rev() {
         lines.extend(sidecar.stop()?.output);
     }
-    Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    Ok(lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 /// A container that runs, and what it has printed.
@@ -131,7 +137,11 @@ impl Running {
         if let Some(errors) = sandbox.process.stderr.take() {
             collect(errors, sender);
         }
-        Ok(Self { container, sandbox, lines })
+        Ok(Self {
+            container,
+            sandbox,
+            lines,
+        })
     }
 
     fn stop(self) -> Result<Finished, RunError> {
@@ -158,7 +168,11 @@ impl Running {
         };
         // Ends when both pipes are closed.
         let output = self.lines.iter().collect();
-        Ok(Finished { name: self.container.name, status, output })
+        Ok(Finished {
+            name: self.container.name,
+            status,
+            output,
+        })
     }
 }
 
@@ -168,7 +182,11 @@ impl Finished {
             return Ok(self);
         }
         let what = format!("ended with {}", self.status);
-        Err(RunError::Container { name: self.name, what, output: tail(&self.output) })
+        Err(RunError::Container {
+            name: self.name,
+            what,
+            output: tail(&self.output),
+        })
     }
 }
 

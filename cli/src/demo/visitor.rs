@@ -16,7 +16,10 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(super) fn get(shop: SocketAddr, target: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&shop, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {target} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -62,7 +65,11 @@ fn send(mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
     stream.set_read_timeout(Some(ANSWER))?;
     let mut request = [0; 1024];
     let _ = stream.read(&mut request)?;
-    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())?;
+    write!(
+        stream,
+        "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )?;
     stream.write_all(body)
 }
 

@@ -1,0 +1,159 @@
+//! What can be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Run-time protection for pods that nobody can reach with eBPF.
+#[derive(Debug, Parser)]
+#[command(
+    name = "picket",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Trace a command and print what the rules find.
+    ///
+    /// Exits as the command does: its exit code, 128 + N after signal N, 127 when it does not
+    /// exist, 126 when it cannot be executed. Findings go to standard error, so the command's
+    /// own output stays clean.
+    Run(Run),
+    /// Write manifests as the webhook would leave their pods.
+    Inject(Inject),
+    /// Write manifests without what Picket added: same meaning, same order.
+    Uninject(Uninject),
+    /// Tell what would happen to the pods of a manifest, and why.
+    Explain(Explain),
+    /// Print the CustomResourceDefinitions.
+    Crds(Crds),
+    /// Check, try and list detection rules.
+    #[command(subcommand)]
+    Rules(Rules),
+    /// Run the main job on this machine: admission, injection, an attack, findings.
+    Demo(Demo),
+    /// Tell what this kernel and sandbox allow the tracer to do.
+    Probe {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which rules apply.
+#[derive(Debug, Args)]
+pub(crate) struct RuleSources {
+    /// A policy file, or a folder of *.policy files; may be given several times.
+    #[arg(long = "rules", value_name = "FILE|DIR")]
+    pub(crate) rules: Vec<PathBuf>,
+    /// Leave out Picket's own rules.
+    #[arg(long)]
+    pub(crate) no_default_rules: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) sources: RuleSources,
+    /// Print each finding as a JSON line instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print every event, not only findings.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    /// Write findings to this file instead of standard error.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Fail instead of running the command untraced where it cannot be traced.
+    #[arg(long)]
+    pub(crate) require_tracing: bool,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inject {
+    /// A manifest, or - for standard input: pods, workloads, lists, several documents.
+    #[arg(long, short, value_name = "FILE|-")]
+    pub(crate) filename: PathBuf,
+    /// A file with ProtectionPolicies; without one, everything is selected and monitored.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) policy: Vec<PathBuf>,
+    /// Namespace of objects that name none.
+    #[arg(long, short, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Plan only pods that carry Fargate's label already as Fargate pods, instead of all of
+    /// them as they will be once AWS has labelled them.
+    #[arg(long)]
+    pub(crate) labelled_only: bool,
+    /// Sidecar image.
+    #[arg(long, default_value = crate::inject::SIDECAR_IMAGE)]
+    pub(crate) sidecar_image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) inject: Inject,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Uninject {
+    /// A manifest, or - for standard input.
+    #[arg(long, short, value_name = "FILE|-")]
+    pub(crate) filename: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Crds {
+    /// Write one file each into this folder instead of printing.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) write: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rules {
+    /// Check policy files; exit 1 when a rule does not load.
+    Check {
+        /// Policy files, or folders of *.policy files.
+        #[arg(required = true, value_name = "FILE|DIR")]
+        files: Vec<PathBuf>,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Send honest visitors instead of an attacker; succeeds only without a finding.
+    #[arg(long)]
+    pub(crate) benign: bool,
+    /// Print the agent's JSON lines as they are.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Folder with picket-tracer, picket-agent and picket-demo-shop; default: this program's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) binaries: Option<PathBuf>,
+}
