@@ -1,0 +1,381 @@
+//! An agent for tests: listens where a tracer connects, and remembers what it is told; and a
+//! way to run programs under the tracer.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use picket_events::wire::{FrameReader, FrameWriter, Goodbye, Hello, Lost, Notice, ToAgent, ToTracer};
+use picket_events::{Event, EventKind, EventType, Image, Process};
+
+/// Generous: the machine may be busy.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+pub fn tracer() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_picket-tracer"))
+}
+
+/// A directory of its own for each test, removed at the end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("picket-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        // Canonical, and open to whatever user a test runs programs as.
+        let path = path.canonicalize().unwrap();
+        set_mode(&path, 0o777);
+        Self(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    pub fn script(&self, name: &str, body: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, body).unwrap();
+        set_mode(&path, 0o755);
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Tests that set up other users, capabilities or roots need to be root themselves.
+pub fn need_root() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t0"));
+    assert!(is_root, "this test has to run as root: it starts programs as other users");
+}
+
+/// Everything that one connection said.
+#[derive(Debug, Clone, Default)]
+pub struct Heard {
+    pub hello: Option<Hello>,
+    pub messages: Vec<ToAgent>,
+}
+
+/// The agent.
+pub struct Agent {
+    pub socket: PathBuf,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    streams: Arc<Mutex<Vec<UnixStream>>>,
+    stopped: Arc<std::sync::atomic::AtomicBool>,
+    paused: Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Agent {
+    pub fn start(scratch: &Scratch) -> Self {
+        Self::start_at(scratch.path("agent.sock"))
+    }
+
+    pub fn start_at(socket: PathBuf) -> Self {
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).unwrap();
+        set_mode(&socket, 0o666);
+        listener.set_nonblocking(true).unwrap();
+        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let streams: Arc<Mutex<Vec<UnixStream>>> = Arc::default();
+        let stopped = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let paused = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (heard, streams, stopped, paused) =
+                (heard.clone(), streams.clone(), stopped.clone(), paused.clone());
+            move || {
+                use std::sync::atomic::Ordering::Relaxed;
+                let mut connections: Vec<(UnixStream, FrameReader)> = Vec::new();
+                while !stopped.load(Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                    if let Ok((stream, _)) = listener.accept() {
+                        stream.set_nonblocking(true).unwrap();
+                        streams.lock().unwrap().push(stream.try_clone().unwrap());
+                        connections.push((stream, FrameReader::new()));
+                        heard.lock().unwrap().push(Heard::default());
+                    }
+                    if paused.load(Relaxed) {
+                        continue;
+                    }
+                    for (at, (stream, reader)) in connections.iter_mut().enumerate() {
+                        let mut buffer = vec![0; 65536];
+                        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                            reader.feed(&buffer[..count]);
+                            let mut heard = heard.lock().unwrap();
+                            while let Some(frame) = reader.next_frame().unwrap() {
+                                for message in frame.messages::<ToAgent>() {
+                                    let message = message.unwrap();
+                                    if let ToAgent::Hello(hello) = &message {
+                                        heard[at].hello = Some(hello.clone());
+                                        answer(stream, &ToTracer::Welcome);
+                                    }
+                                    heard[at].messages.push(message);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        Self { socket, heard, streams, stopped, paused, thread: Some(thread) }
+    }
+
+    /// Stops reading, as an agent that hangs does.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    pub fn messages(&self) -> Vec<ToAgent> {
+        self.heard().into_iter().flat_map(|heard| heard.messages).collect()
+    }
+
+    pub fn say(&self, message: &ToTracer) {
+        for stream in self.streams.lock().unwrap().iter_mut() {
+            answer(stream, message);
+        }
+    }
+
+    /// Waits until something holds for what was heard.
+    pub fn until(&self, what: &str, holds: impl Fn(&Record) -> bool) -> Record {
+        let start = Instant::now();
+        loop {
+            let record = Record(self.messages());
+            if holds(&record) {
+                return record;
+            }
+            assert!(start.elapsed() < LIMIT, "waited for {what}; heard {:#?}", record.0);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for the goodbye and gives all that was said.
+    pub fn finish(&self) -> Record {
+        self.until("goodbye", |record| record.goodbye().is_some())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stopped.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let result = thread.join();
+            if !std::thread::panicking() {
+                result.expect("the agent understood everything");
+            }
+        }
+        for stream in self.streams.lock().unwrap().iter() {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn answer(stream: &mut UnixStream, message: &ToTracer) {
+    let mut writer = FrameWriter::new();
+    writer.push(message).unwrap();
+    let _ = stream.write_all(&writer.take());
+}
+
+/// What was said, with ways to look at it.
+#[derive(Debug, Clone)]
+pub struct Record(pub Vec<ToAgent>);
+
+impl Record {
+    pub fn events(&self) -> Vec<&Event> {
+        let event = |message: &'_ ToAgent| matches!(message, ToAgent::Event(_));
+        let _ = event;
+        self.0
+            .iter()
+            .filter_map(|message| match message {
+                ToAgent::Event(event) => Some(&**event),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn of(&self, kind: EventType) -> Vec<&Event> {
+        self.events().into_iter().filter(|event| event.event_type() == kind).collect()
+    }
+
+    /// The one event of this type about this path.
+    pub fn about(&self, kind: EventType, path: &str) -> &Event {
+        let found: Vec<_> = self
+            .of(kind)
+            .into_iter()
+            .filter(|event| event.kind.file().is_some_and(|file| file.path == path))
+            .collect();
+        match found.as_slice() {
+            [event] => event,
+            [] => panic!("no {kind:?} of {path} in {:#?}", self.paths(kind)),
+            _ => panic!("several {kind:?} of {path}: {found:#?}"),
+        }
+    }
+
+    pub fn paths(&self, kind: EventType) -> Vec<String> {
+        let file = |event: &&Event| event.kind.file().map(|file| file.path.clone());
+        self.of(kind).iter().filter_map(file).collect()
+    }
+
+    pub fn images(&self) -> Vec<(&Event, &Image)> {
+        self.events()
+            .into_iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Exec(image) => Some((event, &**image)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The exec of the program with this name.
+    pub fn exec(&self, name: &str) -> (&Event, &Image) {
+        let found: Vec<_> =
+            self.images().into_iter().filter(|(_, image)| image.argv.first().is_some_and(|first| first.ends_with(name))).collect();
+        assert_eq!(found.len(), 1, "execs of {name}: {:#?}", self.images());
+        found[0]
+    }
+
+    pub fn processes(&self) -> Vec<&Process> {
+        self.0
+            .iter()
+            .filter_map(|message| match message {
+                ToAgent::Process(process) => Some(&**process),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Parent of each process, from forks and snapshots.
+    pub fn parents(&self) -> HashMap<u32, u32> {
+        let forks = self.events().into_iter().filter_map(|event| match &event.kind {
+            EventKind::Fork(process) => Some((process.pid, process.parent)),
+            _ => None,
+        });
+        self.processes().iter().map(|p| (p.pid, p.parent)).chain(forks).collect()
+    }
+
+    pub fn lost(&self) -> Vec<&Lost> {
+        self.0
+            .iter()
+            .filter_map(|message| match message {
+                ToAgent::Lost(lost) => Some(lost),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn notices(&self) -> Vec<&Notice> {
+        self.0
+            .iter()
+            .filter_map(|message| match message {
+                ToAgent::Notice(notice) => Some(notice),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn goodbye(&self) -> Option<&Goodbye> {
+        self.0.iter().find_map(|message| match message {
+            ToAgent::Goodbye(goodbye) => Some(goodbye),
+            _ => None,
+        })
+    }
+}
+
+/// A command under the tracer, told to `agent`.
+pub fn traced(agent: &Agent, interest: &str, command: &[&str]) -> Command {
+    let mut run = Command::new(tracer());
+    run.arg("trace").arg("--socket").arg(&agent.socket);
+    run.args(["--container", "test", "--interest", interest, "--"]).args(command);
+    run.stdin(Stdio::null());
+    run
+}
+
+/// A command under the tracer, told to nobody.
+pub fn silent(command: &[&str]) -> Command {
+    let mut run = Command::new(tracer());
+    run.args(["trace", "--no-agent", "--"]).args(command).stdin(Stdio::null());
+    run
+}
+
+pub fn sh(script: &str) -> [&str; 3] {
+    ["/bin/sh", "-c", script]
+}
+
+/// Runs to the end, within the limit.
+pub fn output(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(LIMIT) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            panic!("{command:?} hangs");
+        }
+    }
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits for a child, within the limit.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if start.elapsed() > LIMIT {
+            let _ = child.kill();
+            panic!("child hangs");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until something holds.
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LIMIT, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a shell script traced and gives all that was said about it.
+pub fn record(name: &str, interest: &str, script: impl Fn(&Scratch) -> String) -> Record {
+    let scratch = Scratch::new(name);
+    let agent = Agent::start(&scratch);
+    let script = script(&scratch);
+    let output = output(&mut traced(&agent, interest, &sh(&script)));
+    assert!(output.status.success(), "{script}: {:?} {}", output.status, stderr(&output));
+    agent.finish()
+}
