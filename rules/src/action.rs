@@ -1,9 +1,9 @@
 //! What a rule does when it matches.
 
-use std::time::Duration;
-
-use crate::program::{BoolNode, SetAction, TextNode};
+use crate::program::{AnyNode, Program, TextNode};
 use crate::value::FieldId;
+use crate::value::Scope;
+use crate::variable::VariableId;
 
 /// Largest file that is hashed when an action names no other limit: 5 MiB.
 pub const DEFAULT_HASH_LIMIT: u64 = 5 * 1024 * 1024;
@@ -17,10 +17,21 @@ pub enum KillScope {
     Container,
 }
 
+/// A compiled `set`.
+#[derive(Debug, Clone)]
+pub(crate) struct SetAction {
+    pub(crate) variable: VariableId,
+    pub(crate) scope: Scope,
+    /// A field with the id of the process whose variable is set, instead of the event's.
+    pub(crate) scope_field: Option<FieldId>,
+    pub(crate) value: AnyNode,
+    pub(crate) append: bool,
+}
+
 /// An action of a rule, compiled.
 #[derive(Debug, Clone)]
 pub struct Action {
-    pub(crate) filter: Option<BoolNode>,
+    pub(crate) filter: Option<Program>,
     pub(crate) kind: ActionKind,
 }
 
@@ -89,13 +100,4 @@ pub enum ActionRequest {
         /// The text, variables and fields filled in.
         message: String,
     },
-}
-
-/// How long a variable lives, and how much it holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Lifetime {
-    /// Forgotten this long after it was set.
-    pub(crate) ttl: Option<Duration>,
-    /// Most elements a list keeps; the oldest go first.
-    pub(crate) size: Option<usize>,
 }

@@ -2,9 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::action::ActionRequest;
+use serde_json::{Map, Value as Json};
+
+use crate::action::{ActionKind, ActionRequest, SetAction};
+use crate::eval::{Frame, address_text};
+use crate::limits::Limiter;
+use crate::matcher::hash_text;
+use crate::rule::Rule;
 use crate::ruleset::RuleSet;
-use crate::value::{Context, EventId, Scope};
+use crate::store::Variables;
+use crate::value::{Context, EventId, Scope, Value};
+use crate::variable::Stored;
 
 /// A rule that matched an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +32,22 @@ pub struct Match {
 #[derive(Debug)]
 pub struct Evaluator {
     rules: Arc<RuleSet>,
+    variables: Variables,
+    /// By rule.
+    limiters: Vec<Limiter>,
+    /// Rules to be tried, kept to save allocations.
+    candidates: Vec<u64>,
 }
 
 impl Evaluator {
     /// An evaluator without variables set.
     pub fn new(rules: Arc<RuleSet>) -> Self {
-        Self { rules }
+        Self {
+            variables: Variables::new(Arc::clone(rules.variables())),
+            limiters: limiters(&rules),
+            candidates: Vec::new(),
+            rules,
+        }
     }
 
     /// The rules.
@@ -37,9 +55,11 @@ impl Evaluator {
         &self.rules
     }
 
-    /// Takes another rule set into use. Variables that the new set defines alike keep their
-    /// values.
+    /// Takes another rule set into use. Variables that both define alike keep their values;
+    /// rate limits start anew.
     pub fn replace(&mut self, rules: Arc<RuleSet>) {
+        self.variables.replace(Arc::clone(rules.variables()));
+        self.limiters = limiters(&rules);
         self.rules = rules;
     }
 
@@ -47,18 +67,146 @@ impl Evaluator {
     ///
     /// Variables that a rule sets are seen by the rules after it.
     pub fn evaluate(&mut self, event: EventId, context: &impl Context, matches: &mut Vec<Match>) {
-        let _ = (event, context, matches);
+        let rules = Arc::clone(&self.rules);
+        let Some(group) = rules.group(event) else {
+            return;
+        };
+        let mut candidates = std::mem::take(&mut self.candidates);
+        group.index.candidates(context, &mut candidates);
+        for (word, bits) in candidates.iter().enumerate() {
+            let mut bits = *bits;
+            while bits != 0 {
+                let rule = group.rules[word * 64 + bits.trailing_zeros() as usize];
+                bits &= bits - 1;
+                self.try_rule(rule, &rules.rules()[rule], context, matches);
+            }
+        }
+        self.candidates = candidates;
+    }
+
+    /// As [`Evaluator::evaluate`], but tries every rule: what the index is held against.
+    #[doc(hidden)]
+    pub fn evaluate_plainly(
+        &mut self,
+        event: EventId,
+        context: &impl Context,
+        matches: &mut Vec<Match>,
+    ) {
+        let rules = Arc::clone(&self.rules);
+        let Some(group) = rules.group(event) else {
+            return;
+        };
+        for rule in &group.rules {
+            self.try_rule(*rule, &rules.rules()[*rule], context, matches);
+        }
+    }
+
+    fn try_rule(
+        &mut self,
+        index: usize,
+        rule: &Rule,
+        context: &impl Context,
+        matches: &mut Vec<Match>,
+    ) {
+        if !Frame::new(context, &self.variables).run(&rule.program) {
+            return;
+        }
+        let mut actions = Vec::new();
+        for action in &rule.actions {
+            let mut frame = Frame::new(context, &self.variables);
+            if action
+                .filter
+                .as_ref()
+                .is_some_and(|filter| !frame.run(filter))
+            {
+                continue;
+            }
+            match &action.kind {
+                ActionKind::Set(set) => self.set(set, context),
+                ActionKind::Kill { signal, scope } => {
+                    actions.push(ActionRequest::Kill {
+                        signal: *signal,
+                        scope: *scope,
+                    });
+                }
+                ActionKind::Hash { field, max_size } => {
+                    actions.push(ActionRequest::Hash {
+                        field: *field,
+                        max_size: *max_size,
+                    });
+                }
+                ActionKind::Log { level, message } => actions.push(ActionRequest::Log {
+                    level: level.clone(),
+                    message: frame.text(message).into_owned(),
+                }),
+            }
+        }
+        let report = !rule.silent
+            && self.limiters[index].allow(rule.every, token(rule, context), context.now());
+        matches.push(Match {
+            rule: index,
+            report,
+            actions,
+        });
+    }
+
+    fn set(&mut self, set: &SetAction, context: &impl Context) {
+        let key = match set.scope_field {
+            Some(field) => match context.value(field) {
+                Value::Int(pid) => context.process_key(pid),
+                _ => None,
+            },
+            None if set.scope == Scope::Global => Some(0),
+            None => context.scope_key(set.scope),
+        };
+        let Some(key) = key else { return };
+        let value = Frame::new(context, &self.variables).any_value(&set.value);
+        self.variables
+            .set(set.variable, key, value, set.append, context.now());
     }
 
     /// Forgets the variables of a process or container that is gone and that no living
     /// process can inherit from.
     pub fn release(&mut self, scope: Scope, key: u64) {
-        let _ = (scope, key);
+        self.variables.release(scope, key);
     }
 
-    /// Every variable that is set in the scopes of this context, as JSON, for a finding.
-    pub fn variables(&self, context: &impl Context) -> serde_json::Map<String, serde_json::Value> {
-        let _ = context;
-        serde_json::Map::new()
+    /// Every variable that is set for this context and not private, for a finding.
+    pub fn variables(&self, context: &impl Context) -> Map<String, Json> {
+        let all = self
+            .variables
+            .all(context)
+            .filter(|(info, _)| !info.private);
+        all.map(|(info, value)| (info.name.clone(), json(value)))
+            .collect()
+    }
+}
+
+fn limiters(rules: &RuleSet) -> Vec<Limiter> {
+    rules.rules().iter().map(|_| Limiter::default()).collect()
+}
+
+/// One number for the values that a rule's reports are limited by.
+fn token(rule: &Rule, context: &impl Context) -> u64 {
+    rule.limiter_fields.iter().fold(0u64, |hash, field| {
+        let value = match context.value(*field) {
+            Value::Str(text) => hash_text(text),
+            Value::Int(value) => value as u64,
+            other => hash_text(&format!("{other:?}")),
+        };
+        hash.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ value
+    })
+}
+
+fn json(value: &Stored) -> Json {
+    match value {
+        Stored::Bool(value) => Json::from(*value),
+        Stored::Int(value) => Json::from(*value),
+        Stored::Text(value) => Json::from(value.as_str()),
+        Stored::Address(value) => Json::from(address_text(*value)),
+        Stored::Bools(values) => Json::from(values.as_slice()),
+        Stored::Ints(values) => Json::from(values.as_slice()),
+        Stored::Texts(values) => Json::from(values.as_slice()),
+        Stored::Addresses(values) => values.iter().map(|value| address_text(*value)).collect(),
     }
 }

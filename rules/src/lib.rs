@@ -14,14 +14,26 @@
 
 pub mod action;
 pub mod catalogue;
+mod compile;
 pub mod defaults;
+mod duration;
+mod eval;
 pub mod evaluator;
+mod index;
+mod interest;
+mod limits;
+mod matcher;
+mod policy;
 pub mod position;
 mod program;
 pub mod report;
 pub mod rule;
 pub mod ruleset;
+mod store;
+pub mod syntax;
+pub mod tools;
 pub mod value;
+mod variable;
 
 pub use action::{ActionRequest, KillScope};
 pub use catalogue::Catalogue;

@@ -19,7 +19,10 @@ impl Span {
 
     /// From the start of one to the end of another.
     pub fn to(self, other: Span) -> Span {
-        Span { start: self.start, end: other.end.max(self.end) }
+        Span {
+            start: self.start,
+            end: other.end.max(self.end),
+        }
     }
 }
 

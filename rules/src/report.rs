@@ -25,14 +25,20 @@ pub struct LoadReport {
 impl LoadReport {
     /// True when nothing was refused.
     pub fn is_ok(&self) -> bool {
-        self.policies.iter().all(|policy| policy.status == Status::Loaded)
+        self.policies
+            .iter()
+            .all(|policy| policy.status == Status::Loaded)
     }
 
     /// Every error, with the name of its policy.
     pub fn errors(&self) -> impl Iterator<Item = (&str, &LoadError)> {
         self.policies.iter().flat_map(|policy| {
             let rules = policy.rules.iter().filter_map(|rule| rule.error.as_ref());
-            policy.errors.iter().chain(rules).map(|error| (policy.name.as_str(), error))
+            policy
+                .errors
+                .iter()
+                .chain(rules)
+                .map(|error| (policy.name.as_str(), error))
         })
     }
 }

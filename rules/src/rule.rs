@@ -47,6 +47,8 @@ pub struct Rule {
     pub group_id: String,
     /// Higher is evaluated earlier.
     pub priority: i64,
+    /// Every field the expression reads.
+    pub fields: Vec<FieldId>,
     pub(crate) program: Arc<crate::program::Program>,
 }
 
@@ -56,8 +58,18 @@ impl Rule {
     /// the severity is low.
     pub fn meaning(&self) -> Meaning {
         let tag = |name: &str| self.tags.get(name).cloned().unwrap_or_default();
-        let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
-        let summary = if self.description.is_empty() { &self.id } else { &self.description };
+        let or = |text: String, other: &str| {
+            if text.is_empty() {
+                other.to_owned()
+            } else {
+                text
+            }
+        };
+        let summary = if self.description.is_empty() {
+            &self.id
+        } else {
+            &self.description
+        };
         Meaning {
             finding_type: or(tag("finding"), &self.id),
             severity: Severity::from_name(&tag("severity")).unwrap_or_default(),

@@ -6,16 +6,21 @@ use std::sync::Arc;
 use picket_events::Interest;
 
 use crate::catalogue::Catalogue;
+use crate::index::Index;
+use crate::matcher::hash_text;
+use crate::policy;
 use crate::report::{LoadReport, PolicySource};
 use crate::rule::Rule;
+use crate::value::EventId;
+use crate::variable::VariableTable;
 
 /// What loading depends on beside the policies themselves.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// The agent version that `agent_version` constraints are held against.
     pub agent_version: semver::Version,
-    /// Facts that `filters` can ask for, such as `os` or `origin`; values are compared as
-    /// text, or as numbers and booleans where they read as such.
+    /// Facts that `filters` can ask for: `os`, `os.*`, `kernel.*`, `origin`, `hostname`.
+    /// Numbers and booleans are written out.
     pub facts: BTreeMap<String, String>,
     /// Environment variables that `envs` filters see, as `NAME=value`.
     pub envs: Vec<String>,
@@ -26,7 +31,9 @@ impl Default for LoadOptions {
         let facts = [("os", "linux"), ("origin", "ebpfless")];
         Self {
             agent_version: semver::Version::new(7, 83, 0),
-            facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            facts: facts
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             envs: Vec::new(),
         }
     }
@@ -35,8 +42,20 @@ impl Default for LoadOptions {
 /// Rules that were loaded together.
 #[derive(Debug)]
 pub struct RuleSet {
-    pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) rules: Vec<Rule>,
+    catalogue: Arc<Catalogue>,
+    rules: Vec<Rule>,
+    variables: Arc<VariableTable>,
+    /// By event type.
+    groups: Vec<Group>,
+    hash: String,
+}
+
+/// The rules of one event type.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// Indices into the set's rules, in the order of evaluation.
+    pub(crate) rules: Vec<usize>,
+    pub(crate) index: Index,
 }
 
 impl RuleSet {
@@ -46,9 +65,26 @@ impl RuleSet {
         sources: &[PolicySource],
         options: &LoadOptions,
     ) -> (RuleSet, LoadReport) {
-        let _ = (sources, options);
-        let set = RuleSet { catalogue: Arc::clone(catalogue), rules: Vec::new() };
-        (set, LoadReport::default())
+        let loaded = policy::load(catalogue, sources, options);
+        let mut groups: Vec<Group> = catalogue.events().map(|_| Group::default()).collect();
+        for (index, rule) in loaded.rules.iter().enumerate() {
+            groups[usize::from(rule.event.0)].rules.push(index);
+        }
+        for group in &mut groups {
+            let roots = group
+                .rules
+                .iter()
+                .map(|rule| &loaded.rules[*rule].program.root);
+            group.index = Index::new(roots);
+        }
+        let set = RuleSet {
+            catalogue: Arc::clone(catalogue),
+            rules: loaded.rules,
+            variables: Arc::new(loaded.variables),
+            groups,
+            hash: hash(sources, options),
+        };
+        (set, loaded.report)
     }
 
     /// The rules, in the order in which they are evaluated.
@@ -63,11 +99,33 @@ impl RuleSet {
 
     /// Which events can matter to these rules at all.
     pub fn interest(&self) -> Interest {
-        Interest::lineage()
+        crate::interest::interest(&self.catalogue, &self.rules)
     }
 
-    /// A short text that differs when the rules differ.
+    /// A short text that differs when the policies or the options do.
     pub fn hash(&self) -> String {
-        String::new()
+        self.hash.clone()
     }
+
+    /// How many rules of an event type are tried for every event, because nothing in them
+    /// can be looked up.
+    pub fn unindexed(&self, event: EventId) -> usize {
+        self.group(event).map_or(0, |group| group.index.unindexed())
+    }
+
+    pub(crate) fn group(&self, event: EventId) -> Option<&Group> {
+        self.groups.get(usize::from(event.0))
+    }
+
+    pub(crate) fn variables(&self) -> &Arc<VariableTable> {
+        &self.variables
+    }
+}
+
+fn hash(sources: &[PolicySource], options: &LoadOptions) -> String {
+    let mut text = format!("{options:?}");
+    for source in sources {
+        text.push_str(&format!("\0{}\0{}", source.name, source.text));
+    }
+    format!("{:016x}", hash_text(&text))
 }

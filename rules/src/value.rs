@@ -111,7 +111,10 @@ impl ValueType {
 
     /// True for lists.
     pub const fn is_list(self) -> bool {
-        matches!(self, ValueType::Bools | ValueType::Ints | ValueType::Strings | ValueType::Ips)
+        matches!(
+            self,
+            ValueType::Bools | ValueType::Ints | ValueType::Strings | ValueType::Ips
+        )
     }
 
     /// The value of a field that nobody filled.
@@ -187,7 +190,8 @@ pub trait Context {
     fn now(&self) -> i64;
 
     /// Identifies the process or the container of the event for scoped variables. `None`
-    /// where there is none: the variable then has its default value and cannot be set.
+    /// where there is none: the variable then has its default value and cannot be set. Not
+    /// asked for [`Scope::Global`].
     fn scope_key(&self, scope: Scope) -> Option<u64>;
 
     /// The key of the `generation`-th ancestor (0 is the parent) in a scope, for inherited

@@ -46,6 +46,8 @@ struct Document {
     #[serde(default)]
     alias_suffixes: HashMap<String, String>,
     #[serde(default)]
+    builtins: HashMap<String, String>,
+    #[serde(default)]
     expansions: HashMap<String, Vec<ExpansionDocument>>,
 }
 
@@ -101,7 +103,10 @@ impl Catalogue {
     /// [`CatalogueError`] when the text is not such a document.
     pub fn from_json(text: &str) -> Result<Catalogue, CatalogueError> {
         let document: Document = serde_json::from_str(text)?;
-        let mut loader = Loader { catalogue: Catalogue::default(), records: &document.records };
+        let mut loader = Loader {
+            catalogue: Catalogue::default(),
+            records: &document.records,
+        };
         loader.fields("", &document.fields, Place::default())?;
         for (name, event) in &document.events {
             let event: EventDocument = serde_json::from_value(event.clone())?;
@@ -112,7 +117,11 @@ impl Catalogue {
                 never: event.never,
             });
             loader.catalogue.event_ids.insert(name.clone(), id);
-            let place = Place { event: Some(id), iterator: None, depth: 0 };
+            let place = Place {
+                event: Some(id),
+                iterator: None,
+                depth: 0,
+            };
             loader.fields(name, &event.fields, place)?;
         }
         let mut catalogue = loader.catalogue;
@@ -123,6 +132,7 @@ impl Catalogue {
         catalogue.aliases = document.aliases;
         catalogue.alias_prefixes = document.alias_prefixes.into_iter().collect();
         catalogue.alias_suffixes = document.alias_suffixes.into_iter().collect();
+        catalogue.builtins = document.builtins;
         catalogue.expansions = document.expansions.into_iter().map(expansion).collect();
         Ok(catalogue)
     }
@@ -131,7 +141,10 @@ impl Catalogue {
 fn expansion((prefix, steps): (String, Vec<ExpansionDocument>)) -> (String, Vec<Expansion>) {
     let steps = steps
         .into_iter()
-        .map(|step| Expansion { fields: step.fields, condition: step.and })
+        .map(|step| Expansion {
+            fields: step.fields,
+            condition: step.and,
+        })
         .collect();
     (prefix, steps)
 }
@@ -163,9 +176,10 @@ impl Loader<'_> {
                 (prefix, name) => format!("{prefix}.{name}"),
             };
             let field = match field {
-                Json::String(word) => {
-                    FieldDocument { value_type: Some(word.clone()), ..FieldDocument::default() }
-                }
+                Json::String(word) => FieldDocument {
+                    value_type: Some(word.clone()),
+                    ..FieldDocument::default()
+                },
                 other => serde_json::from_value(other.clone())
                     .map_err(|error| fault(&name, &error.to_string()))?,
             };
@@ -190,7 +204,10 @@ impl Loader<'_> {
                 return Err(fault(&name, "an iterator cannot hold another"));
             }
             let id = IteratorId(self.catalogue.iterators.len() as u16);
-            self.catalogue.iterators.push(IteratorInfo { name: name.clone(), event: place.event });
+            self.catalogue.iterators.push(IteratorInfo {
+                name: name.clone(),
+                event: place.event,
+            });
             self.catalogue.iterator_ids.insert(name.clone(), id);
             place.iterator = Some(id);
         }
@@ -248,5 +265,8 @@ impl Loader<'_> {
 }
 
 fn fault(field: &str, problem: &str) -> CatalogueError {
-    CatalogueError::Field { field: field.to_owned(), problem: problem.to_owned() }
+    CatalogueError::Field {
+        field: field.to_owned(),
+        problem: problem.to_owned(),
+    }
 }

@@ -93,6 +93,7 @@ pub struct Catalogue {
     pub(crate) aliases: HashMap<String, String>,
     pub(crate) alias_prefixes: Vec<(String, String)>,
     pub(crate) alias_suffixes: Vec<(String, String)>,
+    pub(crate) builtins: HashMap<String, String>,
     pub(crate) expansions: Vec<(String, Vec<Expansion>)>,
 }
 
@@ -112,7 +113,9 @@ impl Catalogue {
         if let Some(id) = self.field_ids.get(name) {
             return Some(*id);
         }
-        self.field_ids.get(self.current_name(name)?.as_str()).copied()
+        self.field_ids
+            .get(self.current_name(name)?.as_str())
+            .copied()
     }
 
     /// What is known about a field. Panics on an id of another catalogue.
@@ -122,7 +125,10 @@ impl Catalogue {
 
     /// Every field.
     pub fn fields(&self) -> impl Iterator<Item = (FieldId, &FieldInfo)> {
-        self.fields.iter().enumerate().map(|(index, info)| (FieldId(index as u16), info))
+        self.fields
+            .iter()
+            .enumerate()
+            .map(|(index, info)| (FieldId(index as u16), info))
     }
 
     /// The event type with this name.
@@ -142,7 +148,10 @@ impl Catalogue {
 
     /// Every event type.
     pub fn events(&self) -> impl Iterator<Item = (EventId, &EventInfo)> {
-        self.events.iter().enumerate().map(|(index, info)| (EventId(index as u16), info))
+        self.events
+            .iter()
+            .enumerate()
+            .map(|(index, info)| (EventId(index as u16), info))
     }
 
     /// The iterator with this name.
@@ -157,7 +166,10 @@ impl Catalogue {
 
     /// Every iterator.
     pub fn iterators(&self) -> impl Iterator<Item = (IteratorId, &IteratorInfo)> {
-        self.iterators.iter().enumerate().map(|(index, info)| (IteratorId(index as u16), info))
+        self.iterators
+            .iter()
+            .enumerate()
+            .map(|(index, info)| (IteratorId(index as u16), info))
     }
 
     /// The value of a named constant, such as `O_CREAT`.
@@ -167,14 +179,22 @@ impl Catalogue {
 
     /// Every named constant.
     pub fn constants(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.constants.iter().map(|(name, value)| (name.as_str(), *value))
+        self.constants
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+    }
+
+    /// The field behind a built-in variable, such as `${process.pid}`.
+    pub(crate) fn builtin(&self, name: &str) -> Option<FieldId> {
+        self.field_ids.get(self.builtins.get(name)?).copied()
     }
 
     /// The expansion of the pseudo-field that this name begins with, and its prefix.
     pub(crate) fn expansion(&self, name: &str) -> Option<(&str, &[Expansion])> {
         self.expansions.iter().find_map(|(prefix, steps)| {
             let rest = name.strip_prefix(prefix.as_str())?;
-            rest.starts_with('.').then_some((prefix.as_str(), steps.as_slice()))
+            rest.starts_with('.')
+                .then_some((prefix.as_str(), steps.as_slice()))
         })
     }
 
@@ -184,12 +204,17 @@ impl Catalogue {
             return Some(current.clone());
         }
         let mut current = name.to_owned();
-        if let Some((old, new)) = self.alias_prefixes.iter().find(|(old, _)| name.starts_with(old))
+        if let Some((old, new)) = self
+            .alias_prefixes
+            .iter()
+            .find(|(old, _)| name.starts_with(old))
         {
             current = format!("{new}{}", &name[old.len()..]);
         }
-        if let Some((old, new)) =
-            self.alias_suffixes.iter().find(|(old, _)| current.ends_with(old.as_str()))
+        if let Some((old, new)) = self
+            .alias_suffixes
+            .iter()
+            .find(|(old, _)| current.ends_with(old.as_str()))
         {
             current = format!("{}{new}", &current[..current.len() - old.len()]);
         }

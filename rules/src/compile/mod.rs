@@ -1,0 +1,287 @@
+//! From a syntax tree to a compiled expression: resolves names, checks types.
+
+mod compare;
+mod expand;
+mod macros;
+mod member;
+mod names;
+mod operand;
+mod texts;
+
+use crate::catalogue::Catalogue;
+use crate::position::Span;
+use crate::program::{AnyNode, BoolNode, IntNode, Program, TextNode};
+use crate::syntax::ast::{Arithmetic, Comparison, Kind, Node};
+use crate::syntax::{ExpressionError, MAX_DEPTH, Problem};
+use crate::value::{EventId, FieldId, IteratorId};
+use crate::variable::VariableTable;
+
+pub(crate) use expand::expand;
+pub(crate) use macros::{Macro, MacroTable};
+use operand::{Operand, Origin};
+
+pub(crate) type Result<T> = std::result::Result<T, ExpressionError>;
+
+/// Most parts an expression may have with its macros filled in.
+const MAX_NODES: usize = 200_000;
+
+/// What names in an expression can refer to.
+#[derive(Clone, Copy)]
+pub(crate) struct Environment<'a> {
+    pub(crate) catalogue: &'a Catalogue,
+    pub(crate) macros: &'a MacroTable,
+    pub(crate) variables: &'a VariableTable,
+}
+
+/// A compiled condition, with what was learned about it.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) program: Program,
+    /// The event type of its fields, if any has one.
+    pub(crate) event: Option<EventId>,
+    /// Every field it reads.
+    pub(crate) fields: Vec<FieldId>,
+}
+
+/// Compiles a condition.
+pub(crate) fn compile(environment: Environment<'_>, node: &Node) -> Result<Compiled> {
+    let mut compiler = Compiler::new(environment);
+    let root = compiler.condition(node)?;
+    Ok(Compiled {
+        program: Program {
+            root,
+            register: compiler.register.map(|(_, iterator)| iterator),
+        },
+        event: compiler.event,
+        fields: compiler.fields,
+    })
+}
+
+/// Compiles an expression of any type; also gives the event type of its fields.
+pub(crate) fn compile_value(
+    environment: Environment<'_>,
+    node: &Node,
+) -> Result<(AnyNode, Option<EventId>)> {
+    let mut compiler = Compiler::new(environment);
+    let operand = compiler.operand(node)?;
+    if let Some((name, _)) = compiler.register {
+        let problem = Problem::PseudoField(format!("register {name}"));
+        return Err(ExpressionError::new(problem, node.span));
+    }
+    let value = operand.into_any().map_err(|found| {
+        let problem = Problem::Type {
+            expected: "a value".to_owned(),
+            found,
+        };
+        ExpressionError::new(problem, node.span)
+    })?;
+    Ok((value, compiler.event))
+}
+
+/// Compiles a text in which variables and fields are filled in.
+pub(crate) fn compile_text(environment: Environment<'_>, text: &str) -> Result<TextNode> {
+    Compiler::new(environment).template(text, Span::new(0, text.len()))
+}
+
+struct Compiler<'a> {
+    environment: Environment<'a>,
+    register: Option<(String, IteratorId)>,
+    event: Option<EventId>,
+    fields: Vec<FieldId>,
+    /// Macros that are being filled in.
+    open_macros: Vec<&'a str>,
+    nodes: usize,
+    depth: usize,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(environment: Environment<'a>) -> Self {
+        Self {
+            environment,
+            register: None,
+            event: None,
+            fields: Vec::new(),
+            open_macros: Vec::new(),
+            nodes: 0,
+            depth: 0,
+        }
+    }
+
+    fn condition(&mut self, node: &Node) -> Result<BoolNode> {
+        match self.operand(node)? {
+            Operand::Bool(condition) => Ok(condition),
+            other => {
+                let problem = Problem::NotACondition(other.describe());
+                Err(ExpressionError::new(problem, node.span))
+            }
+        }
+    }
+
+    fn operand(&mut self, node: &Node) -> Result<Operand> {
+        self.count(node.span)?;
+        if self.depth > 2 * MAX_DEPTH {
+            return Err(ExpressionError::new(Problem::TooDeep, node.span));
+        }
+        self.depth += 1;
+        let operand = self.operand_inside(node);
+        self.depth -= 1;
+        operand
+    }
+
+    fn operand_inside(&mut self, node: &Node) -> Result<Operand> {
+        match &node.kind {
+            Kind::Logical { all, operands } => self.logical(*all, operands),
+            Kind::Compare {
+                operator,
+                left,
+                right,
+            } => self
+                .comparison(*operator, left, right, node.span)
+                .map(Operand::Bool),
+            Kind::Member {
+                operator,
+                left,
+                right,
+            } => self
+                .membership(*operator, left, right, node.span)
+                .map(Operand::Bool),
+            Kind::Arithmetic {
+                operator,
+                left,
+                right,
+            } => {
+                let left = self.int(left)?;
+                let right = self.int(right)?;
+                Ok(Operand::Int(
+                    arithmetic(*operator, left, right),
+                    Origin::Computed,
+                ))
+            }
+            Kind::Not(inner) => Ok(Operand::Bool(self.boolean(inner)?.negate())),
+            Kind::Negate(inner) => {
+                let value = self.int(inner)?;
+                Ok(match value {
+                    IntNode::Constant(value) => {
+                        Operand::Int(IntNode::Constant(value.wrapping_neg()), Origin::Literal)
+                    }
+                    value => Operand::Int(IntNode::Negate(Box::new(value)), Origin::Computed),
+                })
+            }
+            Kind::Complement(inner) => {
+                let value = self.int(inner)?;
+                Ok(match value {
+                    IntNode::Constant(value) => {
+                        Operand::Int(IntNode::Constant(!value), Origin::Literal)
+                    }
+                    value => Operand::Int(IntNode::Complement(Box::new(value)), Origin::Computed),
+                })
+            }
+            Kind::List(elements) => self.list(elements).map(Operand::List),
+            Kind::Name(name) => self.name(name, node.span),
+            Kind::Variable(name) => self.variable(name, node.span),
+            Kind::FieldReference(name) => self.field_operand(name, node.span),
+            Kind::Ip(address) => Ok(Operand::constant_address(*address)),
+            Kind::Int(number) => Ok(Operand::Int(IntNode::Constant(*number), Origin::Literal)),
+            Kind::Duration(duration) => {
+                Ok(Operand::Int(IntNode::Constant(*duration), Origin::Duration))
+            }
+            Kind::Text(text) => Ok(Operand::Text(self.template(text, node.span)?, None)),
+            Kind::Pattern(pattern) => Ok(Operand::Pattern(pattern.clone())),
+            Kind::Regex(regex) => Ok(Operand::Regex(regex.clone())),
+        }
+    }
+
+    fn logical(&mut self, all: bool, operands: &[Node]) -> Result<Operand> {
+        let mut row = Vec::with_capacity(operands.len());
+        for operand in operands {
+            match self.boolean(operand)? {
+                // A constant that does not decide the row is left out.
+                BoolNode::Constant(value) if value == all => {}
+                BoolNode::All(inner) if all => row.extend(inner),
+                BoolNode::Any(inner) if !all => row.extend(inner),
+                other => row.push(other),
+            }
+        }
+        let node = match row.len() {
+            0 => BoolNode::Constant(all),
+            1 => row.remove(0),
+            _ if all => BoolNode::All(row.into()),
+            _ => BoolNode::Any(row.into()),
+        };
+        Ok(Operand::Bool(node))
+    }
+
+    fn boolean(&mut self, node: &Node) -> Result<BoolNode> {
+        match self.operand(node)? {
+            Operand::Bool(value) => Ok(value),
+            // A list of booleans on its own: any of them.
+            Operand::Bools(source) => Ok(BoolNode::AnyBool(
+                source,
+                Box::new(BoolNode::Constant(true)),
+            )),
+            other => Err(wrong_type("a condition", &other, node.span)),
+        }
+    }
+
+    fn int(&mut self, node: &Node) -> Result<IntNode> {
+        match self.operand(node)? {
+            Operand::Int(value, _) => Ok(value),
+            other => Err(wrong_type("a number", &other, node.span)),
+        }
+    }
+
+    fn comparison(
+        &mut self,
+        operator: Comparison,
+        left: &Node,
+        right: &Node,
+        span: Span,
+    ) -> Result<BoolNode> {
+        let left_operand = self.operand(left)?;
+        let right_operand = self.operand(right)?;
+        compare::Comparer {
+            operator,
+            span,
+            left: left.span,
+            right: right.span,
+        }
+        .compare(left_operand, right_operand)
+    }
+
+    /// Counts parts, so that macros cannot blow an expression up without limit.
+    fn count(&mut self, span: Span) -> Result<()> {
+        self.nodes += 1;
+        match self.nodes > MAX_NODES {
+            true => Err(ExpressionError::new(Problem::TooLarge, span)),
+            false => Ok(()),
+        }
+    }
+}
+
+fn arithmetic(operator: Arithmetic, left: IntNode, right: IntNode) -> IntNode {
+    if let (IntNode::Constant(a), IntNode::Constant(b)) = (&left, &right) {
+        return IntNode::Constant(match operator {
+            Arithmetic::Add => a.wrapping_add(*b),
+            Arithmetic::Subtract => a.wrapping_sub(*b),
+            Arithmetic::And => a & b,
+            Arithmetic::Or => a | b,
+            Arithmetic::Xor => a ^ b,
+        });
+    }
+    let (left, right) = (Box::new(left), Box::new(right));
+    match operator {
+        Arithmetic::Add => IntNode::Add(left, right),
+        Arithmetic::Subtract => IntNode::Subtract(left, right),
+        Arithmetic::And => IntNode::And(left, right),
+        Arithmetic::Or => IntNode::Or(left, right),
+        Arithmetic::Xor => IntNode::Xor(left, right),
+    }
+}
+
+fn wrong_type(expected: &str, found: &Operand, span: Span) -> ExpressionError {
+    let problem = Problem::Type {
+        expected: expected.to_owned(),
+        found: found.describe(),
+    };
+    ExpressionError::new(problem, span)
+}

@@ -1,0 +1,205 @@
+//! Which events can matter to a rule at all.
+//!
+//! For opens the question is which flags can matter: the condition is evaluated with only
+//! some bits of the flags known and everything else unknown. What comes out false even then
+//! never has to be reported by the tracer.
+
+use picket_events::{EventType, Interest, OpenInterest};
+
+use crate::catalogue::{Catalogue, Role};
+use crate::program::{At, BoolNode, IntNode, Read};
+use crate::rule::Rule;
+use crate::syntax::ast::Comparison;
+use crate::value::FieldId;
+
+const O_WRONLY: i64 = 1;
+const O_RDWR: i64 = 2;
+const O_CREAT: i64 = 0o100;
+const O_TRUNC: i64 = 0o1000;
+const O_NONBLOCK: i64 = 0o4000;
+const O_CLOEXEC: i64 = 0o2_000_000;
+const O_PATH: i64 = 0o10_000_000;
+
+/// Bits that make an open one that can write, create or truncate.
+const WRITE: i64 = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC;
+
+/// What these rules need.
+pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
+    let mut interest = Interest::lineage();
+    for rule in rules {
+        match EventType::from_name(catalogue.event_name(rule.event)) {
+            Some(EventType::Open) => {
+                let flags = open_flags(catalogue);
+                interest.insert_open(open_interest(&rule.program.root, flags));
+            }
+            Some(event_type) => interest.insert(event_type),
+            None => {}
+        }
+    }
+    interest
+}
+
+fn open_flags(catalogue: &Catalogue) -> Option<FieldId> {
+    catalogue
+        .fields()
+        .find(|(_, info)| info.role == Some(Role::OpenFlags))
+        .map(|(id, _)| id)
+}
+
+fn open_interest(node: &BoolNode, flags: Option<FieldId>) -> OpenInterest {
+    let Some(field) = flags else {
+        return OpenInterest::All;
+    };
+    let can_match = |bits: Bits| Assumption { field, bits }.bool(node) != Some(false);
+    let directory: i64 = if cfg!(target_arch = "aarch64") {
+        0o40_000
+    } else {
+        0o200_000
+    };
+    let marks = [O_CLOEXEC, O_NONBLOCK, O_PATH, directory];
+    let all_marks = marks.iter().fold(0, |all, mark| all | mark);
+    if marks.iter().any(|mark| {
+        can_match(Bits {
+            known: WRITE | mark,
+            value: *mark,
+        })
+    }) {
+        OpenInterest::All
+    } else if can_match(Bits {
+        known: WRITE | all_marks,
+        value: 0,
+    }) {
+        OpenInterest::Plain
+    } else {
+        OpenInterest::Write
+    }
+}
+
+/// A number of which only some bits are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bits {
+    known: i64,
+    value: i64,
+}
+
+impl Bits {
+    const UNKNOWN: Self = Self { known: 0, value: 0 };
+
+    const fn exact(value: i64) -> Self {
+        Self { known: -1, value }
+    }
+
+    fn value(self) -> Option<i64> {
+        (self.known == -1).then_some(self.value)
+    }
+}
+
+/// Evaluates with one field partly known and nothing else.
+struct Assumption {
+    field: FieldId,
+    bits: Bits,
+}
+
+impl Assumption {
+    /// `None` when it depends on what is not known.
+    fn bool(&self, node: &BoolNode) -> Option<bool> {
+        match node {
+            BoolNode::Constant(value) => Some(*value),
+            BoolNode::Not(inner) => self.bool(inner).map(|value| !value),
+            BoolNode::All(operands) => self.row(operands, false),
+            BoolNode::Any(operands) => self.row(operands, true),
+            BoolNode::Int {
+                operator,
+                left,
+                right,
+            } => self.compare(*operator, self.int(left), self.int(right)),
+            BoolNode::IntIn { value, set } => {
+                let bits = self.int(value);
+                let possible = |member: &i64| member & bits.known == bits.value;
+                match bits.value() {
+                    Some(value) => Some(set.contains(&value)),
+                    None if !set.iter().any(possible) => Some(false),
+                    None => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// A row of conditions that one operand with the value `decides` decides.
+    fn row(&self, operands: &[BoolNode], decides: bool) -> Option<bool> {
+        let mut known = true;
+        for operand in operands {
+            match self.bool(operand) {
+                Some(value) if value == decides => return Some(decides),
+                Some(_) => {}
+                None => known = false,
+            }
+        }
+        known.then_some(!decides)
+    }
+
+    fn compare(&self, operator: Comparison, left: Bits, right: Bits) -> Option<bool> {
+        if let (Some(left), Some(right)) = (left.value(), right.value()) {
+            return Some(crate::eval::compare(operator, left, right));
+        }
+        let both = left.known & right.known;
+        let differ = left.value & both != right.value & both;
+        // A known bit other than the sign makes a number with a known sign positive.
+        let positive = |bits: Bits| bits.known < 0 && bits.value > 0;
+        let zero = |bits: Bits| bits.value() == Some(0);
+        match operator {
+            Comparison::Equal if differ => Some(false),
+            Comparison::NotEqual if differ => Some(true),
+            Comparison::Greater if positive(left) && zero(right) => Some(true),
+            Comparison::LessOrEqual if positive(left) && zero(right) => Some(false),
+            Comparison::Less if zero(left) && positive(right) => Some(true),
+            Comparison::GreaterOrEqual if zero(left) && positive(right) => Some(false),
+            _ => None,
+        }
+    }
+
+    fn int(&self, node: &IntNode) -> Bits {
+        match node {
+            IntNode::Constant(value) => Bits::exact(*value),
+            IntNode::Read(Read {
+                field,
+                at: At::Event,
+            }) if *field == self.field => self.bits,
+            IntNode::And(left, right) => {
+                let (left, right) = (self.int(left), self.int(right));
+                let zeros = left.known & !left.value | right.known & !right.value;
+                let known = left.known & right.known | zeros;
+                Bits {
+                    known,
+                    value: left.value & right.value & known,
+                }
+            }
+            IntNode::Or(left, right) => {
+                let (left, right) = (self.int(left), self.int(right));
+                let ones = left.known & left.value | right.known & right.value;
+                let known = left.known & right.known | ones;
+                Bits {
+                    known,
+                    value: (left.value | right.value) & known,
+                }
+            }
+            IntNode::Xor(left, right) => {
+                let (left, right) = (self.int(left), self.int(right));
+                let known = left.known & right.known;
+                Bits {
+                    known,
+                    value: (left.value ^ right.value) & known,
+                }
+            }
+            IntNode::Complement(value) => {
+                let bits = self.int(value);
+                Bits {
+                    known: bits.known,
+                    value: !bits.value & bits.known,
+                }
+            }
+            _ => Bits::UNKNOWN,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Compares texts and addresses with constants.
+
+mod address;
+mod glob;
+mod wildcard;
+
+use regex::Regex;
+
+pub(crate) use address::{AddressSet, normalize, overlap};
+pub(crate) use glob::Glob;
+pub(crate) use wildcard::Wildcard;
+
+/// The constants a text is compared with: it matches when it equals or fits any of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TextMatcher {
+    exact: ExactSet,
+    globs: Vec<Glob>,
+    wildcards: Vec<Wildcard>,
+    regexes: Vec<Regex>,
+}
+
+impl TextMatcher {
+    pub(crate) fn new(no_case: bool) -> Self {
+        Self {
+            exact: ExactSet {
+                no_case,
+                ..ExactSet::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn add_text(&mut self, text: &str) {
+        self.exact.insert(text);
+    }
+
+    pub(crate) fn add_glob(&mut self, glob: Glob) {
+        self.globs.push(glob);
+    }
+
+    pub(crate) fn add_wildcard(&mut self, wildcard: Wildcard) {
+        self.wildcards.push(wildcard);
+    }
+
+    pub(crate) fn add_regex(&mut self, regex: Regex) {
+        self.regexes.push(regex);
+    }
+
+    /// True when no constant was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exact.entries.is_empty()
+            && self.globs.is_empty()
+            && self.wildcards.is_empty()
+            && self.regexes.is_empty()
+    }
+
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        self.exact.contains(text)
+            || self.globs.iter().any(|glob| glob.matches(text))
+            || self.wildcards.iter().any(|wildcard| wildcard.matches(text))
+            || self.regexes.iter().any(|regex| regex.is_match(text))
+    }
+
+    /// What every matching text has in common with one of these keys, if that can be said.
+    pub(crate) fn keys(&self) -> Option<Vec<TextKey<'_>>> {
+        if self.exact.no_case || !self.wildcards.is_empty() || !self.regexes.is_empty() {
+            return None;
+        }
+        let exact = self
+            .exact
+            .entries
+            .iter()
+            .map(|(_, text)| TextKey::Exact(text));
+        let directories = self
+            .globs
+            .iter()
+            .map(|glob| TextKey::Directory(glob.directory()));
+        Some(exact.chain(directories).collect())
+    }
+}
+
+/// A property of a text by which rules are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum TextKey<'a> {
+    /// The text itself.
+    Exact(&'a str),
+    /// The directory, ending in a slash, that the path lies in at any depth.
+    Directory(&'a str),
+}
+
+/// A set of texts, sorted by their hash.
+#[derive(Debug, Clone, Default)]
+struct ExactSet {
+    entries: Vec<(u64, Box<str>)>,
+    /// Bit n is set when some text is n bytes long (63: that or longer).
+    lengths: u64,
+    no_case: bool,
+}
+
+impl ExactSet {
+    fn insert(&mut self, text: &str) {
+        if self.contains(text) {
+            return;
+        }
+        let hash = self.hash(text);
+        let at = self.entries.partition_point(|(other, _)| *other < hash);
+        self.entries.insert(at, (hash, text.into()));
+        self.lengths |= length_bit(text);
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        if self.lengths & length_bit(text) == 0 {
+            return false;
+        }
+        let hash = self.hash(text);
+        let at = self.entries.partition_point(|(other, _)| *other < hash);
+        self.entries[at..]
+            .iter()
+            .take_while(|(other, _)| *other == hash)
+            .any(|(_, other)| self.same(other, text))
+    }
+
+    fn same(&self, a: &str, b: &str) -> bool {
+        if self.no_case {
+            a.eq_ignore_ascii_case(b)
+        } else {
+            a == b
+        }
+    }
+
+    fn hash(&self, text: &str) -> u64 {
+        match self.no_case {
+            true => text.bytes().fold(SEED, |hash, byte| {
+                mix(hash, u64::from(byte.to_ascii_lowercase()))
+            }),
+            false => hash_text(text),
+        }
+    }
+}
+
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn mix(hash: u64, word: u64) -> u64 {
+    (hash ^ word)
+        .wrapping_mul(0xff51_afd7_ed55_8ccd)
+        .rotate_left(29)
+}
+
+/// A fast hash for texts that the policy's author chose.
+pub(crate) fn hash_text(text: &str) -> u64 {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let mut hash = mix(SEED, text.len() as u64);
+    for word in words {
+        hash = mix(hash, u64::from_le_bytes(*word));
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mix(hash, u64::from_le_bytes(last))
+}
+
+fn length_bit(text: &str) -> u64 {
+    1 << text.len().min(63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_finds_each_of_its_texts_and_no_other() {
+        let mut matcher = TextMatcher::new(false);
+        let texts: Vec<String> = (0..500).map(|n| format!("/usr/bin/tool-{n}")).collect();
+        for text in &texts {
+            matcher.add_text(text);
+        }
+        assert!(texts.iter().all(|text| matcher.matches(text)));
+        assert!(!matcher.matches("/usr/bin/tool-500") && !matcher.matches(""));
+    }
+
+    #[test]
+    fn case_is_ignored_only_where_asked() {
+        let mut matcher = TextMatcher::new(true);
+        matcher.add_text("Example.COM");
+        assert!(matcher.matches("example.com"));
+        assert_eq!(matcher.keys(), None);
+    }
+}

@@ -1,0 +1,306 @@
+//! Loads policies into rules.
+
+use std::sync::Arc;
+
+use super::actions::{build, define, expression_fault};
+use super::document::{Document, Reader, Text, read};
+use super::filters::Facts;
+use super::merge::{Merged, MergedRule, merge};
+use crate::catalogue::Catalogue;
+use crate::compile::{Compiled, Environment, Macro, MacroTable, compile, compile_value, expand};
+use crate::report::{LoadError, LoadReport, PolicyReport, PolicySource, Status};
+use crate::rule::Rule;
+use crate::ruleset::LoadOptions;
+use crate::syntax::{ExpressionError, Problem, parse_expression, parse_macro};
+use crate::value::EventId;
+use crate::variable::VariableTable;
+
+/// The file whose definitions others build on; loaded before them.
+const FIRST: &str = "default.policy";
+
+/// What came of a set of policies.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) variables: VariableTable,
+    pub(crate) report: LoadReport,
+}
+
+/// Loads policies. Never fails as a whole: what is wrong is in the report.
+pub(crate) fn load(
+    catalogue: &Catalogue,
+    sources: &[PolicySource],
+    options: &LoadOptions,
+) -> Loaded {
+    let mut sources: Vec<&PolicySource> = sources.iter().collect();
+    if let Some(first) = sources.iter().position(|source| source.name == FIRST) {
+        sources[..=first].rotate_right(1);
+    }
+    let mut reports = Vec::with_capacity(sources.len());
+    let mut documents = Vec::with_capacity(sources.len());
+    for source in &sources {
+        let mut report = PolicyReport {
+            name: source.name.clone(),
+            origin: source.origin.clone(),
+            ..PolicyReport::default()
+        };
+        let document = read(&source.text).unwrap_or_else(|error| {
+            report.errors.push(error);
+            Document::default()
+        });
+        report.version.clone_from(&document.version);
+        reports.push(report);
+        documents.push(document);
+    }
+    let merged = merge(documents, &Facts::new(options), &mut reports);
+    let mut loader = Loader {
+        catalogue,
+        sources: &sources,
+        macros: MacroTable::new(),
+        variables: VariableTable::default(),
+        reports,
+        rules: Vec::new(),
+    };
+    loader.run(&merged);
+    // Stable: rules of one priority stay in the order of the files.
+    loader
+        .rules
+        .sort_by_key(|rule| std::cmp::Reverse(rule.priority));
+    let mut policies = loader.reports;
+    policies.iter_mut().for_each(PolicyReport::settle);
+    Loaded {
+        rules: loader.rules,
+        variables: loader.variables,
+        report: LoadReport { policies },
+    }
+}
+
+struct Loader<'a> {
+    catalogue: &'a Catalogue,
+    sources: &'a [&'a PolicySource],
+    macros: MacroTable,
+    variables: VariableTable,
+    reports: Vec<PolicyReport>,
+    rules: Vec<Rule>,
+}
+
+impl Loader<'_> {
+    fn run(&mut self, merged: &Merged) {
+        for one in &merged.macros {
+            let body = match (&one.document.values, &one.document.expression) {
+                (Some(values), _) => Macro::Values(values.clone()),
+                (None, Some(text)) => match parse_macro(&text.text) {
+                    Ok(node) => Macro::Expression(node),
+                    Err(error) => {
+                        self.macro_fault(one.policy, &one.document.id, text, &error);
+                        Macro::Faulty
+                    }
+                },
+                (None, None) => Macro::Faulty,
+            };
+            self.macros.insert(one.document.id.clone(), body);
+        }
+        // Variables first: a rule may use what a later one sets.
+        let mut failed = vec![false; merged.rules.len()];
+        for (rule, failed) in merged.rules.iter().zip(&mut failed) {
+            if rule.document.disabled {
+                continue;
+            }
+            for action in &rule.document.actions {
+                let reader = Reader {
+                    node: action,
+                    id: &rule.document.id,
+                };
+                if let Err(error) = define(reader, self.catalogue, &mut self.variables) {
+                    self.rule_fault(rule, error);
+                    *failed = true;
+                }
+            }
+        }
+        self.check_macros(merged);
+        for (rule, failed) in merged.rules.iter().zip(failed) {
+            if rule.document.disabled {
+                let row = &mut self.reports[rule.policy].rules[rule.row];
+                row.status = Status::Filtered;
+                row.warnings.push("disabled".to_owned());
+            } else if !failed && let Err(error) = self.rule(rule) {
+                self.rule_fault(rule, error);
+            }
+        }
+    }
+
+    /// Checks macros on their own, so that a faulty one is reported where it stands.
+    fn check_macros(&mut self, merged: &Merged) {
+        for one in &merged.macros {
+            let Some(text) = &one.document.expression else {
+                continue;
+            };
+            let Some(Macro::Expression(node)) = self.macros.get(&one.document.id) else {
+                continue;
+            };
+            if let Err(error) = compile_value(self.environment(), node)
+                && !matches!(
+                    error.problem,
+                    Problem::PseudoField(_) | Problem::Type { .. }
+                )
+            {
+                self.macro_fault(one.policy, &one.document.id, text, &error);
+            }
+        }
+    }
+
+    fn environment(&self) -> Environment<'_> {
+        Environment {
+            catalogue: self.catalogue,
+            macros: &self.macros,
+            variables: &self.variables,
+        }
+    }
+
+    fn macro_fault(&mut self, policy: usize, id: &str, text: &Text, error: &ExpressionError) {
+        let reader = Reader {
+            node: &text.node,
+            id,
+        };
+        let error = expression_fault(reader, &text.text, &text.node, error);
+        self.reports[policy].errors.push(error);
+    }
+
+    fn rule_fault(&mut self, rule: &MergedRule, mut error: LoadError) {
+        if rule.expression_policy != rule.policy {
+            let other = &self.sources[rule.expression_policy].name;
+            error.message = format!("changed by {other}: {}", error.message);
+        }
+        let row = &mut self.reports[rule.policy].rules[rule.row];
+        row.status = Status::Error;
+        row.error = Some(error);
+    }
+
+    /// Compiles a rule into one for each event type that it stands for.
+    fn rule(&mut self, merged: &MergedRule) -> Result<(), LoadError> {
+        let document = &merged.document;
+        let reader = Reader {
+            node: &document.at,
+            id: &document.id,
+        };
+        let Some(text) = &document.expression else {
+            return Err(reader.fault(&document.at, "a rule needs an expression".to_owned()));
+        };
+        let fault =
+            |error: ExpressionError| expression_fault(reader, &text.text, &text.node, &error);
+        let node = parse_expression(&text.text).map_err(fault)?;
+        let mut rules = Vec::new();
+        let mut warnings = Vec::new();
+        for expanded in expand(self.catalogue, &text.text, node).map_err(fault)? {
+            let compiled = compile(self.environment(), &expanded.node).map_err(fault)?;
+            let Some(event) = compiled.event else {
+                return Err(fault(ExpressionError::new(
+                    Problem::NoEvent,
+                    expanded.node.span,
+                )));
+            };
+            if let Some(reason) = &self.catalogue.event_info(event).never {
+                let name = self.catalogue.event_name(event);
+                warnings.push(format!("{name} events never happen here: {reason}"));
+            }
+            rules.push(self.build(merged, event, compiled, expanded.text, &mut warnings)?);
+        }
+        let row = &mut self.reports[merged.policy].rules[merged.row];
+        row.expression.clone_from(&text.text);
+        row.warnings.append(&mut warnings);
+        self.rules.append(&mut rules);
+        Ok(())
+    }
+
+    fn build(
+        &self,
+        merged: &MergedRule,
+        event: EventId,
+        compiled: Compiled,
+        expanded: Option<String>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Rule, LoadError> {
+        let document = &merged.document;
+        let mut actions = Vec::new();
+        for node in &document.actions {
+            let reader = Reader {
+                node,
+                id: &document.id,
+            };
+            match build(reader, self.environment(), event)? {
+                Ok(action) => actions.push(action),
+                Err(left_out) => warnings.push(left_out),
+            }
+        }
+        let mut limiter_fields = Vec::new();
+        for token in &document.limiter_token {
+            let reader = Reader {
+                node: &token.node,
+                id: &document.id,
+            };
+            limiter_fields.push(limiter_field(reader, self.catalogue, &token.text, event)?);
+        }
+        let expression = document.expression.as_ref().map(|text| text.text.clone());
+        Ok(Rule {
+            id: document.id.clone(),
+            version: document.version.clone(),
+            description: document.description.clone(),
+            tags: document.tags.clone(),
+            product_tags: document.product_tags.clone(),
+            expression: expression.unwrap_or_default(),
+            expanded,
+            policy: self.reports[merged.policy].name.clone(),
+            policy_version: self.reports[merged.policy].version.clone(),
+            event,
+            actions,
+            silent: document.silent,
+            every: document.every.filter(|every| !every.is_zero()),
+            limiter_fields,
+            group_id: document.group_id.clone(),
+            priority: document.priority,
+            fields: compiled.fields,
+            program: Arc::new(compiled.program),
+        })
+    }
+}
+
+fn limiter_field(
+    reader: Reader<'_>,
+    catalogue: &Catalogue,
+    name: &str,
+    event: EventId,
+) -> Result<crate::value::FieldId, LoadError> {
+    let usable = catalogue.field(name).filter(|field| {
+        let info = catalogue.info(*field);
+        info.iterator.is_none() && info.event.is_none_or(|own| own == event)
+    });
+    usable.ok_or_else(|| {
+        let message = format!(
+            "limiter_token: {name:?} is not a field of {} events",
+            catalogue.event_name(event)
+        );
+        let names = catalogue.fields().map(|(_, info)| info.name.as_str());
+        LoadError {
+            suggestion: crate::syntax::nearest(name, names),
+            ..reader.fault(reader.node, message)
+        }
+    })
+}
+
+impl PolicyReport {
+    /// Sums up what became of the parts.
+    fn settle(&mut self) {
+        let failed = self
+            .rules
+            .iter()
+            .filter(|rule| rule.status == Status::Error)
+            .count();
+        self.status = if failed == 0 && self.errors.is_empty() {
+            Status::Loaded
+        } else if failed == self.rules.len() {
+            Status::Error
+        } else {
+            Status::PartiallyLoaded
+        };
+    }
+}

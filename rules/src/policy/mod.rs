@@ -1,0 +1,10 @@
+//! Policy files: YAML in, documents out, merged into rules.
+
+mod actions;
+mod document;
+mod filters;
+mod load;
+mod merge;
+mod yaml;
+
+pub(crate) use load::load;
