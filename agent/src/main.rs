@@ -80,11 +80,15 @@ fn main() -> ExitCode {
 }
 
 fn start(run: Run) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+        .with_max_level(tracing::Level::WARN);
+    // In a pod, standard error ends up in the same log as the findings: JSON there too.
+    match std::env::var_os("PICKET_POD_NAME") {
+        Some(_) => log.json().init(),
+        None => log.init(),
+    }
     // One thread is enough for what a pod does, and a second one is memory that every pod pays.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
