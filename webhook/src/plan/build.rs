@@ -33,6 +33,7 @@ pub(super) fn build(injection: Injection<'_>, context: &Context<'_>) -> (Value, 
     let agent = &selection.winner.spec.agent;
     let uid = resources::unused_uid(&pod);
     let memory = resources::agent_memory(agent, &pod, fargate);
+    let requirements = resources::requirements(agent, memory);
     let size_before = FargateSize::holding(Need::of(&pod));
     let qos_before = Qos::of(&pod);
     let containers = trace_containers(&mut pod, &report.containers, &settings.interest);
@@ -41,15 +42,10 @@ pub(super) fn build(injection: Injection<'_>, context: &Context<'_>) -> (Value, 
         SETUP_CONTAINER,
         &settings.sidecar_image,
         uid,
-        resources::setup_resources(agent),
+        requirements.clone(),
     );
     setup["command"] = json!([SETUP_PROGRAM, "setup", "--dir", MOUNT_PATH]);
-    let mut sidecar = container(
-        AGENT_CONTAINER,
-        &settings.sidecar_image,
-        uid,
-        resources::agent_resources(agent, memory),
-    );
+    let mut sidecar = container(AGENT_CONTAINER, &settings.sidecar_image, uid, requirements);
     sidecar["command"] = json!([AGENT_PROGRAM, "run"]);
     sidecar["env"] = environment(&report, &settings.revision);
     sidecar["livenessProbe"] = probe(30, 3);

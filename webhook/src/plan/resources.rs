@@ -36,36 +36,25 @@ pub(super) fn agent_memory(agent: &Agent, pod: &Value, fargate: bool) -> u64 {
     }
 }
 
-/// The agent's resources. An explicit CPU request of "0" is not the same as none: without one,
-/// autoscalers on CPU stop working and some quotas refuse the pod.
-pub(super) fn agent_resources(agent: &Agent, memory: u64) -> Value {
-    let limit = mebibytes(&agent.resources.limits)
+/// Resources of the agent, and of the setup container, which costs nothing then: it has ended
+/// before the agent and the application start, and their sum is more.
+///
+/// An explicit CPU request of "0" is not the same as none: without one, autoscalers on CPU stop
+/// working and some quotas refuse the pod.
+pub(super) fn requirements(agent: &Agent, memory: u64) -> Value {
+    let request = millicores(&agent.resources.requests).unwrap_or(0);
+    let memory_limit = mebibytes(&agent.resources.limits)
         .unwrap_or(AGENT_MEMORY_LIMIT)
         .max(memory);
-    resources(
-        agent,
-        millicores(&agent.resources.requests).unwrap_or(0),
-        memory,
-        limit,
-    )
-}
-
-/// The setup container's resources: it runs for milliseconds, before everything else.
-pub(super) fn setup_resources(agent: &Agent) -> Value {
-    resources(agent, 0, 16, 64)
-}
-
-fn resources(agent: &Agent, request_millicores: u64, memory: u64, memory_limit: u64) -> Value {
     let mut resources = json!({
         "requests": {
-            "cpu": quantity::format_millicores(request_millicores),
+            "cpu": quantity::format_millicores(request),
             "memory": quantity::format_mebibytes(memory),
         },
         "limits": { "memory": quantity::format_mebibytes(memory_limit) },
     });
     if let Some(limit) = millicores(&agent.resources.limits) {
-        resources["limits"]["cpu"] =
-            quantity::format_millicores(limit.max(request_millicores)).into();
+        resources["limits"]["cpu"] = quantity::format_millicores(limit.max(request)).into();
     }
     resources
 }
@@ -147,15 +136,23 @@ mod tests {
         let mut agent = Agent::default();
         agent.resources.limits.memory = Some("40Mi".into());
         assert_eq!(agent_memory(&agent, &pod("1Mi"), false), 40);
-        assert_eq!(agent_resources(&agent, 40)["limits"]["memory"], "40Mi");
+        assert_eq!(requirements(&agent, 40)["limits"]["memory"], "40Mi");
     }
 
     #[test]
-    fn a_cpu_limit_holds_for_both() {
+    fn a_limit_never_falls_below_its_request() {
         let mut agent = Agent::default();
+        assert_eq!(
+            requirements(&agent, 256)["limits"],
+            json!({"memory": "256Mi"})
+        );
         agent.resources.limits.cpu = Some("0.1".into());
-        assert_eq!(agent_resources(&agent, 64)["limits"]["cpu"], "100m");
-        assert_eq!(setup_resources(&agent)["limits"]["cpu"], "100m");
+        assert_eq!(
+            requirements(&agent, 64)["limits"],
+            json!({"memory": "128Mi", "cpu": "100m"})
+        );
+        agent.resources.requests.cpu = Some("1".into());
+        assert_eq!(requirements(&agent, 64)["limits"]["cpu"], "1");
     }
 
     #[test]
