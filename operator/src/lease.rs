@@ -14,7 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 /// How long a holder that stopped renewing is still believed.
@@ -87,7 +87,7 @@ pub fn after(turn: Turn, before: Option<&LeaseSpec>, identity: &str, now: Timest
 enum LeaseError {
     #[error(transparent)]
     Request(#[from] kube::Error),
-    #[error("no answer within {} s", REQUEST_TIMEOUT.as_secs())]
+    #[error("no answer in time")]
     Timeout(#[from] tokio::time::error::Elapsed),
 }
 
@@ -124,17 +124,32 @@ impl Candidate {
     /// another replica need not wait for it.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
-            match self.take_turn().await {
+            let deadline = self.renewed_at + RENEW_DEADLINE;
+            let leads = *self.leading.borrow();
+            let turn = if leads {
+                // A request that hangs must not keep us in the lead.
+                match timeout_at(deadline, self.take_turn()).await {
+                    Ok(turn) => turn,
+                    Err(elapsed) => Err(elapsed.into()),
+                }
+            } else {
+                self.take_turn().await
+            };
+            match turn {
                 Ok(leads) => self.set_leading(leads),
                 Err(error) => {
                     warn!(lease = %self.name, %error, "cannot reach the lease");
-                    if self.renewed_at.elapsed() >= RENEW_DEADLINE {
+                    if Instant::now() >= deadline {
                         self.set_leading(false);
                     }
                 }
             }
+            let mut next = Instant::now() + INTERVAL;
+            if *self.leading.borrow() {
+                next = next.min(self.renewed_at + RENEW_DEADLINE);
+            }
             tokio::select! {
-                () = sleep(INTERVAL) => {}
+                () = sleep_until(next) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }

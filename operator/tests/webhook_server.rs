@@ -8,10 +8,16 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use picket_operator::certificates::{Bundle, ServerNames, ServingCertificate};
 use picket_operator::server::{HealthServer, RunningServer, WebhookServer};
+use picket_webhook::admission::{AdmissionState, Metrics, router};
+use picket_webhook::{Policy, PolicyStore, Settings};
+use prometheus_client::registry::Registry;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -55,8 +61,13 @@ fn request(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )
     .map_err(|error| error.to_string())?;
+    read_all(&mut stream)
+}
+
+/// Reads until the peer closes, which it may do without notice once the
+/// response is complete.
+fn read_all(stream: &mut impl Read) -> Result<String, String> {
     let mut text = Vec::new();
-    // The peer may close without close_notify once the response is complete.
     if let Err(error) = stream.read_to_end(&mut text)
         && text.is_empty()
     {
@@ -160,13 +171,9 @@ async fn draining_finishes_what_is_in_flight_and_takes_nothing_new() {
     .expect("client");
     // The request must have been read before the drain begins.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let response = spawn_blocking(move || {
-        let mut text = Vec::new();
-        let end = stream.read_to_end(&mut text);
-        (String::from_utf8_lossy(&text).into_owned(), end.is_ok())
-    });
+    let response = spawn_blocking(move || read_all(&mut stream));
     server.drain(GRACE).await.expect("drained");
-    let (text, _) = response.await.expect("client");
+    let text = response.await.expect("client").expect("response");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     assert!(text.ends_with("slow"), "{text}");
     assert!(TcpStream::connect(address).is_err(), "still listening");
@@ -188,5 +195,61 @@ async fn health_is_served_in_clear() {
     .await
     .expect("client");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    server.drain(GRACE).await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_review_is_answered_from_a_store_filled_by_hand() {
+    let store = PolicyStore::new();
+    store.replace([Policy {
+        namespace: "shop".to_owned(),
+        name: "all".to_owned(),
+        created: None,
+        spec: picket_crds::ProtectionPolicySpec {
+            compute_type: picket_crds::ComputeType::Any,
+            ..Default::default()
+        },
+    }]);
+    let settings = Settings::new("registry.example/sidecar:1", "1");
+    let metrics = Metrics::new(&mut Registry::default());
+    let state = AdmissionState::new(store, settings.into(), metrics);
+    let bundle = bundle();
+    let certificate = ServingCertificate::of(&bundle).expect("certificate");
+    let server = WebhookServer::start(listener(), router(state), certificate).expect("start");
+
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "1",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "namespace": "shop",
+            "operation": "CREATE",
+            "object": {"spec": {"containers": [{"name": "web", "image": "web", "command": ["web"]}]}},
+        },
+    })
+    .to_string();
+    let (address, trust) = (server.address(), bundle.trust());
+    let response = spawn_blocking(move || {
+        let mut stream =
+            connect(address, &trust, &rustls::version::TLS13, &[b"http/1.1"]).expect("handshake");
+        write!(
+            stream,
+            "POST /mutate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{review}",
+            review.len()
+        )
+        .expect("request");
+        read_all(&mut stream).expect("response")
+    })
+    .await
+    .expect("client");
+    let (head, body) = response.split_once("\r\n\r\n").expect("head and body");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let answer: Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(answer["response"]["allowed"], true, "{answer:#}");
+    let patch = answer["response"]["patch"].as_str().expect("patch");
+    let patch = STANDARD.decode(patch).expect("base64");
+    assert!(String::from_utf8_lossy(&patch).contains("picket-tracer"));
     server.drain(GRACE).await.expect("drained");
 }
