@@ -87,7 +87,10 @@ fn run_trace(args: Vec<OsString>) -> ExitCode {
             ExitCode::from(OWN_FAILURE)
         }
         Err(misuse) => {
-            say(&format!("{}; running the program untraced", misuse.sentence));
+            say(&format!(
+                "{}; running the program untraced",
+                misuse.sentence
+            ));
             crate::sys::inherited::restore();
             ExitCode::from(launch::execute(&misuse.command) as u8)
         }
@@ -100,7 +103,11 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         None => (args, Vec::new()),
     };
     let require_tracing = flags.iter().any(|flag| flag == "--require-tracing");
-    let misuse = |sentence: String| Misuse { sentence, command: command.clone(), require_tracing };
+    let misuse = |sentence: String| Misuse {
+        sentence,
+        command: command.clone(),
+        require_tracing,
+    };
     let mut socket = Some(OsString::from(DEFAULT_SOCKET));
     let mut container = String::new();
     let mut interest = None;
@@ -135,7 +142,10 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         Some(Ok(interest)) => interest,
         Some(Err(error)) => return Err(misuse(format!("trace: {error}"))),
     };
-    if let Some(file) = socket.as_ref().and_then(|socket| widening(Path::new(socket))) {
+    if let Some(file) = socket
+        .as_ref()
+        .and_then(|socket| widening(Path::new(socket)))
+    {
         wanted = wanted.union(file);
     }
     let socket = socket.map(|socket| CString::new(socket.as_bytes()).unwrap_or_default());
@@ -170,7 +180,9 @@ mod tests {
 
     #[test]
     fn flags_are_read_up_to_the_dashes() {
-        let config = parsed("--container web --interest exec --no-agent -- sh -c true").ok().unwrap();
+        let config = parsed("--container web --interest exec --no-agent -- sh -c true")
+            .ok()
+            .unwrap();
         assert_eq!(config.container, "web");
         assert_eq!(config.socket, None);
         assert_eq!(config.interest, Interest::lineage());

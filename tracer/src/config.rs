@@ -39,7 +39,9 @@ pub(crate) fn container_id() -> String {
 
 fn find_container_id(text: &str) -> Option<String> {
     let is_hex = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    text.split(|c: char| !c.is_ascii_alphanumeric()).find(is_hex).map(str::to_owned)
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+        .find(is_hex)
+        .map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(crate) enum Check {
         creates: bool,
         /// It can change something: worth a search among the descriptors.
         writes: bool,
+        /// It makes or empties the file, which shows in its times.
+        stamps: bool,
     },
     /// A descriptor is there whose link reads like this (memfd).
     Descriptor(Vec<u8>),
@@ -90,6 +92,9 @@ pub(crate) struct Pending {
     pub(crate) since: u64,
 }
 
+/// File times are taken from a clock that ticks this coarsely, nanoseconds.
+const CLOCK_TICK: u64 = 10_000_000;
+
 /// When to look, milliseconds after the notification; the last look decides.
 pub(crate) const LOOKS: [u64; 3] = [1, 5, 20];
 
@@ -117,7 +122,12 @@ impl Pending {
         };
         match &self.check {
             Check::Nothing => Settled::Emit(Outcome::Unconfirmed),
-            Check::Open { at, creates, writes } => {
+            Check::Open {
+                at,
+                creates,
+                writes,
+                stamps,
+            } => {
                 let (file, resolved) = decode::look(view, at, mounts);
                 if resolved.is_missing() && !*creates {
                     return Settled::Drop;
@@ -125,7 +135,11 @@ impl Pending {
                 if resolved.is_missing() && !(returned || last) {
                     return Settled::Wait;
                 }
-                let is_open = has_descriptor(view, &resolved, *writes);
+                let is_stamped = *stamps
+                    && resolved
+                        .metadata
+                        .is_some_and(|now| now.change_time.saturating_add(CLOCK_TICK) >= self.time);
+                let is_open = is_stamped || has_descriptor(view, &resolved, *writes);
                 set_file(&mut self.kind, file);
                 match (is_open, returned || last) {
                     (true, _) => Settled::Emit(Outcome::Succeeded),
@@ -134,7 +148,10 @@ impl Pending {
                 }
             }
             Check::Descriptor(link) => {
-                let resolved = Resolved { path: link.clone(), ..Resolved::default() };
+                let resolved = Resolved {
+                    path: link.clone(),
+                    ..Resolved::default()
+                };
                 match (has_descriptor(view, &resolved, true), returned || last) {
                     (true, _) => Settled::Emit(Outcome::Succeeded),
                     (false, true) => Settled::Emit(Outcome::Unconfirmed),
@@ -168,7 +185,8 @@ impl Pending {
                 Settled::Emit(Outcome::Unconfirmed)
             }
             Check::Mode(path, mode) => unless_seen(
-                view.metadata(path, true).is_ok_and(|now| now.mode & 0o7777 == mode & 0o7777),
+                view.metadata(path, true)
+                    .is_ok_and(|now| now.mode & 0o7777 == mode & 0o7777),
             ),
             Check::Owner(path, uid, gid) => {
                 unless_seen(view.metadata(path, false).is_ok_and(|now| {
@@ -262,7 +280,9 @@ fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
     let found = proc::as_tracee(view.credentials, || {
         let names = std::fs::read_dir(format!("/proc/{}/fd", view.tid))?;
         let names = names.flatten().take(SEARCH_LIMIT);
-        Ok(names.filter_map(|name| name.file_name().into_string().ok()).any(|n| is_it(&n)))
+        Ok(names
+            .filter_map(|name| name.file_name().into_string().ok())
+            .any(|n| is_it(&n)))
     });
     found.unwrap_or(false)
 }

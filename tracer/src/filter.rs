@@ -30,11 +30,21 @@ const fn high(argument: u8) -> u32 {
 }
 
 fn instruction(code: u16, k: u32) -> Instruction {
-    Instruction { code, jump_true: 0, jump_false: 0, k }
+    Instruction {
+        code,
+        jump_true: 0,
+        jump_false: 0,
+        k,
+    }
 }
 
 fn branch(code: u16, k: u32, jump_true: u8, jump_false: u8) -> Instruction {
-    Instruction { code, jump_true, jump_false, k }
+    Instruction {
+        code,
+        jump_true,
+        jump_false,
+        k,
+    }
 }
 
 /// The program for this machine's ABIs.
@@ -57,7 +67,10 @@ pub(crate) fn compile_for(abis: &[Abi], interest: &Interest) -> Vec<Instruction>
             // x32 calls are x86-64's numbers with one bit set, and a few of their own.
             body.push(instruction(AND, !Abi::X32_BIT));
         }
-        let mut leaves = leaves(abis.iter().copied().filter(|abi| abi.arch() == arch), interest);
+        let mut leaves = leaves(
+            abis.iter().copied().filter(|abi| abi.arch() == arch),
+            interest,
+        );
         leaves.sort_by_key(|(number, _)| *number);
         body.extend(tree(&leaves));
         program.push(branch(JUMP_EQUAL, arch, 1, 0));
@@ -74,7 +87,9 @@ fn leaves(abis: impl Iterator<Item = Abi>, interest: &Interest) -> Vec<Leaf> {
     let mut leaves: Vec<Leaf> = Vec::new();
     for abi in abis {
         for row in TABLE.iter().filter(|row| row.is_active(interest)) {
-            let Some(number) = row.number(abi) else { continue };
+            let Some(number) = row.number(abi) else {
+                continue;
+            };
             if leaves.iter().all(|(other, _)| *other != number) {
                 leaves.push((number, leaf(row, interest)));
             }

@@ -53,7 +53,12 @@ fn program(view: &View<'_>, named: Option<&[u8]>, mounts: &Mounts) -> (File, Opt
     // The kernel leaves the name that was executed on the new stack: for a script that is the
     // script, while /proc/PID/exe is its interpreter. Nobody could have changed it yet.
     let executed = executed_name(view).and_then(|name| {
-        let at = Located { path: name, descriptor: None, follow: true, fault: None };
+        let at = Located {
+            path: name,
+            descriptor: None,
+            follow: true,
+            fault: None,
+        };
         let (file, resolved) = decode::look(view, &at, mounts);
         resolved.metadata.map(|metadata| (file, metadata))
     });
@@ -102,23 +107,33 @@ fn list(
     if bytes.is_empty() {
         return (Vec::new(), truncated);
     }
-    let mut entries: Vec<String> =
-        bytes.split(|byte| *byte == 0).take(entries_max + 1).map(text::from_bytes).collect();
+    let mut entries: Vec<String> = bytes
+        .split(|byte| *byte == 0)
+        .take(entries_max + 1)
+        .map(text::from_bytes)
+        .collect();
     truncated |= entries.len() > entries_max;
     entries.truncate(entries_max);
     (entries, truncated)
 }
 
 fn arguments(pid: u32, credentials: &Credentials) -> (Vec<String>, bool) {
-    let (mut argv, truncated) =
-        list(pid, "cmdline", credentials, ARGUMENTS_BYTES, ARGUMENTS_MAX);
+    let (mut argv, truncated) = list(pid, "cmdline", credentials, ARGUMENTS_BYTES, ARGUMENTS_MAX);
     scrub::arguments(&mut argv);
     (argv, truncated)
 }
 
 fn environment(pid: u32, credentials: &Credentials) -> (Vec<String>, bool) {
-    let (envs, truncated) =
-        list(pid, "environ", credentials, ENVIRONMENT_BYTES, ENVIRONMENT_MAX);
-    let envs = envs.iter().map(|entry| scrub::environment(entry).to_owned()).collect();
+    let (envs, truncated) = list(
+        pid,
+        "environ",
+        credentials,
+        ENVIRONMENT_BYTES,
+        ENVIRONMENT_MAX,
+    );
+    let envs = envs
+        .iter()
+        .map(|entry| scrub::environment(entry).to_owned())
+        .collect();
     (envs, truncated)
 }

@@ -63,7 +63,11 @@ pub(crate) fn run(config: Config) -> ExitCode {
 /// Runs the application without us, saying so.
 fn untraced(config: &Config, before: Before, failure: &Failure) -> ExitCode {
     let (step, errno) = (failure.step, failure.errno);
-    let outcome = if config.require_tracing { "not started" } else { "runs untraced" };
+    let outcome = if config.require_tracing {
+        "not started"
+    } else {
+        "runs untraced"
+    };
     let hint = match errno.0 {
         libc::EBUSY => "; another tracer has a listener already",
         libc::EPERM | libc::EACCES => "; the sandbox refuses it",
@@ -71,7 +75,10 @@ fn untraced(config: &Config, before: Before, failure: &Failure) -> ExitCode {
         _ => "",
     };
     eprintln!("picket-tracer: the program is {outcome}: {step} failed: {errno}{hint}");
-    let engine = Engine::Failed { step: step.to_owned(), errno: errno.0 };
+    let engine = Engine::Failed {
+        step: step.to_owned(),
+        errno: errno.0,
+    };
     transport::send_hello(config, hello(config, engine, 0));
     if config.require_tracing {
         return ExitCode::from(OWN_FAILURE);
@@ -82,8 +89,11 @@ fn untraced(config: &Config, before: Before, failure: &Failure) -> ExitCode {
 
 /// Who we are, for the agent.
 pub(crate) fn hello(config: &Config, engine: Engine, generation: u32) -> Hello {
-    let mut entrypoint: Vec<String> =
-        config.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut entrypoint: Vec<String> = config
+        .command
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     scrub::arguments(&mut entrypoint);
     Hello {
         version: VERSION,
@@ -124,6 +134,8 @@ struct Keeper {
     crashes: u32,
     last_crash: u64,
     stops_seen: u32,
+    /// Since when the worker held a notification when we last looked, 0 for not at all.
+    busy_seen: u64,
 }
 
 impl Keeper {
@@ -161,6 +173,7 @@ impl Keeper {
             crashes: 0,
             last_crash: 0,
             stops_seen: 0,
+            busy_seen: 0,
         })
     }
 
@@ -174,9 +187,7 @@ impl Keeper {
             if ended && (worker_done || self.answering) {
                 return mirror(self.board.main_status.load(Ordering::Acquire));
             }
-            let is_busy = self.board.busy_since.load(Ordering::Acquire) != 0;
-            let timeout = if is_busy && !self.answering { STUCK_AFTER as i32 } else { 10_000 };
-            for ready in self.poller.wait(&mut space, timeout) {
+            for ready in self.poller.wait(&mut space, STUCK_AFTER as i32) {
                 match ready.token {
                     TOKEN_SIGNALS => {}
                     TOKEN_WAKE => poll::drain(self.wake.as_fd()),
@@ -216,7 +227,11 @@ impl Keeper {
             return;
         }
         // So did a traced process, says the worker.
-        let at = self.board.group_signal.get(signal as usize).map_or(0, |at| at.load(Ordering::Acquire));
+        let at = self
+            .board
+            .group_signal
+            .get(signal as usize)
+            .map_or(0, |at| at.load(Ordering::Acquire));
         let is_recent = at != 0 && poll::monotonic_ms().saturating_sub(at) < 100;
         if received.sender != 0 && is_recent && shares_group() {
             return;
@@ -246,7 +261,9 @@ impl Keeper {
 
     fn main_changed(&self, change: Change) {
         if change.ended() {
-            self.board.main_status.store(change.status, Ordering::Release);
+            self.board
+                .main_status
+                .store(change.status, Ordering::Release);
             self.board.main_ended.store(1, Ordering::Release);
         } else if change.stopped() {
             self.board.main_stops.fetch_add(1, Ordering::AcqRel);
@@ -271,13 +288,15 @@ impl Keeper {
         }
     }
 
-    /// Ends a worker that holds a notification for too long.
-    fn watch_over(&self) {
+    /// Ends a worker that holds a notification for too long: longer than the limit, and on
+    /// two looks, so that one which was itself kept from running is not taken for stuck.
+    fn watch_over(&mut self) {
         let since = self.board.busy_since.load(Ordering::Acquire);
-        let is_stuck = since != 0 && poll::monotonic_ms().saturating_sub(since) > STUCK_AFTER;
-        if is_stuck && !self.answering {
+        let is_late = since != 0 && poll::monotonic_ms().saturating_sub(since) > STUCK_AFTER;
+        if is_late && !self.answering && since == self.busy_seen {
             let _ = signals::kill(self.worker, libc::SIGKILL);
         }
+        self.busy_seen = if is_late { since } else { 0 };
     }
 
     /// Lets the application go on at once, and starts another worker.
@@ -291,8 +310,11 @@ impl Keeper {
             return;
         }
         let now = poll::monotonic_ms();
-        self.crashes =
-            if now.saturating_sub(self.last_crash) < CRASH_SPACING { self.crashes + 1 } else { 1 };
+        self.crashes = if now.saturating_sub(self.last_crash) < CRASH_SPACING {
+            self.crashes + 1
+        } else {
+            1
+        };
         self.last_crash = now;
         self.generation += 1;
         let signal = libc::WIFSIGNALED(change.status).then(|| libc::WTERMSIG(change.status) as u32);

@@ -20,11 +20,17 @@ fn c_string(text: &OsStr) -> CString {
 /// Replaces this process by the command. Returns only on failure, with the code that a shell
 /// would give, after telling why on standard error.
 pub(crate) fn execute(command: &[OsString]) -> i32 {
-    let Some(name) = command.first() else { return NOT_FOUND };
+    let Some(name) = command.first() else {
+        return NOT_FOUND;
+    };
     let errno = try_all(name, command);
     let text = format!("picket-tracer: {}: {errno}\n", name.to_string_lossy());
     files::write_raw(2, text.as_bytes());
-    if matches!(errno, Errno(libc::ENOENT | libc::ENOTDIR)) { NOT_FOUND } else { NOT_RUNNABLE }
+    if matches!(errno, Errno(libc::ENOENT | libc::ENOTDIR)) {
+        NOT_FOUND
+    } else {
+        NOT_RUNNABLE
+    }
 }
 
 fn try_all(name: &OsStr, command: &[OsString]) -> Errno {
@@ -45,14 +51,21 @@ fn try_all(name: &OsStr, command: &[OsString]) -> Errno {
     let path = path.as_deref().map_or(DEFAULT_PATH, OsStr::as_bytes);
     let mut result = Errno(libc::ENOENT);
     for directory in path.split(|byte| *byte == b':') {
-        let directory = if directory.is_empty() { b".".as_slice() } else { directory };
+        let directory = if directory.is_empty() {
+            b".".as_slice()
+        } else {
+            directory
+        };
         let candidate = [directory, b"/", name.as_bytes()].concat();
-        match run(&CString::new(candidate).unwrap_or_default(), &arguments, &environment) {
+        match run(
+            &CString::new(candidate).unwrap_or_default(),
+            &arguments,
+            &environment,
+        ) {
             // One that may not be run is told of only if there is no other.
             Errno(libc::EACCES) => result = Errno(libc::EACCES),
-            Errno(
-                libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT,
-            ) => {}
+            Errno(libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT) => {
+            }
             other => return other,
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! [table]: https://github.com/picket-dev/picket/blob/main/docs/tracer.md
 
+mod accounts;
 mod cli;
 mod config;
 mod confirm;

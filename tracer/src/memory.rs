@@ -83,8 +83,14 @@ mod tests {
         let memory = own();
         let text = std::ffi::CString::new("x".repeat(9000)).unwrap();
         let address = text.as_ptr() as u64;
-        assert_eq!(memory.string(address, 10_000).unwrap(), (vec![b'x'; 9000], false));
-        assert_eq!(memory.string(address, 100).unwrap(), (vec![b'x'; 100], true));
+        assert_eq!(
+            memory.string(address, 10_000).unwrap(),
+            (vec![b'x'; 9000], false)
+        );
+        assert_eq!(
+            memory.string(address, 100).unwrap(),
+            (vec![b'x'; 100], true)
+        );
         assert_eq!(memory.path(address), Err(Errno(libc::ENAMETOOLONG)));
     }
 

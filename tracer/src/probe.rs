@@ -15,7 +15,11 @@ struct Finding {
 }
 
 fn flag(known: bool) -> Result<(), Errno> {
-    if known { Ok(()) } else { Err(Errno(libc::EINVAL)) }
+    if known {
+        Ok(())
+    } else {
+        Err(Errno(libc::EINVAL))
+    }
 }
 
 /// Tries what has to be tried in a process of its own; gives an errno, 0 for success.
@@ -67,10 +71,25 @@ fn trace_child() -> Result<(), Errno> {
 fn findings() -> Vec<Finding> {
     let own = format!("/proc/{}/mem", process::own_pid());
     let own = std::ffi::CString::new(own).unwrap_or_default();
-    let try_it = |name, meaning, required, result| Finding { name, meaning, result, required };
+    let try_it = |name, meaning, required, result| Finding {
+        name,
+        meaning,
+        result,
+        required,
+    };
     vec![
-        try_it("user_notification", "the engine", true, seccomp::has_notifications()),
-        try_it("install", "installing the filter", true, in_child(install_filter)),
+        try_it(
+            "user_notification",
+            "the engine",
+            true,
+            seccomp::has_notifications(),
+        ),
+        try_it(
+            "install",
+            "installing the filter",
+            true,
+            in_child(install_filter),
+        ),
         try_it(
             "memory",
             "reading arguments through /proc/PID/mem",
@@ -83,7 +102,12 @@ fn findings() -> Vec<Finding> {
             true,
             process::open_pidfd(process::own_pid()).map(drop),
         ),
-        try_it("ptrace", "exact confirmation of execs", false, in_child(trace_child)),
+        try_it(
+            "ptrace",
+            "exact confirmation of execs",
+            false,
+            in_child(trace_child),
+        ),
         try_it(
             "openat2",
             "following paths as the kernel does",
@@ -100,9 +124,16 @@ fn findings() -> Vec<Finding> {
             "wait_killable",
             "fewer interrupted calls (Linux 5.19)",
             false,
-            flag(seccomp::knows_flag(seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV)),
+            flag(seccomp::knows_flag(
+                seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV,
+            )),
         ),
-        try_it("sync_wake_up", "wake-up on the same core (Linux 6.6)", false, in_child(sync_wake_up)),
+        try_it(
+            "sync_wake_up",
+            "wake-up on the same core (Linux 6.6)",
+            false,
+            in_child(sync_wake_up),
+        ),
     ]
 }
 
@@ -123,17 +154,30 @@ fn sync_wake_up() -> Result<(), Errno> {
 pub(crate) fn run(json: bool) -> ExitCode {
     let _ = poll::now();
     let findings = findings();
-    let works = findings.iter().all(|finding| !finding.required || finding.result.is_ok());
+    let works = findings
+        .iter()
+        .all(|finding| !finding.required || finding.result.is_ok());
     if json {
         print_json(&findings, works);
     } else {
         print_text(&findings, works);
     }
-    if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn print_text(findings: &[Finding], works: bool) {
-    println!("engine: {}", if works { "seccomp user notification" } else { "none, programs run untraced" });
+    println!(
+        "engine: {}",
+        if works {
+            "seccomp user notification"
+        } else {
+            "none, programs run untraced"
+        }
+    );
     println!("no_new_privs already set: {}", process::no_new_privs());
     for finding in findings {
         let result = match finding.result {
@@ -146,13 +190,20 @@ fn print_text(findings: &[Finding], works: bool) {
 
 /// The names are ours and the numbers are numbers, so nothing needs escaping.
 fn print_json(findings: &[Finding], works: bool) {
-    let engine = if works { "\"user_notification\"" } else { "null" };
+    let engine = if works {
+        "\"user_notification\""
+    } else {
+        "null"
+    };
     let all: Vec<String> = findings
         .iter()
         .map(|finding| match finding.result {
             Ok(()) => format!("\"{}\":{{\"available\":true}}", finding.name),
             Err(errno) => {
-                format!("\"{}\":{{\"available\":false,\"errno\":{}}}", finding.name, errno.0)
+                format!(
+                    "\"{}\":{{\"available\":false,\"errno\":{}}}",
+                    finding.name, errno.0
+                )
             }
         })
         .collect();

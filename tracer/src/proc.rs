@@ -33,7 +33,9 @@ pub(crate) struct Stat {
 /// Reads at most `limit` bytes of a file.
 pub(crate) fn read(path: &str, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?
+        .take(limit as u64)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -59,10 +61,14 @@ fn parse_status(bytes: &[u8]) -> Status {
     let mut status = Status::default();
     let text = String::from_utf8_lossy(bytes);
     for line in text.lines() {
-        let Some((key, value)) = line.split_once(':') else { continue };
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
         let number = || value.trim().parse().unwrap_or(0);
         let hex = || u64::from_str_radix(value.trim(), 16).unwrap_or(0);
-        let mut ids = value.split_whitespace().filter_map(|id| id.parse::<u32>().ok());
+        let mut ids = value
+            .split_whitespace()
+            .filter_map(|id| id.parse::<u32>().ok());
         let mut id = || ids.next().unwrap_or(0);
         let credentials = &mut status.credentials;
         match key {
@@ -129,18 +135,30 @@ pub(crate) fn terminal_name(device: u32) -> String {
 /// Children of all threads of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return found };
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return found;
+    };
     for thread in threads.flatten() {
-        let Ok(text) = std::fs::read_to_string(thread.path().join("children")) else { continue };
-        found.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        let Ok(text) = std::fs::read_to_string(thread.path().join("children")) else {
+            continue;
+        };
+        found.extend(
+            text.split_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
     }
     found
 }
 
 /// All process ids that `/proc` lists.
 pub(crate) fn all() -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Entries of the auxiliary vector that the kernel gave a program.
@@ -157,7 +175,11 @@ pub(crate) fn auxiliary(pid: u32) -> Result<Auxiliary> {
     let bytes = read(&format!("/proc/{pid}/auxv"), 4096)?;
     // A 32-bit program's entries are 8 bytes; the first key is small, so its size shows.
     let is_64 = bytes.get(4..8).is_none_or(|upper| upper == [0; 4]);
-    Ok(if is_64 { parse_auxiliary::<8>(&bytes) } else { parse_auxiliary::<4>(&bytes) })
+    Ok(if is_64 {
+        parse_auxiliary::<8>(&bytes)
+    } else {
+        parse_auxiliary::<4>(&bytes)
+    })
 }
 
 fn parse_auxiliary<const SIZE: usize>(bytes: &[u8]) -> Auxiliary {
@@ -178,10 +200,7 @@ fn parse_auxiliary<const SIZE: usize>(bytes: &[u8]) -> Auxiliary {
 }
 
 /// Runs `work`; where it is not permitted, runs it again as the tracee's own user.
-pub(crate) fn as_tracee<T>(
-    credentials: &Credentials,
-    work: impl Fn() -> Result<T>,
-) -> Result<T> {
+pub(crate) fn as_tracee<T>(credentials: &Credentials, work: impl Fn() -> Result<T>) -> Result<T> {
     match work() {
         Err(Errno(libc::EACCES | libc::EPERM))
             if (credentials.uid, credentials.gid) != process::effective_ids() =>
@@ -203,7 +222,10 @@ mod tests {
         );
         assert_eq!((status.tgid, status.parent), (7, 3));
         assert_eq!((status.credentials.uid, status.credentials.fsuid), (1, 4));
-        assert_eq!((status.credentials.egid, status.credentials.cap_effective), (6, 255));
+        assert_eq!(
+            (status.credentials.egid, status.credentials.cap_effective),
+            (6, 255)
+        );
         assert_eq!(status.groups, [9, 10]);
     }
 
@@ -211,7 +233,10 @@ mod tests {
     fn a_name_with_parentheses_does_not_confuse() {
         let line = b"12 (a) b) S 3 4 5 34816 0 0 0 0 0 0 0 0 0 0 0 0 0 0 99 0";
         let stat = parse_stat(line).unwrap();
-        assert_eq!((stat.comm.as_str(), stat.parent, stat.session), ("a) b", 3, 5));
+        assert_eq!(
+            (stat.comm.as_str(), stat.parent, stat.session),
+            ("a) b", 3, 5)
+        );
         assert_eq!(stat.started, 99);
         assert_eq!(terminal_name(stat.terminal), "pts/0");
     }
@@ -224,6 +249,12 @@ mod tests {
         for word in [25u32, 7, 31, 9, 0, 0] {
             bytes.extend(word.to_le_bytes());
         }
-        assert_eq!(parse_auxiliary::<4>(&bytes), Auxiliary { random: 7, file_name: 9 });
+        assert_eq!(
+            parse_auxiliary::<4>(&bytes),
+            Auxiliary {
+                random: 7,
+                file_name: 9
+            }
+        );
     }
 }

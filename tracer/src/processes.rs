@@ -36,7 +36,12 @@ pub(crate) struct Entry {
 impl Entry {
     /// How this process sees the file system.
     pub(crate) fn view(&self, tid: u32) -> View<'_> {
-        View { pid: self.pid, tid, root: &self.root, credentials: &self.credentials }
+        View {
+            pid: self.pid,
+            tid,
+            root: &self.root,
+            credentials: &self.credentials,
+        }
     }
 
     /// Opens the address space if it is not open.
@@ -106,10 +111,6 @@ impl Processes {
         self.entries.get_mut(&pid)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Every process, parents before their children.
     pub(crate) fn parents_first(&self) -> Vec<&Entry> {
         let mut all: Vec<_> = self.entries.values().collect();
@@ -122,7 +123,8 @@ impl Processes {
         let pid = *self.threads.get(&tid)?;
         // A leader's id is safe as long as its pidfd has not told of its end; a thread may
         // have ended, and its id been given to another process, unnoticed.
-        let is_there = pid == tid || std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false);
+        let is_there =
+            pid == tid || std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false);
         is_there.then_some(pid)
     }
 
@@ -142,12 +144,20 @@ impl Processes {
             return Ok(());
         }
         let status = proc::status(pid)?;
-        let parent = if self.tracers.contains(&status.parent) { 0 } else { status.parent };
+        let parent = if self.tracers.contains(&status.parent) {
+            0
+        } else {
+            status.parent
+        };
         if parent != 0 && !self.entries.contains_key(&parent) && self.is_traced(parent) {
             // It may end while we look; the child is registered all the same.
             let _ = self.add(parent, added);
         }
-        let parent = if self.entries.contains_key(&parent) { parent } else { 0 };
+        let parent = if self.entries.contains_key(&parent) {
+            parent
+        } else {
+            0
+        };
         self.insert(pid, parent, status.credentials)?;
         added.push(pid);
         Ok(())
@@ -173,17 +183,19 @@ impl Processes {
         let pidfd = process::open_pidfd(pid).ok();
         let ticks_to_ns = 1_000_000_000 / 100; // USER_HZ is 100 on both architectures
         let started_at = self.boot_time + stat.started * ticks_to_ns;
-        let (image, root) = match self.entries.get(&parent) {
-            Some(parent) => (Rc::clone(&parent.image), parent.root.inherit()),
-            None => (Rc::default(), Root::of(pid, &credentials).unwrap_or(Root::Ours)),
-        };
+        let image = self
+            .entries
+            .get(&parent)
+            .map(|parent| Rc::clone(&parent.image));
+        // Not its parent's: it may have been made in a mount name space of its own.
+        let root = Root::of(pid, &credentials).unwrap_or(Root::Ours);
         let entry = Entry {
             pid,
             parent,
             started_at,
             session: stat.session,
             credentials,
-            image,
+            image: image.unwrap_or_default(),
             executed_at: 0,
             pidfd,
             root,
@@ -208,7 +220,9 @@ impl Processes {
 
     /// Opens the address space of a process, keeping the number of open ones bounded.
     pub(crate) fn open_memory(&mut self, pid: u32, tid: u32) {
-        let Some(entry) = self.entries.get(&pid) else { return };
+        let Some(entry) = self.entries.get(&pid) else {
+            return;
+        };
         if entry.memory.is_some() {
             return;
         }

@@ -32,7 +32,8 @@ impl Root {
     pub(crate) fn of(pid: u32, credentials: &Credentials) -> Result<Self> {
         proc::as_tracee(credentials, || {
             let namespace = |pid: &str| proc::link(&format!("/proc/{pid}/ns/mnt"));
-            let path = CString::new(format!("/proc/{pid}/root")).map_err(|_| Errno(libc::EINVAL))?;
+            let path =
+                CString::new(format!("/proc/{pid}/root")).map_err(|_| Errno(libc::EINVAL))?;
             let directory = files::open_path(AT_FDCWD, &path, true, 0)?;
             let theirs = files::metadata(directory.as_raw_fd(), c"", true)?;
             let ours = files::metadata(AT_FDCWD, c"/", true)?;
@@ -45,17 +46,6 @@ impl Root {
             }
             Ok(Self::Foreign { directory, prefix })
         })
-    }
-
-    /// The same root again, for a child.
-    pub(crate) fn inherit(&self) -> Self {
-        match self {
-            Self::Foreign { directory, prefix } => match directory.try_clone() {
-                Ok(directory) => Self::Foreign { directory, prefix: prefix.clone() },
-                Err(_) => Self::Ours,
-            },
-            Self::Ours => Self::Ours,
-        }
     }
 
     /// A path of ours as the tracee would write it.
@@ -105,7 +95,8 @@ const LINKS_MAX: usize = 40;
 impl View<'_> {
     /// Follows an absolute path.
     pub(crate) fn resolve(&self, path: &[u8], follow: bool) -> Resolved {
-        self.by_kernel(path, follow).unwrap_or_else(|| self.by_hand(path, follow))
+        self.by_kernel(path, follow)
+            .unwrap_or_else(|| self.by_hand(path, follow))
     }
 
     /// `None` when the path may mean something else to the tracee, or cannot be walked.
@@ -115,9 +106,12 @@ impl View<'_> {
         let text = CString::new(path).ok()?;
         let opened = match self.root {
             Root::Ours => files::open_path(AT_FDCWD, &text, follow, NO_MAGICLINKS),
-            Root::Foreign { directory, .. } => {
-                files::open_path(directory.as_raw_fd(), &text, follow, NO_MAGICLINKS | IN_ROOT)
-            }
+            Root::Foreign { directory, .. } => files::open_path(
+                directory.as_raw_fd(),
+                &text,
+                follow,
+                NO_MAGICLINKS | IN_ROOT,
+            ),
         };
         let file = opened.ok()?;
         let own = format!("/proc/{}", process::own_pid());
@@ -126,7 +120,11 @@ impl View<'_> {
             return None;
         }
         let metadata = files::metadata(file.as_raw_fd(), c"", false).ok();
-        Some(Resolved { path: self.root.strip(&found).to_vec(), metadata, error: None })
+        Some(Resolved {
+            path: self.root.strip(&found).to_vec(),
+            metadata,
+            error: None,
+        })
     }
 
     fn by_hand(&self, path: &[u8], follow: bool) -> Resolved {
@@ -154,17 +152,29 @@ impl View<'_> {
                         done.push(b'/');
                         done.extend_from_slice(component);
                     }
-                    return Resolved { path: done, metadata: None, error: Some(error) };
+                    return Resolved {
+                        path: done,
+                        metadata: None,
+                        error: Some(error),
+                    };
                 }
             };
             links += 1;
             if links > LINKS_MAX {
-                return Resolved { path: done, metadata: None, error: Some(Errno(libc::ELOOP)) };
+                return Resolved {
+                    path: done,
+                    metadata: None,
+                    error: Some(Errno(libc::ELOOP)),
+                };
             }
             if done == b"/proc/self" || done == b"/proc/thread-self" {
                 let thread = format!("/{}/task/{}", self.pid, self.tid);
                 let process = format!("/{}", self.pid);
-                let own = if done == b"/proc/self" { process } else { thread };
+                let own = if done == b"/proc/self" {
+                    process
+                } else {
+                    thread
+                };
                 done.truncate(parent);
                 done.extend_from_slice(own.as_bytes());
             } else if is_magic(&done) {
@@ -174,11 +184,19 @@ impl View<'_> {
                 if rest.is_empty() || target.first() != Some(&b'/') {
                     let metadata = self.metadata(&done, true);
                     let error = metadata.err();
-                    return Resolved { path: target, metadata: metadata.ok(), error };
+                    return Resolved {
+                        path: target,
+                        metadata: metadata.ok(),
+                        error,
+                    };
                 }
                 done = if target == b"/" { Vec::new() } else { target };
             } else {
-                done.truncate(if target.first() == Some(&b'/') { 0 } else { parent });
+                done.truncate(if target.first() == Some(&b'/') {
+                    0
+                } else {
+                    parent
+                });
                 push_components(&mut rest, &target);
             }
         }
@@ -187,7 +205,11 @@ impl View<'_> {
         }
         let metadata = self.metadata(&done, false);
         let error = metadata.err();
-        Resolved { path: done, metadata: metadata.ok(), error }
+        Resolved {
+            path: done,
+            metadata: metadata.ok(),
+            error,
+        }
     }
 
     fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
@@ -202,7 +224,9 @@ impl View<'_> {
     /// Metadata of a canonical path.
     pub(crate) fn metadata(&self, path: &[u8], follow: bool) -> Result<Metadata> {
         let path = self.reach(path)?;
-        proc::as_tracee(self.credentials, || files::metadata(AT_FDCWD, &path, follow))
+        proc::as_tracee(self.credentials, || {
+            files::metadata(AT_FDCWD, &path, follow)
+        })
     }
 
     /// A canonical path of the tracee as one of ours.
@@ -240,7 +264,11 @@ impl View<'_> {
                 metadata: Some(metadata),
                 error: None,
             },
-            Err(error) => Resolved { path: Vec::new(), metadata: None, error: Some(error) },
+            Err(error) => Resolved {
+                path: Vec::new(),
+                metadata: None,
+                error: Some(error),
+            },
         }
     }
 }
@@ -249,7 +277,10 @@ impl View<'_> {
 fn push_components(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
     let components = path.split(|byte| *byte == b'/');
     rest.extend(
-        components.filter(|c| !c.is_empty() && *c != b".").map(<[u8]>::to_vec).rev(),
+        components
+            .filter(|c| !c.is_empty() && *c != b".")
+            .map(<[u8]>::to_vec)
+            .rev(),
     );
 }
 

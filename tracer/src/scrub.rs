@@ -7,15 +7,45 @@ const MASK: &str = "********";
 
 /// Words in the name of an option (or of a `NAME=value` argument) that make its value secret.
 const SECRET_WORDS: &[&str] = &[
-    "password", "passwd", "passphrase", "pwd", "secret", "token", "apikey", "api-key", "api_key",
-    "accesskey", "access-key", "access_key", "private-key", "private_key", "credential", "auth",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "apikey",
+    "api-key",
+    "api_key",
+    "accesskey",
+    "access-key",
+    "access_key",
+    "private-key",
+    "private_key",
+    "credential",
+    "auth",
 ];
 
 /// Environment variables whose values matter to a detection and hold no secrets.
 const VALUES_SHOWN: &[&str] = &[
-    "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PATH", "HISTFILE", "HISTSIZE", "HISTFILESIZE",
-    "HISTCONTROL", "HISTIGNORE", "GLIBC_TUNABLES", "PROMPT_COMMAND", "BASH_ENV", "ENV",
-    "PYTHONPATH", "PYTHONSTARTUP", "PERL5LIB", "PERL5OPT", "RUBYOPT", "NODE_OPTIONS",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "LD_AUDIT",
+    "PATH",
+    "HISTFILE",
+    "HISTSIZE",
+    "HISTFILESIZE",
+    "HISTCONTROL",
+    "HISTIGNORE",
+    "GLIBC_TUNABLES",
+    "PROMPT_COMMAND",
+    "BASH_ENV",
+    "ENV",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PERL5LIB",
+    "PERL5OPT",
+    "RUBYOPT",
+    "NODE_OPTIONS",
     "JAVA_TOOL_OPTIONS",
 ];
 
@@ -68,7 +98,9 @@ fn userinfo(argument: &str) -> Cow<'_, str> {
     while let Some(start) = rest.find("://") {
         let (before, after) = rest.split_at(start + 3);
         masked.push_str(before);
-        let end = after.find(['/', '?', '#', ' ', '"', '\'']).unwrap_or(after.len());
+        let end = after
+            .find(['/', '?', '#', ' ', '"', '\''])
+            .unwrap_or(after.len());
         let authority = &after[..end];
         match authority.rsplit_once('@') {
             Some((info, host)) => {
@@ -88,7 +120,11 @@ fn userinfo(argument: &str) -> Cow<'_, str> {
         return Cow::Borrowed(argument);
     }
     masked.push_str(rest);
-    if masked == argument { Cow::Borrowed(argument) } else { Cow::Owned(masked) }
+    if masked == argument {
+        Cow::Borrowed(argument)
+    } else {
+        Cow::Owned(masked)
+    }
 }
 
 /// What of an environment entry may be told: its name, or all of it.
@@ -113,13 +149,25 @@ mod tests {
     #[test]
     fn secrets_are_masked_and_nothing_else() {
         for (line, expected) in [
-            ("mysql|--password=hunter2|-h|db", "mysql|--password=********|-h|db"),
+            (
+                "mysql|--password=hunter2|-h|db",
+                "mysql|--password=********|-h|db",
+            ),
             ("x|--api-key|abc|y", "x|--api-key|********|y"),
             ("x|--token|--other", "x|--token|--other"),
             ("env|DB_PASSWORD=a=b|run", "env|DB_PASSWORD=********|run"),
-            ("curl|https://bob:pw@h/p?q=1", "curl|https://bob:********@h/p?q=1"),
-            ("git|clone|https://ghp_abc@github.com/x", "git|clone|https://********@github.com/x"),
-            ("curl|-H|Authorization: Bearer abc", "curl|-H|Authorization: ********"),
+            (
+                "curl|https://bob:pw@h/p?q=1",
+                "curl|https://bob:********@h/p?q=1",
+            ),
+            (
+                "git|clone|https://ghp_abc@github.com/x",
+                "git|clone|https://********@github.com/x",
+            ),
+            (
+                "curl|-H|Authorization: Bearer abc",
+                "curl|-H|Authorization: ********",
+            ),
             ("cat|/etc/passwd", "cat|/etc/passwd"),
             ("sh|-c|echo a=b; ls", "sh|-c|echo a=b; ls"),
             ("curl|https://h:80/a@b", "curl|https://h:80/a@b"),
@@ -130,7 +178,10 @@ mod tests {
 
     #[test]
     fn environment_values_stay_inside() {
-        assert_eq!(environment("AWS_SECRET_ACCESS_KEY=abc"), "AWS_SECRET_ACCESS_KEY");
+        assert_eq!(
+            environment("AWS_SECRET_ACCESS_KEY=abc"),
+            "AWS_SECRET_ACCESS_KEY"
+        );
         assert_eq!(environment("LD_PRELOAD=/x.so"), "LD_PRELOAD=/x.so");
         assert_eq!(environment("odd"), "odd");
     }

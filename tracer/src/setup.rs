@@ -19,7 +19,13 @@ pub(crate) struct SetupError {
 
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}: {}", self.step, self.path.display(), self.error)?;
+        write!(
+            f,
+            "cannot {} {}: {}",
+            self.step,
+            self.path.display(),
+            self.error
+        )?;
         let hint = match self.error.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) => "; is the volume writable for this user?",
             Some(libc::EROFS) => "; is the volume mounted read-only?",

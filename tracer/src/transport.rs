@@ -10,7 +10,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use picket_events::wire::{FrameReader, FrameWriter, Hello, Lost, LossReason, Refusal, ToAgent, ToTracer};
+use picket_events::wire::{
+    FrameReader, FrameWriter, Hello, LossReason, Lost, Refusal, ToAgent, ToTracer,
+};
 use picket_events::{Event, EventType};
 
 use crate::config::Config;
@@ -27,6 +29,14 @@ const RETRY_FIRST: u64 = 50;
 const RETRY_LAST: u64 = 1000;
 /// Tries of a greeting that nothing follows.
 const HELLO_TRIES: u32 = 5;
+
+/// A complete frame.
+#[derive(Debug)]
+struct Frame {
+    bytes: Vec<u8>,
+    /// Sequence number of the last event so far.
+    sequence: u64,
+}
 
 #[derive(Debug)]
 struct Connection {
@@ -52,15 +62,17 @@ pub(crate) struct Transport {
     hello: Hello,
     connection: Option<Connection>,
     /// Greeting and snapshot of the present connection; they go before `frames`.
-    preamble: VecDeque<Vec<u8>>,
+    preamble: VecDeque<Frame>,
     /// Complete frames that wait.
-    frames: VecDeque<Vec<u8>>,
+    frames: VecDeque<Frame>,
     frames_bytes: usize,
     /// How much of the front frame (of preamble, else of frames) was written.
     written: usize,
     open_frame: FrameWriter,
     lost: Vec<(EventType, u64)>,
     sequence: u64,
+    /// Sequence number up to which everything, or its loss, was written to the socket.
+    sent: u64,
     retry_at: u64,
     retry_delay: u64,
 }
@@ -79,6 +91,7 @@ impl Transport {
             open_frame: FrameWriter::new(),
             lost: Vec::new(),
             sequence,
+            sent: sequence,
             retry_at: 0,
             retry_delay: RETRY_FIRST,
         }
@@ -89,9 +102,16 @@ impl Transport {
         self.sequence
     }
 
+    /// Sequence number up to which everything, or its loss, was written to the socket.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// The connection's descriptor.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.connection.as_ref().map(|connection| connection.stream.as_fd())
+        self.connection
+            .as_ref()
+            .map(|connection| connection.stream.as_fd())
     }
 
     /// Whether the socket has to be watched for room, when that has changed.
@@ -112,7 +132,11 @@ impl Transport {
 
     /// Whether an event of this type would be queued.
     pub(crate) fn has_room(&self, kind: EventType) -> bool {
-        let limit = if kind == EventType::Open { OPENS_LIMIT } else { BUFFER_LIMIT };
+        let limit = if kind == EventType::Open {
+            OPENS_LIMIT
+        } else {
+            BUFFER_LIMIT
+        };
         self.waiting() < limit
     }
 
@@ -136,7 +160,11 @@ impl Transport {
         match crate::sys::socket::connect(path) {
             Ok(stream) => {
                 let reader = FrameReader::new();
-                self.connection = Some(Connection { stream, reader, waits_for_room: false });
+                self.connection = Some(Connection {
+                    stream,
+                    reader,
+                    waits_for_room: false,
+                });
                 self.preamble.clear();
                 self.written = 0;
                 let hello = ToAgent::Hello(self.hello.clone());
@@ -162,11 +190,17 @@ impl Transport {
             // A process whose description does not fit a frame is told by its events alone.
             let _ = writer.push(message);
             if writer.len() > FRAME_TARGET {
-                self.preamble.push_back(writer.take());
+                self.preamble.push_back(Frame {
+                    bytes: writer.take(),
+                    sequence: 0,
+                });
             }
         }
         if !writer.is_empty() {
-            self.preamble.push_back(writer.take());
+            self.preamble.push_back(Frame {
+                bytes: writer.take(),
+                sequence: 0,
+            });
         }
     }
 
@@ -190,7 +224,11 @@ impl Transport {
             }
             Err(_) => {
                 let by_type = vec![(kind, 1)];
-                let lost = Lost { count: 1, by_type, reason: LossReason::TooLarge };
+                let lost = Lost {
+                    count: 1,
+                    by_type,
+                    reason: LossReason::TooLarge,
+                };
                 let _ = self.open_frame.push(&ToAgent::Lost(lost));
                 false
             }
@@ -220,7 +258,11 @@ impl Transport {
         }
         let by_type = std::mem::take(&mut self.lost);
         let count = by_type.iter().map(|(_, count)| count).sum();
-        let lost = Lost { count, by_type, reason: LossReason::BufferFull };
+        let lost = Lost {
+            count,
+            by_type,
+            reason: LossReason::BufferFull,
+        };
         let _ = self.open_frame.push(&ToAgent::Lost(lost));
     }
 
@@ -232,9 +274,12 @@ impl Transport {
 
     fn close_frame(&mut self) {
         if !self.open_frame.is_empty() {
-            let frame = self.open_frame.take();
-            self.frames_bytes += frame.len();
-            self.frames.push_back(frame);
+            let bytes = self.open_frame.take();
+            self.frames_bytes += bytes.len();
+            self.frames.push_back(Frame {
+                bytes,
+                sequence: self.sequence,
+            });
         }
     }
 
@@ -244,23 +289,31 @@ impl Transport {
             if self.preamble.is_empty() && self.frames.is_empty() {
                 self.close_frame();
             }
-            let Some(connection) = &mut self.connection else { return Link::Unchanged };
+            let Some(connection) = &mut self.connection else {
+                return Link::Unchanged;
+            };
             let from_preamble = !self.preamble.is_empty();
-            let queue = if from_preamble { &mut self.preamble } else { &mut self.frames };
-            let Some(frame) = queue.front() else { return Link::Unchanged };
-            match connection.stream.write(&frame[self.written..]) {
+            let queue = if from_preamble {
+                &mut self.preamble
+            } else {
+                &mut self.frames
+            };
+            let Some(frame) = queue.front() else {
+                return Link::Unchanged;
+            };
+            match connection.stream.write(&frame.bytes[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Link::Unchanged,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.close(),
             }
-            if self.written == frame.len() {
-                let length = frame.len();
+            if self.written == frame.bytes.len() {
+                if !from_preamble {
+                    self.frames_bytes -= frame.bytes.len();
+                    self.sent = frame.sequence;
+                }
                 queue.pop_front();
                 self.written = 0;
-                if !from_preamble {
-                    self.frames_bytes -= length;
-                }
             }
         }
     }

@@ -11,16 +11,31 @@ const AT_REMOVEDIR: u32 = 0x200;
 const AT_SYMLINK_FOLLOW: u32 = 0x400;
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
+const O_TRUNC: u32 = 0o1000;
 const O_TMPFILE: u32 = 0o20_000_000;
 
 fn open_as(at: Located, flags: u32, mode: u32) -> Verdict {
     let creates = flags & O_CREAT != 0 && flags & O_TMPFILE == 0;
     let writes = flags & OPEN_WRITING != 0;
     // A new file's name may not be a link; neither is one followed with O_NOFOLLOW.
-    let follow = flags & libc::O_NOFOLLOW as u32 == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
+    let follow =
+        flags & libc::O_NOFOLLOW as u32 == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
     let at = Located { follow, ..at };
-    let kind = EventKind::Open { file: File::default(), flags, mode };
-    Verdict::Watch(kind, Check::Open { at, creates, writes })
+    let kind = EventKind::Open {
+        file: File::default(),
+        flags,
+        mode,
+    };
+    let stamps = flags & (O_CREAT | O_TRUNC) != 0;
+    Verdict::Watch(
+        kind,
+        Check::Open {
+            at,
+            creates,
+            writes,
+            stamps,
+        },
+    )
 }
 
 pub(crate) fn open(call: &Call<'_>) -> Verdict {
@@ -28,7 +43,11 @@ pub(crate) fn open(call: &Call<'_>) -> Verdict {
 }
 
 pub(crate) fn openat(call: &Call<'_>) -> Verdict {
-    open_as(call.path_at(call.int(0), 1, true), call.word(2), call.word(3))
+    open_as(
+        call.path_at(call.int(0), 1, true),
+        call.word(2),
+        call.word(3),
+    )
 }
 
 pub(crate) fn openat2(call: &Call<'_>) -> Verdict {
@@ -58,21 +77,35 @@ pub(crate) fn creat(call: &Call<'_>) -> Verdict {
 
 /// The file is known only by a handle: it shows when it is open.
 pub(crate) fn open_by_handle(call: &Call<'_>) -> Verdict {
-    let kind = EventKind::Open { file: unreadable(), flags: call.word(2), mode: 0 };
+    let kind = EventKind::Open {
+        file: unreadable(),
+        flags: call.word(2),
+        mode: 0,
+    };
     Verdict::Watch(kind, Check::Nothing)
 }
 
 fn unreadable() -> File {
-    File { fault: Some(picket_events::file::FileFault::Unresolved), ..File::default() }
+    File {
+        fault: Some(picket_events::file::FileFault::Unresolved),
+        ..File::default()
+    }
 }
 
 pub(crate) fn memfd_create(call: &Call<'_>) -> Verdict {
     let name = call.string(0, 250).unwrap_or_default();
     let link = [b"/memfd:".as_slice(), &name, b" (deleted)"].concat();
     let name = format!("memfd:{}", picket_events::text::from_bytes(&name));
-    let file = File { name, ..File::default() };
+    let file = File {
+        name,
+        ..File::default()
+    };
     let flags = (libc::O_CREAT | libc::O_RDWR) as u32;
-    let kind = EventKind::Open { file, flags, mode: 0 };
+    let kind = EventKind::Open {
+        file,
+        flags,
+        mode: 0,
+    };
     Verdict::Watch(kind, Check::Descriptor(link))
 }
 
@@ -82,7 +115,14 @@ pub(crate) fn truncate(call: &Call<'_>) -> Verdict {
     if resolved.is_missing() {
         return Verdict::Pass;
     }
-    Verdict::Watch(EventKind::Open { file, flags, mode: 0 }, Check::Nothing)
+    Verdict::Watch(
+        EventKind::Open {
+            file,
+            flags,
+            mode: 0,
+        },
+        Check::Nothing,
+    )
 }
 
 /// Looks at a name before it is removed; `None` when there is nothing to remove.
@@ -92,14 +132,19 @@ fn before_removal(call: &Call<'_>, at: &Located) -> Option<(File, Check)> {
         return None;
     }
     let check = match resolved.metadata {
-        Some(before) => Check::Gone { path: resolved.path, before },
+        Some(before) => Check::Gone {
+            path: resolved.path,
+            before,
+        },
         None => Check::Nothing,
     };
     Some((file, check))
 }
 
 fn remove(call: &Call<'_>, at: &Located, flags: u32) -> Verdict {
-    let Some((file, check)) = before_removal(call, at) else { return Verdict::Pass };
+    let Some((file, check)) = before_removal(call, at) else {
+        return Verdict::Pass;
+    };
     let kind = if flags & AT_REMOVEDIR != 0 {
         EventKind::Rmdir { file }
     } else {
@@ -125,7 +170,10 @@ fn rename_as(call: &Call<'_>, from: &Located, to: Located) -> Verdict {
     if resolved.is_missing() {
         return Verdict::Pass;
     }
-    let kind = EventKind::Rename { from: file, to: File::default() };
+    let kind = EventKind::Rename {
+        from: file,
+        to: File::default(),
+    };
     match resolved.metadata {
         Some(before) => Verdict::Watch(kind, Check::Moved { to, before }),
         None => Verdict::Watch(kind, Check::Nothing),
@@ -151,12 +199,18 @@ fn appears(call: &Call<'_>, at: Located, kind: EventKind) -> Verdict {
 }
 
 pub(crate) fn mkdir(call: &Call<'_>) -> Verdict {
-    let kind = EventKind::Mkdir { file: File::default(), mode: call.word(1) };
+    let kind = EventKind::Mkdir {
+        file: File::default(),
+        mode: call.word(1),
+    };
     appears(call, call.path(0, false), kind)
 }
 
 pub(crate) fn mkdirat(call: &Call<'_>) -> Verdict {
-    let kind = EventKind::Mkdir { file: File::default(), mode: call.word(2) };
+    let kind = EventKind::Mkdir {
+        file: File::default(),
+        mode: call.word(2),
+    };
     appears(call, call.path_at(call.int(0), 1, false), kind)
 }
 
@@ -165,7 +219,15 @@ fn link_as(call: &Call<'_>, target: &Located, link: Located) -> Verdict {
     if resolved.is_missing() {
         return Verdict::Pass;
     }
-    appears(call, link, EventKind::Link { target, link: File::default(), symbolic: false })
+    appears(
+        call,
+        link,
+        EventKind::Link {
+            target,
+            link: File::default(),
+            symbolic: false,
+        },
+    )
 }
 
 pub(crate) fn link(call: &Call<'_>) -> Verdict {
@@ -181,7 +243,15 @@ pub(crate) fn linkat(call: &Call<'_>) -> Verdict {
 fn symlink_as(call: &Call<'_>, link: Located) -> Verdict {
     // The target is text: it need not exist, and is kept as it was written.
     let target = File::from_path(call.text(0, crate::memory::PATH_MAX));
-    appears(call, link, EventKind::Link { target, link: File::default(), symbolic: true })
+    appears(
+        call,
+        link,
+        EventKind::Link {
+            target,
+            link: File::default(),
+            symbolic: true,
+        },
+    )
 }
 
 pub(crate) fn symlink(call: &Call<'_>) -> Verdict {
@@ -222,7 +292,12 @@ pub(crate) fn fchmodat(call: &Call<'_>) -> Verdict {
 
 /// An open descriptor as the object of a call.
 fn itself(descriptor: i32) -> Located {
-    Located { path: Vec::new(), descriptor: Some(descriptor), follow: true, fault: None }
+    Located {
+        path: Vec::new(),
+        descriptor: Some(descriptor),
+        follow: true,
+        fault: None,
+    }
 }
 
 fn chown_as(call: &Call<'_>, at: &Located, ids: [u32; 2]) -> Verdict {
@@ -258,7 +333,11 @@ pub(crate) fn fchown(call: &Call<'_>) -> Verdict {
 
 pub(crate) fn fchownat(call: &Call<'_>) -> Verdict {
     let follow = call.word(4) & AT_SYMLINK_NOFOLLOW == 0;
-    chown_as(call, &call.path_at(call.int(0), 1, follow), [call.word(2), call.word(3)])
+    chown_as(
+        call,
+        &call.path_at(call.int(0), 1, follow),
+        [call.word(2), call.word(3)],
+    )
 }
 
 fn exists(at: Located, kind: EventKind) -> Verdict {
@@ -266,11 +345,18 @@ fn exists(at: Located, kind: EventKind) -> Verdict {
 }
 
 pub(crate) fn utimes(call: &Call<'_>) -> Verdict {
-    exists(call.path(0, true), EventKind::Utimes { file: File::default() })
+    exists(
+        call.path(0, true),
+        EventKind::Utimes {
+            file: File::default(),
+        },
+    )
 }
 
 pub(crate) fn utimesat(call: &Call<'_>) -> Verdict {
-    let kind = EventKind::Utimes { file: File::default() };
+    let kind = EventKind::Utimes {
+        file: File::default(),
+    };
     if call.address(1) == 0 {
         return exists(itself(call.int(0)), kind);
     }
@@ -283,11 +369,23 @@ fn attribute(call: &Call<'_>) -> String {
 }
 
 fn set_attribute(call: &Call<'_>, at: Located) -> Verdict {
-    exists(at, EventKind::SetXattr { file: File::default(), name: attribute(call) })
+    exists(
+        at,
+        EventKind::SetXattr {
+            file: File::default(),
+            name: attribute(call),
+        },
+    )
 }
 
 fn remove_attribute(call: &Call<'_>, at: Located) -> Verdict {
-    exists(at, EventKind::RemoveXattr { file: File::default(), name: attribute(call) })
+    exists(
+        at,
+        EventKind::RemoveXattr {
+            file: File::default(),
+            name: attribute(call),
+        },
+    )
 }
 
 pub(crate) fn setxattr(call: &Call<'_>) -> Verdict {
@@ -315,11 +413,21 @@ pub(crate) fn fremovexattr(call: &Call<'_>) -> Verdict {
 }
 
 pub(crate) fn chdir(call: &Call<'_>) -> Verdict {
-    exists(call.path(0, true), EventKind::Chdir { file: File::default() })
+    exists(
+        call.path(0, true),
+        EventKind::Chdir {
+            file: File::default(),
+        },
+    )
 }
 
 pub(crate) fn fchdir(call: &Call<'_>) -> Verdict {
-    exists(itself(call.int(0)), EventKind::Chdir { file: File::default() })
+    exists(
+        itself(call.int(0)),
+        EventKind::Chdir {
+            file: File::default(),
+        },
+    )
 }
 
 /// `chroot` and `pivot_root`: the new root is looked at before the call, while its path still

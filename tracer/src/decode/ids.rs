@@ -6,11 +6,17 @@ use super::{Call, Verdict};
 use crate::confirm::Check;
 
 pub(crate) fn set_uid(_: &Call<'_>) -> Verdict {
-    Verdict::Watch(EventKind::SetUid(Box::new(Credentials::default())), Check::Ids)
+    Verdict::Watch(
+        EventKind::SetUid(Box::new(Credentials::default())),
+        Check::Ids,
+    )
 }
 
 pub(crate) fn set_gid(_: &Call<'_>) -> Verdict {
-    Verdict::Watch(EventKind::SetGid(Box::new(Credentials::default())), Check::Ids)
+    Verdict::Watch(
+        EventKind::SetGid(Box::new(Credentials::default())),
+        Check::Ids,
+    )
 }
 
 pub(crate) fn capset(call: &Call<'_>) -> Verdict {
@@ -18,19 +24,27 @@ pub(crate) fn capset(call: &Call<'_>) -> Verdict {
     const VERSION_1: u32 = 0x1998_0330;
     let mut header = [0u8; 4];
     let mut data = [0u8; 24];
-    let is_short = call.read(call.address(0), &mut header).is_ok()
-        && u32::from_ne_bytes(header) == VERSION_1;
+    let is_short =
+        call.read(call.address(0), &mut header).is_ok() && u32::from_ne_bytes(header) == VERSION_1;
     let size = if is_short { 12 } else { 24 };
     if call.read(call.address(1), &mut data[..size]).is_err() {
-        return Verdict::Watch(EventKind::Capset { effective: 0, permitted: 0 }, Check::Nothing);
+        return Verdict::Watch(
+            EventKind::Capset {
+                effective: 0,
+                permitted: 0,
+            },
+            Check::Nothing,
+        );
     }
     let word = |index: usize| {
         let mut bytes = [0u8; 4];
         bytes.copy_from_slice(&data[index * 4..index * 4 + 4]);
         u64::from(u32::from_ne_bytes(bytes))
     };
-    let kind =
-        EventKind::Capset { effective: word(0) | word(3) << 32, permitted: word(1) | word(4) << 32 };
+    let kind = EventKind::Capset {
+        effective: word(0) | word(3) << 32,
+        permitted: word(1) | word(4) << 32,
+    };
     Verdict::Watch(kind, Check::Nothing)
 }
 
@@ -66,7 +80,16 @@ pub(crate) fn prlimit(call: &Call<'_>) -> Verdict {
         return Verdict::Pass;
     }
     let [current, maximum] = limit(call, call.address(2), 8).unwrap_or_default();
-    let target = if target == 0 { call.process.pid } else { target };
-    let kind = EventKind::SetRlimit { resource: call.word(1), current, maximum, target };
+    let target = if target == 0 {
+        call.process.pid
+    } else {
+        target
+    };
+    let kind = EventKind::SetRlimit {
+        resource: call.word(1),
+        current,
+        maximum,
+        target,
+    };
     Verdict::Watch(kind, Check::Nothing)
 }

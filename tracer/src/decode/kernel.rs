@@ -17,28 +17,48 @@ fn canonical(call: &Call<'_>, at: &Located) -> String {
 pub(crate) fn mount(call: &Call<'_>) -> Verdict {
     const BIND: u32 = 4096;
     let is_bind = call.word(3) & BIND != 0;
-    let fs_type = if is_bind { "bind".to_owned() } else { call.text(2, 64) };
+    let fs_type = if is_bind {
+        "bind".to_owned()
+    } else {
+        call.text(2, 64)
+    };
     let mountpoint = canonical(call, &call.path(1, true));
-    watch(EventKind::Mount { source: call.text(0, PATH_MAX), mountpoint, fs_type })
+    watch(EventKind::Mount {
+        source: call.text(0, PATH_MAX),
+        mountpoint,
+        fs_type,
+    })
 }
 
 pub(crate) fn move_mount(call: &Call<'_>) -> Verdict {
     let source = canonical(call, &call.path_at(call.int(0), 1, true));
     let mountpoint = canonical(call, &call.path_at(call.int(2), 3, true));
-    watch(EventKind::Mount { source, mountpoint, fs_type: String::new() })
+    watch(EventKind::Mount {
+        source,
+        mountpoint,
+        fs_type: String::new(),
+    })
 }
 
 pub(crate) fn umount(call: &Call<'_>) -> Verdict {
-    watch(EventKind::Umount { mountpoint: canonical(call, &call.path(0, true)) })
+    watch(EventKind::Umount {
+        mountpoint: canonical(call, &call.path(0, true)),
+    })
 }
 
 pub(crate) fn unshare(call: &Call<'_>) -> Verdict {
-    let kind = EventKind::Unshare { flags: call.args[0], entered: false };
+    let kind = EventKind::Unshare {
+        flags: call.args[0],
+        entered: false,
+    };
     Verdict::Watch(kind, Check::Nothing)
 }
 
 pub(crate) fn setns(call: &Call<'_>) -> Verdict {
-    let kind = EventKind::Unshare { flags: u64::from(call.word(1)), entered: true };
+    let kind = EventKind::Unshare {
+        flags: u64::from(call.word(1)),
+        entered: true,
+    };
     Verdict::Watch(kind, Check::Nothing)
 }
 
@@ -49,19 +69,30 @@ pub(crate) fn mmap(call: &Call<'_>) -> Verdict {
         0 => call.descriptor(call.int(4)).0,
         _ => File::default(),
     };
-    watch(EventKind::Mmap { file, protection, flags })
+    watch(EventKind::Mmap {
+        file,
+        protection,
+        flags,
+    })
 }
 
 pub(crate) fn mprotect(call: &Call<'_>) -> Verdict {
-    watch(EventKind::Mprotect { before: 0, requested: call.word(2) })
+    watch(EventKind::Mprotect {
+        before: 0,
+        requested: call.word(2),
+    })
 }
 
 pub(crate) fn userfaultfd(call: &Call<'_>) -> Verdict {
-    watch(EventKind::Userfaultfd { flags: call.word(0) })
+    watch(EventKind::Userfaultfd {
+        flags: call.word(0),
+    })
 }
 
 pub(crate) fn bpf(call: &Call<'_>) -> Verdict {
-    watch(EventKind::Bpf { command: call.word(0) })
+    watch(EventKind::Bpf {
+        command: call.word(0),
+    })
 }
 
 pub(crate) fn perf_event_open(_: &Call<'_>) -> Verdict {
@@ -81,11 +112,18 @@ pub(crate) fn finit_module(call: &Call<'_>) -> Verdict {
     let file = call.descriptor(call.int(0)).0;
     let name = file.name.split('.').next().unwrap_or_default().to_owned();
     let arguments = call.text(1, PATH_MAX);
-    watch(EventKind::LoadModule { file, from_memory: false, name, arguments })
+    watch(EventKind::LoadModule {
+        file,
+        from_memory: false,
+        name,
+        arguments,
+    })
 }
 
 pub(crate) fn delete_module(call: &Call<'_>) -> Verdict {
-    watch(EventKind::UnloadModule { name: call.text(0, 64) })
+    watch(EventKind::UnloadModule {
+        name: call.text(0, 64),
+    })
 }
 
 /// What io_uring does afterwards cannot be seen, so it is said not to exist; programs fall
@@ -93,7 +131,9 @@ pub(crate) fn delete_module(call: &Call<'_>) -> Verdict {
 pub(crate) fn io_uring_setup(call: &Call<'_>) -> Verdict {
     Verdict::Refuse {
         errno: libc::ENOSYS,
-        event: Some(EventKind::IoUring { entries: call.word(0) }),
+        event: Some(EventKind::IoUring {
+            entries: call.word(0),
+        }),
         tampering: false,
     }
 }
@@ -102,7 +142,15 @@ pub(crate) fn splice(call: &Call<'_>) -> Verdict {
     let is_pipe = |file: &File| file.mode & libc::S_IFMT == libc::S_IFIFO;
     let input = call.descriptor(call.int(0)).0;
     // splice's output stands third, tee's second; vmsplice has one descriptor only.
-    let file = if is_pipe(&input) { call.descriptor(call.int(2)).0 } else { input };
-    let file = if is_pipe(&file) { File::default() } else { file };
+    let file = if is_pipe(&input) {
+        call.descriptor(call.int(2)).0
+    } else {
+        input
+    };
+    let file = if is_pipe(&file) {
+        File::default()
+    } else {
+        file
+    };
     watch(EventKind::Splice { file })
 }

@@ -49,7 +49,11 @@ pub(crate) enum Verdict {
 impl Verdict {
     /// Refuses what is aimed at the tracer.
     pub(crate) fn tampering() -> Self {
-        Verdict::Refuse { errno: libc::EPERM, event: None, tampering: true }
+        Verdict::Refuse {
+            errno: libc::EPERM,
+            event: None,
+            tampering: true,
+        }
     }
 }
 
@@ -118,7 +122,10 @@ impl Call<'_> {
 
     /// Reads memory of the caller.
     pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> Result<()> {
-        self.process.memory().ok_or(Errno(libc::EACCES))?.read(address, buffer)
+        self.process
+            .memory()
+            .ok_or(Errno(libc::EACCES))?
+            .read(address, buffer)
     }
 
     /// Reads a string of the caller, cut at `limit` bytes.
@@ -145,7 +152,9 @@ impl Call<'_> {
             follow,
             fault: Some(FileFault::Unreadable),
         };
-        let Some(memory) = self.process.memory() else { return unreadable };
+        let Some(memory) = self.process.memory() else {
+            return unreadable;
+        };
         match memory.path(self.address(argument)) {
             Ok(path) => self.locate(directory, path, follow),
             Err(_) => unreadable,
@@ -155,18 +164,38 @@ impl Call<'_> {
     /// A path that was read, relative to a directory descriptor.
     pub(crate) fn locate(&self, directory: i32, path: Vec<u8>, follow: bool) -> Located {
         if path.is_empty() {
-            return Located { path, descriptor: Some(directory), follow, fault: None };
+            return Located {
+                path,
+                descriptor: Some(directory),
+                follow,
+                fault: None,
+            };
         }
         if path.first() == Some(&b'/') {
-            return Located { path, descriptor: None, follow, fault: None };
+            return Located {
+                path,
+                descriptor: None,
+                follow,
+                fault: None,
+            };
         }
         match self.view().directory(directory) {
             Ok(mut full) if full.first() == Some(&b'/') => {
                 full.push(b'/');
                 full.extend_from_slice(&path);
-                Located { path: full, descriptor: None, follow, fault: None }
+                Located {
+                    path: full,
+                    descriptor: None,
+                    follow,
+                    fault: None,
+                }
             }
-            _ => Located { path, descriptor: None, follow, fault: Some(FileFault::Unresolved) },
+            _ => Located {
+                path,
+                descriptor: None,
+                follow,
+                fault: Some(FileFault::Unresolved),
+            },
         }
     }
 
@@ -192,7 +221,10 @@ pub(crate) fn look(view: &View<'_>, at: &Located, mounts: &Mounts) -> (File, Res
     let resolved = match at.descriptor {
         Some(libc::AT_FDCWD) => match view.directory(libc::AT_FDCWD) {
             Ok(path) => view.resolve(&path, true),
-            Err(error) => Resolved { error: Some(error), ..Resolved::default() },
+            Err(error) => Resolved {
+                error: Some(error),
+                ..Resolved::default()
+            },
         },
         Some(descriptor) => view.descriptor(descriptor),
         None => view.resolve(&at.path, at.follow),
@@ -203,15 +235,22 @@ pub(crate) fn look(view: &View<'_>, at: &Located, mounts: &Mounts) -> (File, Res
 /// Describes a file that was found.
 pub(crate) fn file_of(resolved: &Resolved, mounts: &Mounts) -> File {
     let mut path = resolved.path.as_slice();
-    if resolved.metadata.is_some_and(|metadata| metadata.links == 0) {
+    if resolved
+        .metadata
+        .is_some_and(|metadata| metadata.links == 0)
+    {
         path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     }
     let mut file = match path {
-        [b'/', rest @ ..] if rest.starts_with(b"memfd:") => {
-            File { name: picket_events::text::from_bytes(rest), ..File::default() }
-        }
+        [b'/', rest @ ..] if rest.starts_with(b"memfd:") => File {
+            name: picket_events::text::from_bytes(rest),
+            ..File::default()
+        },
         [b'/', ..] => File::from_path(picket_events::text::from_bytes(path)),
-        _ => File { name: picket_events::text::from_bytes(path), ..File::default() },
+        _ => File {
+            name: picket_events::text::from_bytes(path),
+            ..File::default()
+        },
     };
     match &resolved.metadata {
         Some(metadata) => {

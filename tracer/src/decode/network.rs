@@ -1,12 +1,13 @@
 //! Sockets.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use picket_events::{Address, EventKind, Protocol};
 
 use super::{Call, Verdict};
 use crate::confirm::Check;
-use crate::sys::{Errno, Result, process, socket as sockets};
+use crate::sys::{Errno, Result, files, process, socket as sockets};
 
 /// Longest socket address (`struct sockaddr_storage`).
 const ADDRESS_MAX: usize = 128;
@@ -55,21 +56,31 @@ fn decode_address(call: &Call<'_>, raw: &[u8]) -> Address {
     match &raw[2..] {
         [0, name @ ..] => Address::UnixAbstract(picket_events::text::from_bytes(name)),
         path => {
-            let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+            let end = path
+                .iter()
+                .position(|byte| *byte == 0)
+                .unwrap_or(path.len());
             if end == 0 {
                 return Address::Other { family };
             }
             let at = call.locate(libc::AT_FDCWD, path[..end].to_vec(), true);
             let (file, _) = call.look(&at);
             let written = || picket_events::text::from_bytes(&path[..end]);
-            Address::UnixPath(if file.path.is_empty() { written() } else { file.path })
+            Address::UnixPath(if file.path.is_empty() {
+                written()
+            } else {
+                file.path
+            })
         }
     }
 }
 
 fn bind_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict {
     let address = address(call, at, length);
-    let kind = EventKind::Bind { address, protocol: protocol_of(call, descriptor) };
+    let kind = EventKind::Bind {
+        address,
+        protocol: protocol_of(call, descriptor),
+    };
     Verdict::Watch(kind, Check::Nothing)
 }
 
@@ -93,8 +104,7 @@ pub(crate) fn listen(call: &Call<'_>) -> Verdict {
 fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict {
     let address = address(call, at, length);
     if let Address::UnixPath(path) = &address
-        && !call.own.socket.is_empty()
-        && path.as_bytes() == call.own.socket
+        && is_agents_socket(call, path)
     {
         return Verdict::tampering();
     }
@@ -102,7 +112,24 @@ fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict
         1 => Protocol::UNKNOWN,
         _ => protocol_of(call, descriptor),
     };
-    Verdict::Watch(EventKind::Connect { address, protocol }, Check::Connected(descriptor))
+    Verdict::Watch(
+        EventKind::Connect { address, protocol },
+        Check::Connected(descriptor),
+    )
+}
+
+/// Whether a path leads to the agent's socket, by whatever name or mount.
+fn is_agents_socket(call: &Call<'_>, path: &str) -> bool {
+    let Ok(socket) = CString::new(call.own.socket.as_slice()) else {
+        return false;
+    };
+    if socket.is_empty() {
+        return false;
+    }
+    let ours = files::metadata(files::AT_FDCWD, &socket, true);
+    let theirs = call.view().metadata(path.as_bytes(), true);
+    path.as_bytes() == socket.as_bytes()
+        || matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours.same_file(&theirs))
 }
 
 pub(crate) fn connect(call: &Call<'_>) -> Verdict {
@@ -112,7 +139,10 @@ pub(crate) fn connect(call: &Call<'_>) -> Verdict {
 fn set_option(call: &Call<'_>, descriptor: i32, level: u32, option: u32) -> Verdict {
     let socket = take(call, descriptor);
     let number = |name: i32| {
-        let value = socket.as_ref().ok().and_then(|s| sockets::option(s.as_fd(), name).ok());
+        let value = socket
+            .as_ref()
+            .ok()
+            .and_then(|s| sockets::option(s.as_fd(), name).ok());
         value.unwrap_or(0) as u32
     };
     let kind = EventKind::SetSockOpt {
@@ -136,7 +166,12 @@ pub(crate) fn socketcall(call: &Call<'_>) -> Verdict {
         return Verdict::Pass;
     }
     let word = |at: usize| {
-        u32::from_le_bytes([bytes[4 * at], bytes[4 * at + 1], bytes[4 * at + 2], bytes[4 * at + 3]])
+        u32::from_le_bytes([
+            bytes[4 * at],
+            bytes[4 * at + 1],
+            bytes[4 * at + 2],
+            bytes[4 * at + 3],
+        ])
     };
     let (descriptor, at) = (word(0) as i32, u64::from(word(1)));
     match call.word(0) {
@@ -167,5 +202,12 @@ pub(crate) fn dup_onto(call: &Call<'_>) -> Verdict {
         .and_then(|socket| sockets::address(socket.as_fd(), sockets::End::Peer).ok())
         .filter(|raw| raw.len() >= 2)
         .map(|raw| decode_address(call, &raw));
-    Verdict::Watch(EventKind::Dup { descriptor: new, is_socket, peer }, Check::Nothing)
+    Verdict::Watch(
+        EventKind::Dup {
+            descriptor: new,
+            is_socket,
+            peer,
+        },
+        Check::Nothing,
+    )
 }

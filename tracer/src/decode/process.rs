@@ -6,7 +6,9 @@ use super::{Call, Located, Verdict};
 use crate::confirm::Check;
 
 fn named(at: Located) -> Verdict {
-    Verdict::Exec { path: (at.fault.is_none() && !at.path.is_empty()).then_some(at.path) }
+    Verdict::Exec {
+        path: (at.fault.is_none() && !at.path.is_empty()).then_some(at.path),
+    }
 }
 
 pub(crate) fn execve(call: &Call<'_>) -> Verdict {
@@ -24,7 +26,15 @@ pub(crate) fn exit_group(call: &Call<'_>) -> Verdict {
 pub(crate) fn prctl(call: &Call<'_>) -> Verdict {
     const SET_NAME: u32 = 15;
     let option = call.word(0);
-    let name = if option == SET_NAME { call.text(1, 15) } else { String::new() };
-    let kind = EventKind::Prctl { option, argument: call.args[1], name };
+    let name = if option == SET_NAME {
+        call.text(1, 15)
+    } else {
+        String::new()
+    };
+    let kind = EventKind::Prctl {
+        option,
+        argument: call.args[1],
+        name,
+    };
     Verdict::Watch(kind, Check::Nothing)
 }

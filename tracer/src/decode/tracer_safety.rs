@@ -27,7 +27,10 @@ fn send(call: &Call<'_>, target: u32, signal: u32) -> Verdict {
     if signal == 0 {
         return Verdict::Pass;
     }
-    watch(EventKind::Signal { signal, target: target as i32 })
+    watch(EventKind::Signal {
+        signal,
+        target: target as i32,
+    })
 }
 
 /// `kill`, `tkill`, `rt_sigqueueinfo`: target first, signal second.
@@ -35,6 +38,8 @@ pub(crate) fn kill(call: &Call<'_>) -> Verdict {
     let (target, signal) = (call.int(0), call.word(1));
     match target {
         1.. => send(call, target as u32, signal),
+        // The worker leads a group of its own: nobody else can be meant.
+        _ if target != i32::MIN && target.unsigned_abs() == call.own.worker => Verdict::tampering(),
         // To a group, or to everybody (which leaves out the sender, and process 1). SIGKILL
         // and SIGSTOP to a group that has the keeper in it would hit the keeper too, as they
         // hit a shell in the same group; that is what was asked for.
@@ -52,10 +57,15 @@ pub(crate) fn pidfd_send_signal(call: &Call<'_>) -> Verdict {
     let path = format!("/proc/{}/fdinfo/{}", call.tid, call.int(0));
     let info = proc::as_tracee(&call.process.credentials, || proc::read(&path, 1024));
     let text = String::from_utf8_lossy(info.as_deref().unwrap_or_default()).into_owned();
-    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i64>().ok());
+    let pid = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i64>().ok());
     match pid {
         Some(pid) if pid > 0 => send(call, pid as u32, call.word(1)),
-        _ => watch(EventKind::Signal { signal: call.word(1), target: 0 }),
+        _ => watch(EventKind::Signal {
+            signal: call.word(1),
+            target: 0,
+        }),
     }
 }
 
@@ -65,7 +75,10 @@ pub(crate) fn ptrace(call: &Call<'_>) -> Verdict {
     if request != TRACEME && call.own.is(target) {
         return Verdict::tampering();
     }
-    watch(EventKind::Ptrace { request, target: if request == TRACEME { 0 } else { target } })
+    watch(EventKind::Ptrace {
+        request,
+        target: if request == TRACEME { 0 } else { target },
+    })
 }
 
 pub(crate) fn process_vm_writev(call: &Call<'_>) -> Verdict {
@@ -98,7 +111,11 @@ pub(crate) fn set_owner(call: &Call<'_>) -> Verdict {
         }
         i32::from_ne_bytes([owner[4], owner[5], owner[6], owner[7]])
     };
-    if reaches_us(call, owner) { Verdict::tampering() } else { Verdict::Pass }
+    if reaches_us(call, owner) {
+        Verdict::tampering()
+    } else {
+        Verdict::Pass
+    }
 }
 
 /// `ioctl(FIOSETOWN)`, `ioctl(SIOCSPGRP)`.
@@ -107,15 +124,27 @@ pub(crate) fn ioctl_owner(call: &Call<'_>) -> Verdict {
     if call.read(call.address(2), &mut owner).is_err() {
         return Verdict::Pass;
     }
-    if reaches_us(call, i32::from_ne_bytes(owner)) { Verdict::tampering() } else { Verdict::Pass }
+    if reaches_us(call, i32::from_ne_bytes(owner)) {
+        Verdict::tampering()
+    } else {
+        Verdict::Pass
+    }
 }
 
 /// `setpriority(which, who)`.
 pub(crate) fn priority(call: &Call<'_>) -> Verdict {
-    if reaches_us(call, call.int(1)) { Verdict::tampering() } else { Verdict::Pass }
+    if reaches_us(call, call.int(1)) {
+        Verdict::tampering()
+    } else {
+        Verdict::Pass
+    }
 }
 
 /// `sched_set…(pid)`.
 pub(crate) fn scheduling(call: &Call<'_>) -> Verdict {
-    if reaches_us(call, call.int(0)) { Verdict::tampering() } else { Verdict::Pass }
+    if reaches_us(call, call.int(0)) {
+        Verdict::tampering()
+    } else {
+        Verdict::Pass
+    }
 }

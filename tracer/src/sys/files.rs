@@ -23,7 +23,11 @@ pub(crate) const IN_ROOT: u64 = 0x10;
 /// Opens a path without opening the file (`O_PATH`): nothing blocks, nothing is read.
 pub(crate) fn open_path(at: RawFd, path: &CStr, follow: bool, resolve: u64) -> Result<OwnedFd> {
     let flags = libc::O_PATH | libc::O_CLOEXEC | if follow { 0 } else { libc::O_NOFOLLOW };
-    let how = How { flags: flags as u64, mode: 0, resolve };
+    let how = How {
+        flags: flags as u64,
+        mode: 0,
+        resolve,
+    };
     // SAFETY: path and structure live during the call; the size is the structure's.
     let result = check(unsafe {
         libc::syscall(libc::SYS_openat2, at, path.as_ptr(), &how, size_of::<How>())
@@ -94,8 +98,14 @@ pub(crate) fn metadata(at: RawFd, path: &CStr, follow: bool) -> Result<Metadata>
     let found = unsafe {
         let mut found: libc::statx = std::mem::zeroed();
         let mask = libc::STATX_BASIC_STATS | MOUNT_ID;
-        let result =
-            libc::syscall(libc::SYS_statx, at, path.as_ptr(), flags, mask, &raw mut found);
+        let result = libc::syscall(
+            libc::SYS_statx,
+            at,
+            path.as_ptr(),
+            flags,
+            mask,
+            &raw mut found,
+        );
         check(result)?;
         found
     };
@@ -111,7 +121,11 @@ pub(crate) fn metadata(at: RawFd, path: &CStr, follow: bool) -> Result<Metadata>
         links: found.stx_nlink,
         change_time: time(found.stx_ctime),
         modification_time: time(found.stx_mtime),
-        mount_id: if found.stx_mask & MOUNT_ID != 0 { found.stx_mnt_id } else { 0 },
+        mount_id: if found.stx_mask & MOUNT_ID != 0 {
+            found.stx_mnt_id
+        } else {
+            0
+        },
     })
 }
 
@@ -119,7 +133,12 @@ pub(crate) fn metadata(at: RawFd, path: &CStr, follow: bool) -> Result<Metadata>
 pub(crate) fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
     // SAFETY: the kernel writes at most the buffer's length.
     let got = check(unsafe {
-        libc::pread(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset as i64) as _
+        libc::pread(
+            fd.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            offset as i64,
+        ) as _
     })?;
     Ok(got as usize)
 }

@@ -13,7 +13,6 @@ pub(crate) struct Poller(OwnedFd);
 pub(crate) struct Ready {
     pub(crate) token: u64,
     pub(crate) readable: bool,
-    pub(crate) writable: bool,
     pub(crate) hung_up: bool,
 }
 
@@ -42,10 +41,18 @@ impl Poller {
 
     fn control(&self, operation: i32, fd: BorrowedFd<'_>, token: u64, write: bool) -> Result<()> {
         let events = libc::EPOLLIN | if write { libc::EPOLLOUT } else { 0 };
-        let mut event = libc::epoll_event { events: events as u32, u64: token };
+        let mut event = libc::epoll_event {
+            events: events as u32,
+            u64: token,
+        };
         // SAFETY: the event lives during the call.
         let result = unsafe {
-            libc::epoll_ctl(self.0.as_raw_fd(), operation, fd.as_raw_fd(), &raw mut event)
+            libc::epoll_ctl(
+                self.0.as_raw_fd(),
+                operation,
+                fd.as_raw_fd(),
+                &raw mut event,
+            )
         };
         check(result.into())?;
         Ok(())
@@ -68,7 +75,6 @@ impl Poller {
             *ready = Ready {
                 token: event.u64,
                 readable: events & libc::EPOLLIN != 0,
-                writable: events & libc::EPOLLOUT != 0,
                 hung_up: events & (libc::EPOLLHUP | libc::EPOLLERR) != 0,
             };
         }
@@ -88,7 +94,11 @@ impl Space {
     pub(crate) const fn new() -> Self {
         Self {
             events: [libc::epoll_event { events: 0, u64: 0 }; BATCH],
-            ready: [Ready { token: 0, readable: false, writable: false, hung_up: false }; BATCH],
+            ready: [Ready {
+                token: 0,
+                readable: false,
+                hung_up: false,
+            }; BATCH],
         }
     }
 }
@@ -116,7 +126,10 @@ pub(crate) fn drain(event: BorrowedFd<'_>) {
 }
 
 fn clock(id: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the kernel writes one timespec.
     unsafe { libc::clock_gettime(id, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

@@ -21,7 +21,11 @@ pub(crate) fn fork(share_files: bool) -> Result<Side> {
     // SAFETY: without CLONE_VM the child gets a copy of our memory and goes on with our
     // stack; with one thread no lock can be held by somebody who does not exist in the child.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
-    Ok(if pid == 0 { Side::Child } else { Side::Parent(pid as i32) })
+    Ok(if pid == 0 {
+        Side::Child
+    } else {
+        Side::Parent(pid as i32)
+    })
 }
 
 /// Gives this process a descriptor table of its own.
@@ -94,7 +98,10 @@ pub(crate) fn set_name(name: &std::ffi::CStr) {
 
 /// Raises the soft limit of open files to the hard one.
 pub(crate) fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the kernel fills, then reads, one rlimit.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
@@ -106,7 +113,10 @@ pub(crate) fn raise_file_limit() {
 
 /// No core file is written when we end ourselves by the application's signal.
 pub(crate) fn forbid_core() {
-    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the kernel reads one rlimit.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const limit) };
 }
@@ -173,7 +183,13 @@ pub(crate) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo means: as kill(2) would.
     check(unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
     })?;
     Ok(())
 }
@@ -181,9 +197,7 @@ pub(crate) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
 /// Takes a copy of another process's descriptor.
 pub(crate) fn take_descriptor(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
     // SAFETY: plain values.
-    let fd = check(unsafe {
-        libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0)
-    })?;
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })?;
     // SAFETY: the kernel has just made this descriptor for us (close-on-exec).
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
@@ -199,7 +213,10 @@ struct PidfdInfo {
 pub(crate) fn ended_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     const GET_INFO: u64 = 0xc040_ff0b;
     const EXIT: u64 = 1 << 3;
-    let mut info = PidfdInfo { mask: EXIT, ..PidfdInfo::default() };
+    let mut info = PidfdInfo {
+        mask: EXIT,
+        ..PidfdInfo::default()
+    };
     // SAFETY: the kernel fills at most the 64 bytes that the request's number encodes.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO as _, &raw mut info) };
     // After mask and cgroup id come pid, tgid, ppid, eight ids, and the exit code.
@@ -212,7 +229,10 @@ pub(crate) fn with_file_system_ids<T>(uid: u32, gid: u32, work: impl FnOnce() ->
     // SAFETY: both calls take plain values, never fail, and give the id that was before. They
     // work on the calling thread, which is the only one.
     let (old_gid, old_uid) = unsafe {
-        (libc::syscall(libc::SYS_setfsgid, gid), libc::syscall(libc::SYS_setfsuid, uid))
+        (
+            libc::syscall(libc::SYS_setfsgid, gid),
+            libc::syscall(libc::SYS_setfsuid, uid),
+        )
     };
     let result = work();
     // SAFETY: as above.
@@ -239,7 +259,13 @@ pub(crate) fn execute(
 /// Fills `buffer` with random bytes; leaves it as it is where the kernel has none yet.
 pub(crate) fn random(buffer: &mut [u8]) {
     // SAFETY: the kernel writes at most the buffer's length.
-    unsafe { libc::getrandom(buffer.as_mut_ptr().cast(), buffer.len(), libc::GRND_NONBLOCK) };
+    unsafe {
+        libc::getrandom(
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::GRND_NONBLOCK,
+        )
+    };
 }
 
 /// Takes charge of a descriptor that another process put into our shared table.
@@ -256,13 +282,20 @@ pub(crate) fn is_stopped(pid: i32) -> bool {
     if write!(&mut path[..31], "/proc/{pid}/stat").is_err() {
         return false;
     }
-    let Ok(path) = std::ffi::CStr::from_bytes_until_nul(&path) else { return false };
-    let Ok(file) = super::files::open(path, libc::O_RDONLY, 0) else { return false };
+    let Ok(path) = std::ffi::CStr::from_bytes_until_nul(&path) else {
+        return false;
+    };
+    let Ok(file) = super::files::open(path, libc::O_RDONLY, 0) else {
+        return false;
+    };
     let mut text = [0u8; 256];
     let length = super::files::read_at(std::os::fd::AsFd::as_fd(&file), &mut text, 0);
     let text = &text[..length.unwrap_or(0)];
     let close = text.iter().rposition(|byte| *byte == b')');
-    matches!(close.and_then(|close| text.get(close + 2)), Some(b'T' | b't'))
+    matches!(
+        close.and_then(|close| text.get(close + 2)),
+        Some(b'T' | b't')
+    )
 }
 
 /// The parent of this process.

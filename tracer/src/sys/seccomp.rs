@@ -83,11 +83,19 @@ const SYNC_WAKE_UP: u64 = 1;
 /// Installs a filter for the calling thread and gives its listener.
 pub(crate) fn install(program: &[Instruction], flags: u32) -> Result<OwnedFd> {
     let length = u16::try_from(program.len()).map_err(|_| Errno(libc::EINVAL))?;
-    let program = Program { length, instructions: program.as_ptr() };
+    let program = Program {
+        length,
+        instructions: program.as_ptr(),
+    };
     // SAFETY: the program points to `length` instructions that outlive the call; the kernel
     // copies them.
     let fd = check(unsafe {
-        libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags | NEW_LISTENER, &program)
+        libc::syscall(
+            libc::SYS_seccomp,
+            SET_MODE_FILTER,
+            flags | NEW_LISTENER,
+            &program,
+        )
     })?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
@@ -126,12 +134,28 @@ pub(crate) fn receive(listener: BorrowedFd<'_>, slot: &mut Notification) -> Resu
 
 /// Lets the call run.
 pub(crate) fn answer_continue(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
-    send(listener, Response { id, value: 0, error: 0, flags: FLAG_CONTINUE })
+    send(
+        listener,
+        Response {
+            id,
+            value: 0,
+            error: 0,
+            flags: FLAG_CONTINUE,
+        },
+    )
 }
 
 /// Refuses the call with a positive errno.
 pub(crate) fn answer_errno(listener: BorrowedFd<'_>, id: u64, errno: i32) -> Result<()> {
-    send(listener, Response { id, value: 0, error: -errno, flags: 0 })
+    send(
+        listener,
+        Response {
+            id,
+            value: 0,
+            error: -errno,
+            flags: 0,
+        },
+    )
 }
 
 fn send(listener: BorrowedFd<'_>, response: Response) -> Result<()> {

@@ -33,7 +33,7 @@ pub(crate) struct Board {
     pub(crate) group_signal: [AtomicU64; 65],
     /// Last sequence number the worker has given; the next worker goes on from there.
     pub(crate) sequence: AtomicU64,
-    /// Events that were given a sequence number and written to the agent's socket.
+    /// Sequence number up to which everything, or its loss, was written to the agent's socket.
     pub(crate) sent: AtomicU64,
     /// When the worker took the notification in `slot` (milliseconds, monotonic), 0 for none.
     pub(crate) busy_since: AtomicU64,
@@ -107,7 +107,15 @@ pub(crate) fn wait_while(word: &AtomicU32, value: u32, limit: Duration) {
     // SAFETY: the word is a live, aligned u32 and the time a live timespec. Failure (value
     // changed, interrupted, timed out) means: look again, which the caller does.
     let _ = check(unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &time, none, 0)
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            value,
+            &time,
+            none,
+            0,
+        )
     });
 }
 
@@ -117,6 +125,14 @@ pub(crate) fn set_and_wake(word: &AtomicU32, value: u32) {
     let none = std::ptr::null::<u32>();
     // SAFETY: the word is a live, aligned u32.
     let _ = check(unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX, none, none, 0)
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE,
+            i32::MAX,
+            none,
+            none,
+            0,
+        )
     });
 }

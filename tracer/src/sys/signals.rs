@@ -22,9 +22,6 @@ impl Mask {
     }
 }
 
-/// Highest signal number of Linux.
-pub(crate) const HIGHEST: i32 = 64;
-
 /// Every signal, C library internals included.
 fn all() -> libc::sigset_t {
     // SAFETY: a sigset_t is plain bits; the kernel reads its first 64. All ones also covers
@@ -42,7 +39,13 @@ pub(crate) fn block_all() -> Mask {
     // SAFETY: both sets live; the raw call is used because C libraries leave signals out.
     unsafe {
         let mut old: libc::sigset_t = std::mem::zeroed();
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &set, &raw mut old, 8usize);
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &set,
+            &raw mut old,
+            8usize,
+        );
         Mask(old)
     }
 }
@@ -51,7 +54,15 @@ pub(crate) fn block_all() -> Mask {
 pub(crate) fn restore(mask: &Mask) {
     let none = std::ptr::null_mut::<libc::sigset_t>();
     // SAFETY: the set lives; the kernel reads 8 bytes.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &mask.0, none, 8usize) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &mask.0,
+            none,
+            8usize,
+        )
+    };
 }
 
 /// Sets default handling for a signal; true if it was ignored before.
@@ -117,7 +128,9 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
 
 /// Sends a queued signal with its value, as `sigqueue` did.
 pub(crate) fn queue(pid: i32, signal: i32, value: u64) -> Result<()> {
-    let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
+    let value = libc::sigval {
+        sival_ptr: value as *mut libc::c_void,
+    };
     // SAFETY: the pointer is only a value to be passed on; nobody follows it.
     check(unsafe { libc::sigqueue(pid, signal, value) }.into())?;
     Ok(())

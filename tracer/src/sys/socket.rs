@@ -60,10 +60,19 @@ pub(crate) enum End {
 pub(crate) fn address(socket: BorrowedFd<'_>, end: End) -> Result<Vec<u8>> {
     let mut buffer = vec![0u8; 128];
     let mut length = buffer.len() as u32;
-    let call = if end == End::Local { libc::getsockname } else { libc::getpeername };
+    let call = if end == End::Local {
+        libc::getsockname
+    } else {
+        libc::getpeername
+    };
     // SAFETY: the kernel writes at most `length` bytes.
-    let result =
-        unsafe { call(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), &raw mut length) };
+    let result = unsafe {
+        call(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
     check(result.into())?;
     buffer.truncate(length as usize);
     Ok(buffer)

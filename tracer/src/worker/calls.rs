@@ -27,7 +27,9 @@ impl Worker<'_> {
     /// Takes one notification and answers it.
     pub(super) fn notified(&mut self) {
         let board = self.start.board;
-        board.busy_since.store(poll::monotonic_ms(), Ordering::Release);
+        board
+            .busy_since
+            .store(poll::monotonic_ms(), Ordering::Release);
         if seccomp::receive(self.start.listener, board.slot()).is_err() {
             // The call was interrupted before we came; it will be made again.
             board.answered();
@@ -37,7 +39,10 @@ impl Worker<'_> {
         let verdict = self.judge(&notification);
         let id = notification.id;
         let errno = match &verdict {
-            Some(Judged { verdict: Verdict::Refuse { errno, .. }, .. }) => Some(*errno),
+            Some(Judged {
+                verdict: Verdict::Refuse { errno, .. },
+                ..
+            }) => Some(*errno),
             _ => None,
         };
         // A failed answer means that the thread is gone.
@@ -83,7 +88,13 @@ impl Worker<'_> {
             }
             _ => {}
         }
-        Some(Judged { row, pid, tid, verdict, time: poll::now() })
+        Some(Judged {
+            row,
+            pid,
+            tid,
+            verdict,
+            time: poll::now(),
+        })
     }
 
     /// The process of a thread, registered with its ancestors if it is new.
@@ -114,9 +125,8 @@ impl Worker<'_> {
     /// Lets the keeper know that it is about to get a signal which the application gets too.
     fn note_group_signal(&self, signal: u32, target: i32) {
         let is_keepers_group = target == -1
-            || process::group_of(self.own.keeper as i32).is_ok_and(|group| {
-                target == -group || target == 0
-            });
+            || process::group_of(self.own.keeper as i32)
+                .is_ok_and(|group| target == -group || target == 0);
         if let Some(at) = self.start.board.group_signal.get(signal as usize)
             && is_keepers_group
         {
@@ -126,12 +136,25 @@ impl Worker<'_> {
 
     /// After the answer: reports, or remembers to look.
     fn follow_up(&mut self, judged: Judged) {
-        let Judged { row, pid, tid, verdict, time } = judged;
+        let Judged {
+            row,
+            pid,
+            tid,
+            verdict,
+            time,
+        } = judged;
         match verdict {
             Verdict::Pass | Verdict::Exec { .. } | Verdict::ExitGroup(_) => {}
-            Verdict::Refuse { errno, event, tampering } => {
+            Verdict::Refuse {
+                errno,
+                event,
+                tampering,
+            } => {
                 if tampering {
-                    let notice = Notice::Tampering { pid, syscall: row.name.to_owned() };
+                    let notice = Notice::Tampering {
+                        pid,
+                        syscall: row.name.to_owned(),
+                    };
                     self.transport.push(&ToAgent::Notice(notice));
                 }
                 if let Some(kind) = event {
@@ -139,15 +162,25 @@ impl Worker<'_> {
                 }
             }
             Verdict::Watch(kind, check) => {
-                let upkeep = matches!(check, Check::Ids | Check::Root);
-                if !upkeep && !self.interest.contains(kind.event_type()) {
+                let check = if changes_mounts(&kind) {
+                    Check::Root
+                } else {
+                    check
+                };
+                let is_upkeep = matches!(check, Check::Ids | Check::Root);
+                if !is_upkeep && !self.interest.contains(kind.event_type()) {
                     return;
                 }
                 let since = poll::monotonic_ms();
-                let mut pending = Pending { pid, tid, time, kind, check, looks: 0, since };
-                if changes_mounts(&pending.kind) {
-                    pending.check = Check::Root;
-                }
+                let pending = Pending {
+                    pid,
+                    tid,
+                    time,
+                    kind,
+                    check,
+                    looks: 0,
+                    since,
+                };
                 if matches!(pending.check, Check::Nothing | Check::Exists(_)) {
                     // No later look would tell more.
                     self.look(pending, Look::Due);
@@ -192,7 +225,9 @@ impl Worker<'_> {
 
     /// Looks once; what stays open goes back in line.
     fn look(&mut self, mut pending: Pending, look: Look) {
-        let Some(entry) = self.processes.get(pending.pid) else { return };
+        let Some(entry) = self.processes.get(pending.pid) else {
+            return;
+        };
         let returned = look == Look::Returned;
         pending.looks += 1;
         let last = pending.looks >= confirm::LOOKS.len();
@@ -229,7 +264,9 @@ impl Worker<'_> {
 fn changes_mounts(kind: &EventKind) -> bool {
     const NEW_MOUNTS: u64 = 0x0002_0000; // CLONE_NEWNS
     match kind {
-        EventKind::Unshare { flags, entered } => flags & NEW_MOUNTS != 0 || (*entered && *flags == 0),
+        EventKind::Unshare { flags, entered } => {
+            flags & NEW_MOUNTS != 0 || (*entered && *flags == 0)
+        }
         _ => kind.event_type() == EventType::Chroot,
     }
 }

@@ -39,7 +39,10 @@ impl Attempt {
 fn random_bytes(pid: u32, credentials: &picket_events::Credentials) -> Option<[u8; 16]> {
     let found = proc::as_tracee(credentials, || proc::auxiliary(pid)).ok()?;
     let mut bytes = [0u8; 16];
-    Memory::open(pid, credentials).ok()?.read(found.random, &mut bytes).ok()?;
+    Memory::open(pid, credentials)
+        .ok()?
+        .read(found.random, &mut bytes)
+        .ok()?;
     Some(bytes)
 }
 
@@ -47,17 +50,32 @@ impl Worker<'_> {
     /// Prepares to see whether an exec succeeds.
     pub(super) fn await_exec(&mut self, pid: u32, tid: u32, path: Option<Vec<u8>>) {
         // One left over from an exec that failed serves again.
-        let is_seized =
-            self.seized.contains_key(&tid) || ptrace::seize_for_exec(tid).is_ok();
+        let is_seized = self.seized.contains_key(&tid) || ptrace::seize_for_exec(tid).is_ok();
         if is_seized {
             self.seized.insert(tid, pid);
         }
-        let Some(entry) = self.processes.get_mut(pid) else { return };
-        let random = if is_seized { None } else { random_bytes(pid, &entry.credentials) };
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
+        let random = if is_seized {
+            None
+        } else {
+            random_bytes(pid, &entry.credentials)
+        };
         // What is open now would go on showing the old program; a vfork child's, its parent.
         entry.drop_memory();
         let since = poll::monotonic_ms();
-        self.execs.insert(pid, Attempt { tid, path, random, is_seized, looks: 0, since });
+        self.execs.insert(
+            pid,
+            Attempt {
+                tid,
+                path,
+                random,
+                is_seized,
+                looks: 0,
+                since,
+            },
+        );
     }
 
     /// The kernel has stopped a process at a new program.
@@ -72,7 +90,9 @@ impl Worker<'_> {
     /// The process makes another call: an exec of its own has failed, or has succeeded
     /// without a stop.
     pub(super) fn settle_exec(&mut self, pid: u32, tid: u32) {
-        let Some(attempt) = self.execs.get(&pid) else { return };
+        let Some(attempt) = self.execs.get(&pid) else {
+            return;
+        };
         if attempt.is_seized {
             // Another thread may go on while the exec is still under way.
             if attempt.tid == tid {
@@ -84,7 +104,10 @@ impl Worker<'_> {
     }
 
     pub(super) fn settle_due_execs(&mut self, now: u64) {
-        let due = self.execs.iter().filter(|(_, attempt)| attempt.due().is_some_and(|due| due <= now));
+        let due = self
+            .execs
+            .iter()
+            .filter(|(_, attempt)| attempt.due().is_some_and(|due| due <= now));
         for pid in due.map(|(pid, _)| *pid).collect::<Vec<_>>() {
             self.compare(pid, false);
         }
@@ -92,9 +115,13 @@ impl Worker<'_> {
 
     /// Looks whether the process runs another program than before.
     fn compare(&mut self, pid: u32, returned: bool) {
-        let Some(entry) = self.processes.get(pid) else { return };
+        let Some(entry) = self.processes.get(pid) else {
+            return;
+        };
         let now = random_bytes(pid, &entry.credentials);
-        let Some(attempt) = self.execs.get_mut(&pid) else { return };
+        let Some(attempt) = self.execs.get_mut(&pid) else {
+            return;
+        };
         attempt.looks += 1;
         let is_last = returned || attempt.looks >= LOOKS.len();
         let outcome = match (attempt.random, now) {
@@ -118,7 +145,9 @@ impl Worker<'_> {
         self.settle_process(pid);
         let time = poll::now();
         let status = proc::status(pid).ok();
-        let Some(entry) = self.processes.get_mut(pid) else { return };
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
         entry.drop_memory();
         if let Some(status) = status {
             entry.credentials = status.credentials;
@@ -137,13 +166,16 @@ impl Worker<'_> {
     /// Tells when a program that would have given privileges could not, because of
     /// no_new_privs.
     fn note_privilege_lost(&mut self, pid: u32, image: &picket_events::Image) {
-        let Some(entry) = self.processes.get(pid) else { return };
+        let Some(entry) = self.processes.get(pid) else {
+            return;
+        };
         let is_setuid = image.file.mode & libc::S_ISUID != 0;
         let would_change = is_setuid && image.file.uid != entry.credentials.euid;
         if would_change {
             let path = image.file.path.clone();
             let notice = picket_events::wire::Notice::PrivilegeLost { pid, path };
-            self.transport.push(&picket_events::wire::ToAgent::Notice(notice));
+            self.transport
+                .push(&picket_events::wire::ToAgent::Notice(notice));
         }
     }
 }

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
-use picket_events::wire::{Engine, Goodbye, Notice, ToAgent, ToTracer};
+use picket_events::wire::{Engine, Goodbye, LossReason, Lost, Notice, ToAgent, ToTracer};
 use picket_events::{Interest, Process};
 
+use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::confirm::Pending;
 use crate::decode::Own;
@@ -59,6 +60,7 @@ struct Worker<'a> {
     poller: Poller,
     processes: Processes,
     mounts: Mounts,
+    accounts: Accounts,
     transport: Transport,
     /// Calls that wait to be confirmed.
     pending: Vec<Pending>,
@@ -86,12 +88,25 @@ pub(crate) fn run(start: Start<'_>) -> ! {
 pub(crate) fn resume(start: Start<'_>) -> ! {
     prepare(c"picket-tracer");
     let died_by = start.died_by;
+    let board = start.board;
+    let given = board.sequence.load(Ordering::Acquire);
+    let lost = given.saturating_sub(board.sent.load(Ordering::Acquire));
     let mut worker = Worker::new(start);
     for pid in proc::all() {
         worker.find_again(pid);
     }
     worker.connect();
-    worker.transport.push(&ToAgent::Notice(Notice::Restarted { signal: died_by }));
+    worker
+        .transport
+        .push(&ToAgent::Notice(Notice::Restarted { signal: died_by }));
+    if lost > 0 {
+        let lost = Lost {
+            count: lost,
+            by_type: Vec::new(),
+            reason: LossReason::WorkerDied,
+        };
+        worker.transport.push(&ToAgent::Lost(lost));
+    }
     worker.serve()
 }
 
@@ -124,7 +139,11 @@ impl<'a> Worker<'a> {
         let own = Own {
             keeper: start.keeper,
             worker,
-            socket: config.socket.as_ref().map(|path| canonical(path)).unwrap_or_default(),
+            socket: config
+                .socket
+                .as_ref()
+                .map(|path| canonical(path))
+                .unwrap_or_default(),
         };
         Self {
             interest: config.interest,
@@ -132,6 +151,7 @@ impl<'a> Worker<'a> {
             poller,
             processes: Processes::new(start.keeper, worker, config.boot_time),
             mounts: Mounts::default(),
+            accounts: Accounts::default(),
             transport: Transport::new(config.socket.clone(), hello, sequence),
             pending: Vec::new(),
             execs: HashMap::new(),
@@ -187,7 +207,11 @@ impl<'a> Worker<'a> {
         let looks = self.pending.iter().map(Pending::due);
         let execs = self.execs.values().filter_map(execs::Attempt::due);
         let linger = self.ended_at.map(|at| at + LINGER_AFTER);
-        let due = looks.chain(execs).chain(self.transport.retry_at()).chain(linger).min();
+        let due = looks
+            .chain(execs)
+            .chain(self.transport.retry_at())
+            .chain(linger)
+            .min();
         let now = poll::monotonic_ms();
         due.map_or(-1, |due| due.saturating_sub(now).min(60_000) as i32)
     }
@@ -197,14 +221,18 @@ impl<'a> Worker<'a> {
         if !self.transport.try_connect() {
             return;
         }
-        let living = self.processes.parents_first().into_iter().map(|entry| entry.describe());
-        let messages: Vec<ToAgent> = self
-            .departed
-            .iter()
-            .cloned()
-            .chain(living)
-            .map(|process| ToAgent::Process(Box::new(process)))
-            .collect();
+        self.accounts.forget();
+        let living = self
+            .processes
+            .parents_first()
+            .into_iter()
+            .map(|entry| entry.describe());
+        let mut messages = Vec::new();
+        for process in self.departed.iter().cloned().chain(living) {
+            let accounts = self.accounts.of_process(&process.credentials);
+            messages.extend(accounts.into_iter().map(ToAgent::Account));
+            messages.push(ToAgent::Process(Box::new(process)));
+        }
         self.transport.push_snapshot(messages.iter());
         if let Some(socket) = self.transport.descriptor() {
             let _ = self.poller.add(socket, TOKEN_AGENT);
@@ -224,7 +252,11 @@ impl<'a> Worker<'a> {
                 ToTracer::Refused(refusal) => {
                     self.transport.refused(refusal);
                 }
-                ToTracer::Kill { pid, started_at, signal } => {
+                ToTracer::Kill {
+                    pid,
+                    started_at,
+                    signal,
+                } => {
                     self.kill(pid, started_at, signal);
                 }
             }
@@ -233,7 +265,10 @@ impl<'a> Worker<'a> {
 
     /// Signals a process by the agent's order, if it is still the one that is meant.
     fn kill(&self, pid: u32, started_at: u64, signal: u32) {
-        let entry = self.processes.get(pid).filter(|entry| entry.started_at == started_at);
+        let entry = self
+            .processes
+            .get(pid)
+            .filter(|entry| entry.started_at == started_at);
         if let Some(pidfd) = entry.and_then(|entry| entry.pidfd.as_ref()) {
             let _ = process::signal_pidfd(pidfd.as_fd(), signal as i32);
         }
@@ -246,6 +281,10 @@ impl<'a> Worker<'a> {
         {
             let _ = self.poller.change(socket, TOKEN_AGENT, wait);
         }
+        self.start
+            .board
+            .sent
+            .store(self.transport.sent(), Ordering::Release);
         if !self.transport.has_unsent() {
             self.departed.clear();
         }
@@ -262,7 +301,9 @@ impl<'a> Worker<'a> {
             {
                 self.main_ended(status);
             }
-            let Some(change) = process::next_change() else { return };
+            let Some(change) = process::next_change() else {
+                return;
+            };
             let pid = change.pid as u32;
             if change.ended() {
                 self.seized.remove(&pid);
@@ -281,7 +322,11 @@ impl<'a> Worker<'a> {
                 let _ = ptrace::detach(pid, 0);
             } else if self.seized.remove(&pid).is_some() {
                 // A thread that we were still attached to after an exec that failed.
-                let signal = if let ptrace::Stop::Signal(signal) = stop { signal } else { 0 };
+                let signal = if let ptrace::Stop::Signal(signal) = stop {
+                    signal
+                } else {
+                    0
+                };
                 let _ = ptrace::detach(pid, signal);
             } else if pid == main {
                 self.start.board.main_stops.fetch_add(1, Ordering::AcqRel);
@@ -325,7 +370,12 @@ impl<'a> Worker<'a> {
     }
 
     fn say_goodbye(&mut self) {
-        for pid in self.processes.parents_first().iter().map(|entry| entry.pid).collect::<Vec<_>>()
+        for pid in self
+            .processes
+            .parents_first()
+            .iter()
+            .map(|entry| entry.pid)
+            .collect::<Vec<_>>()
         {
             self.settle_process(pid);
         }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use picket_events::event::{Exit, ExitCause};
 use picket_events::wire::ToAgent;
-use picket_events::{Event, EventKind, Outcome};
+use picket_events::{Event, EventKind, Outcome, Process};
 use std::sync::atomic::Ordering;
 
 use super::Worker;
@@ -33,13 +33,28 @@ impl Worker<'_> {
             && !entry.is_announced
             && self.transport.has_room(kind.event_type())
         {
-            let process = ToAgent::Process(Box::new(entry.describe()));
             entry.is_announced = true;
-            self.transport.push(&process);
+            let process = entry.describe();
+            self.tell_process(process);
         }
-        let event = Event { sequence: 0, time, pid, tid, outcome, kind };
+        if self.transport.has_room(kind.event_type()) {
+            for account in self.accounts.of_event(&kind) {
+                self.transport.push(&ToAgent::Account(account));
+            }
+        }
+        let event = Event {
+            sequence: 0,
+            time,
+            pid,
+            tid,
+            outcome,
+            kind,
+        };
         let is_queued = self.transport.push_event(event);
-        self.start.board.sequence.store(self.transport.sequence(), Ordering::Release);
+        self.start
+            .board
+            .sequence
+            .store(self.transport.sequence(), Ordering::Release);
         is_queued
     }
 
@@ -54,8 +69,18 @@ impl Worker<'_> {
         }
     }
 
+    fn tell_process(&mut self, process: Process) {
+        for account in self.accounts.of_process(&process.credentials) {
+            self.transport.push(&ToAgent::Account(account));
+        }
+        self.transport.push(&ToAgent::Process(Box::new(process)));
+    }
+
     fn watch_end(&self, pid: u32) {
-        let pidfd = self.processes.get(pid).and_then(|entry| entry.pidfd.as_ref());
+        let pidfd = self
+            .processes
+            .get(pid)
+            .and_then(|entry| entry.pidfd.as_ref());
         if let Some(pidfd) = pidfd {
             let _ = self.poller.add(pidfd.as_fd(), pid.into());
         }
@@ -63,14 +88,16 @@ impl Worker<'_> {
 
     fn announce(&mut self, pid: u32) {
         let main = self.main_pid();
-        let Some(entry) = self.processes.get_mut(pid) else { return };
-        let process = Box::new(entry.describe());
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
+        let process = entry.describe();
+        entry.is_announced = true; // the fork itself announces it
         if pid == main {
-            entry.is_announced = true;
-            self.transport.push(&ToAgent::Process(process));
+            self.tell_process(process);
             return;
         }
-        entry.is_announced = true; // the fork itself announces it
+        let process = Box::new(process);
         let time = poll::now();
         let kind = EventKind::Fork(process);
         let is_queued = self.emit(pid, pid, time, Outcome::Succeeded, kind);
@@ -88,7 +115,9 @@ impl Worker<'_> {
         let _ = self.processes.add(pid, &mut added);
         for pid in added {
             self.watch_end(pid);
-            let Some(entry) = self.processes.get_mut(pid) else { continue };
+            let Some(entry) = self.processes.get_mut(pid) else {
+                continue;
+            };
             let image = image::read(&entry.view(pid), None, &self.mounts);
             entry.image = std::rc::Rc::new(image);
             // The snapshot, which goes first on the new connection, tells of it.
@@ -99,14 +128,22 @@ impl Worker<'_> {
     /// A process has ended.
     pub(super) fn process_ended(&mut self, pid: u32) {
         self.settle_process(pid);
-        let Some(entry) = self.processes.get(pid) else { return };
+        let Some(entry) = self.processes.get(pid) else {
+            return;
+        };
         let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
         if let Some(pidfd) = pidfd {
             self.poller.remove(pidfd);
         }
         let exit = exit_of(self.status_of(pid), entry.exit_code);
         self.execs.remove(&pid);
-        self.emit(pid, pid, poll::now(), Outcome::Succeeded, EventKind::Exit(exit));
+        self.emit(
+            pid,
+            pid,
+            poll::now(),
+            Outcome::Succeeded,
+            EventKind::Exit(exit),
+        );
         if let Some(entry) = self.processes.remove(pid)
             && self.transport.has_unsent()
             && self.departed.len() < DEPARTED_MAX
@@ -123,7 +160,10 @@ impl Worker<'_> {
         }
         // Not reaped yet, its status stands in /proc, for those who may see it; reaped, a
         // recent kernel keeps it.
-        let waiting = proc::stat(pid).ok().map(|stat| stat.exit_status).filter(|status| *status != 0);
+        let waiting = proc::stat(pid)
+            .ok()
+            .map(|stat| stat.exit_status)
+            .filter(|status| *status != 0);
         let pidfd = || self.processes.get(pid)?.pidfd.as_ref().map(AsFd::as_fd);
         waiting.or_else(|| process::ended_status(pidfd()?))
     }
@@ -133,15 +173,26 @@ impl Worker<'_> {
 fn exit_of(status: Option<i32>, said: Option<u32>) -> Exit {
     match (status, said) {
         (Some(status), _) if libc::WIFSIGNALED(status) => Exit {
-            cause: if status & 0x80 != 0 { ExitCause::CoreDumped } else { ExitCause::Signaled },
+            cause: if status & 0x80 != 0 {
+                ExitCause::CoreDumped
+            } else {
+                ExitCause::Signaled
+            },
             code: Some(libc::WTERMSIG(status) as u32),
         },
-        (Some(status), _) => {
-            Exit { cause: ExitCause::Exited, code: Some(libc::WEXITSTATUS(status) as u32) }
-        }
-        (None, Some(code)) => Exit { cause: ExitCause::Exited, code: Some(code) },
+        (Some(status), _) => Exit {
+            cause: ExitCause::Exited,
+            code: Some(libc::WEXITSTATUS(status) as u32),
+        },
+        (None, Some(code)) => Exit {
+            cause: ExitCause::Exited,
+            code: Some(code),
+        },
         // It did not call exit_group, so most likely something killed it.
-        (None, None) => Exit { cause: ExitCause::Signaled, code: None },
+        (None, None) => Exit {
+            cause: ExitCause::Signaled,
+            code: None,
+        },
     }
 }
 
@@ -151,11 +202,20 @@ mod tests {
 
     #[test]
     fn a_wait_status_says_more_than_exit_group_did() {
-        let killed = Exit { cause: ExitCause::Signaled, code: Some(9) };
+        let killed = Exit {
+            cause: ExitCause::Signaled,
+            code: Some(9),
+        };
         assert_eq!(exit_of(Some(9), Some(0)), killed);
-        let dumped = Exit { cause: ExitCause::CoreDumped, code: Some(11) };
+        let dumped = Exit {
+            cause: ExitCause::CoreDumped,
+            code: Some(11),
+        };
         assert_eq!(exit_of(Some(11 | 0x80), None), dumped);
-        let exited = Exit { cause: ExitCause::Exited, code: Some(7) };
+        let exited = Exit {
+            cause: ExitCause::Exited,
+            code: Some(7),
+        };
         assert_eq!(exit_of(Some(7 << 8), None), exited);
         assert_eq!(exit_of(None, Some(7)), exited);
     }

@@ -10,7 +10,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use picket_events::wire::{FrameReader, FrameWriter, Goodbye, Hello, Lost, Notice, ToAgent, ToTracer};
+use picket_events::wire::{
+    FrameReader, FrameWriter, Goodbye, Hello, Lost, Notice, ToAgent, ToTracer,
+};
 use picket_events::{Event, EventKind, EventType, Image, Process};
 
 /// Generous: the machine may be busy.
@@ -65,7 +67,10 @@ pub fn set_mode(path: &Path, mode: u32) {
 pub fn need_root() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t0"));
-    assert!(is_root, "this test has to run as root: it starts programs as other users");
+    assert!(
+        is_root,
+        "this test has to run as root: it starts programs as other users"
+    );
 }
 
 /// Everything that one connection said.
@@ -100,8 +105,12 @@ impl Agent {
         let stopped = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let paused = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let thread = std::thread::spawn({
-            let (heard, streams, stopped, paused) =
-                (heard.clone(), streams.clone(), stopped.clone(), paused.clone());
+            let (heard, streams, stopped, paused) = (
+                heard.clone(),
+                streams.clone(),
+                stopped.clone(),
+                paused.clone(),
+            );
             move || {
                 use std::sync::atomic::Ordering::Relaxed;
                 let mut connections: Vec<(UnixStream, FrameReader)> = Vec::new();
@@ -136,12 +145,20 @@ impl Agent {
                 }
             }
         });
-        Self { socket, heard, streams, stopped, paused, thread: Some(thread) }
+        Self {
+            socket,
+            heard,
+            streams,
+            stopped,
+            paused,
+            thread: Some(thread),
+        }
     }
 
     /// Stops reading, as an agent that hangs does.
     pub fn pause(&self, paused: bool) {
-        self.paused.store(paused, std::sync::atomic::Ordering::Relaxed);
+        self.paused
+            .store(paused, std::sync::atomic::Ordering::Relaxed);
     }
 
     pub fn heard(&self) -> Vec<Heard> {
@@ -149,7 +166,10 @@ impl Agent {
     }
 
     pub fn messages(&self) -> Vec<ToAgent> {
-        self.heard().into_iter().flat_map(|heard| heard.messages).collect()
+        self.heard()
+            .into_iter()
+            .flat_map(|heard| heard.messages)
+            .collect()
     }
 
     pub fn say(&self, message: &ToTracer) {
@@ -166,7 +186,11 @@ impl Agent {
             if holds(&record) {
                 return record;
             }
-            assert!(start.elapsed() < LIMIT, "waited for {what}; heard {:#?}", record.0);
+            assert!(
+                start.elapsed() < LIMIT,
+                "waited for {what}; heard {:#?}",
+                record.0
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -179,7 +203,8 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.stopped.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.stopped
+            .store(true, std::sync::atomic::Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let result = thread.join();
             if !std::thread::panicking() {
@@ -216,7 +241,10 @@ impl Record {
     }
 
     pub fn of(&self, kind: EventType) -> Vec<&Event> {
-        self.events().into_iter().filter(|event| event.event_type() == kind).collect()
+        self.events()
+            .into_iter()
+            .filter(|event| event.event_type() == kind)
+            .collect()
     }
 
     /// The one event of this type about this path.
@@ -250,8 +278,16 @@ impl Record {
 
     /// The exec of the program with this name.
     pub fn exec(&self, name: &str) -> (&Event, &Image) {
-        let found: Vec<_> =
-            self.images().into_iter().filter(|(_, image)| image.argv.first().is_some_and(|first| first.ends_with(name))).collect();
+        let found: Vec<_> = self
+            .images()
+            .into_iter()
+            .filter(|(_, image)| {
+                image
+                    .argv
+                    .first()
+                    .is_some_and(|first| first.ends_with(name))
+            })
+            .collect();
         assert_eq!(found.len(), 1, "execs of {name}: {:#?}", self.images());
         found[0]
     }
@@ -268,11 +304,18 @@ impl Record {
 
     /// Parent of each process, from forks and snapshots.
     pub fn parents(&self) -> HashMap<u32, u32> {
-        let forks = self.events().into_iter().filter_map(|event| match &event.kind {
-            EventKind::Fork(process) => Some((process.pid, process.parent)),
-            _ => None,
-        });
-        self.processes().iter().map(|p| (p.pid, p.parent)).chain(forks).collect()
+        let forks = self
+            .events()
+            .into_iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Fork(process) => Some((process.pid, process.parent)),
+                _ => None,
+            });
+        self.processes()
+            .iter()
+            .map(|p| (p.pid, p.parent))
+            .chain(forks)
+            .collect()
     }
 
     pub fn lost(&self) -> Vec<&Lost> {
@@ -307,7 +350,8 @@ impl Record {
 pub fn traced(agent: &Agent, interest: &str, command: &[&str]) -> Command {
     let mut run = Command::new(tracer());
     run.arg("trace").arg("--socket").arg(&agent.socket);
-    run.args(["--container", "test", "--interest", interest, "--"]).args(command);
+    run.args(["--container", "test", "--interest", interest, "--"])
+        .args(command);
     run.stdin(Stdio::null());
     run
 }
@@ -315,7 +359,9 @@ pub fn traced(agent: &Agent, interest: &str, command: &[&str]) -> Command {
 /// A command under the tracer, told to nobody.
 pub fn silent(command: &[&str]) -> Command {
     let mut run = Command::new(tracer());
-    run.args(["trace", "--no-agent", "--"]).args(command).stdin(Stdio::null());
+    run.args(["trace", "--no-agent", "--"])
+        .args(command)
+        .stdin(Stdio::null());
     run
 }
 
@@ -325,14 +371,20 @@ pub fn sh(script: &str) -> [&str; 3] {
 
 /// Runs to the end, within the limit.
 pub fn output(command: &mut Command) -> Output {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let pid = child.id();
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));
     match receiver.recv_timeout(LIMIT) {
         Ok(output) => output.unwrap(),
         Err(_) => {
-            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            let _ = Command::new("kill")
+                .args(["-KILL", &pid.to_string()])
+                .status();
             panic!("{command:?} hangs");
         }
     }
@@ -376,6 +428,11 @@ pub fn record(name: &str, interest: &str, script: impl Fn(&Scratch) -> String) -
     let agent = Agent::start(&scratch);
     let script = script(&scratch);
     let output = output(&mut traced(&agent, interest, &sh(&script)));
-    assert!(output.status.success(), "{script}: {:?} {}", output.status, stderr(&output));
+    assert!(
+        output.status.success(),
+        "{script}: {:?} {}",
+        output.status,
+        stderr(&output)
+    );
     agent.finish()
 }
