@@ -16,6 +16,9 @@ use crate::identity::{Identity, Mode};
 /// EPERM and EACCES: the kernel, or we, said no.
 const REFUSALS: [i64; 2] = [-1, -13];
 
+/// Tags that say what a finding means.
+const MEANING_TAGS: [&str; 5] = ["finding", "severity", "title", "remediation", "technique"];
+
 /// Names of the flags of an open, by bit; access modes and combined bits are apart.
 const OPEN_FLAGS: &[(u32, &str)] = &[
     (0o100, "O_CREAT"),
@@ -175,6 +178,15 @@ fn envelope(context: &Context<'_>, rule_id: &str, time: u64) -> Finding {
         pod: (!identity.is_local()).then(|| identity.pod.clone()),
         ..Finding::default()
     }
+}
+
+/// The rule's tags, without those that `finding` shows.
+fn other_tags(rule: &Rule) -> Vec<String> {
+    let tags = rule
+        .tags
+        .iter()
+        .filter(|(key, _)| !MEANING_TAGS.contains(&key.as_str()));
+    tags.map(|(key, value)| format!("{key}:{value}")).collect()
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

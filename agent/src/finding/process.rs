@@ -14,6 +14,9 @@ const MAX_ANCESTORS: usize = 32;
 const MAX_ARGUMENT_BYTES: usize = 4096;
 /// Most bytes of arguments that a finding shows of each ancestor.
 const MAX_ANCESTOR_ARGUMENT_BYTES: usize = 512;
+/// Bytes behind the limit that are scrubbed too, so that a token which the limit cuts in two is
+/// still long enough to be known as one.
+const SCRUB_MARGIN: usize = 256;
 /// Most environment variables that a finding shows.
 const MAX_VARIABLES: usize = 64;
 
@@ -228,21 +231,7 @@ pub(super) fn section(scene: &Scene<'_>, node: &ProcessNode) -> ProcessSection {
 pub(super) fn brief(scene: &Scene<'_>, node: &ProcessNode, limit: usize) -> AncestorSection {
     let accounts = &scene.container.accounts;
     let image = &node.program.image;
-    let mut argv = scrub::arguments(&image.argv).into_iter();
-    let argv0 = argv.next().unwrap_or_default();
-    let mut room = limit;
-    let mut cut = false;
-    let mut args = Vec::new();
-    for argument in argv {
-        let end = argument.floor_char_boundary(room.min(argument.len()));
-        cut |= end < argument.len();
-        args.push(argument[..end].to_owned());
-        room = room.saturating_sub(end + 1);
-        if room == 0 {
-            cut |= args.len() + 1 < image.argv.len();
-            break;
-        }
-    }
+    let Shown { argv0, args, cut } = shown_arguments(&image.argv, limit);
     let has_file = !image.file.path.is_empty() || !image.file.name.is_empty();
     AncestorSection {
         pid: node.pid,
@@ -257,11 +246,58 @@ pub(super) fn brief(scene: &Scene<'_>, node: &ProcessNode, limit: usize) -> Ance
         exec_time: rfc3339(node.executed_at),
         exit_time: node.ended_at.and_then(rfc3339),
         executable: has_file.then(|| file_section(scene, &image.file)),
-        argv0: argv0[..argv0.floor_char_boundary(limit.min(argv0.len()))].to_owned(),
+        argv0,
         args,
         args_truncated: cut || image.argv_truncated,
         is_thread: !node.is_exec(),
     }
+}
+
+/// Arguments as they may be shown.
+struct Shown {
+    argv0: String,
+    args: Vec<String>,
+    /// True when not all is shown.
+    cut: bool,
+}
+
+/// Scrubs arguments and cuts them to a limit in bytes. What is far behind the limit is not
+/// even scrubbed: an argument vector can be long, and a lineage has many.
+fn shown_arguments(argv: &[String], limit: usize) -> Shown {
+    let (near, mut cut) = prefix(argv, limit + SCRUB_MARGIN);
+    let mut room = limit;
+    let mut args = Vec::with_capacity(near.len());
+    for argument in scrub::arguments(&near) {
+        let end = argument.floor_char_boundary(room.min(argument.len()));
+        cut |= end < argument.len();
+        if room == 0 {
+            cut = true;
+            break;
+        }
+        args.push(argument[..end].to_owned());
+        room = room.saturating_sub(end + 1);
+    }
+    let argv0 = if args.is_empty() {
+        String::new()
+    } else {
+        args.remove(0)
+    };
+    Shown { argv0, args, cut }
+}
+
+/// The first arguments, up to so many bytes, and whether that is not all of them.
+fn prefix(argv: &[String], limit: usize) -> (Vec<String>, bool) {
+    let mut room = limit;
+    let mut first = Vec::new();
+    for argument in argv {
+        let end = argument.floor_char_boundary(room.min(argument.len()));
+        first.push(argument[..end].to_owned());
+        if end < argument.len() {
+            return (first, true);
+        }
+        room = room.saturating_sub(end + 1);
+    }
+    (first, false)
 }
 
 /// A variable as it may be shown: the value of one whose name says that it is secret is not.
@@ -287,5 +323,44 @@ fn credentials(scene: &Scene<'_>, ids: &process::Credentials) -> Credentials {
         auid: (ids.auid != u32::MAX).then_some(ids.auid),
         cap_effective: capability_names(ids.cap_effective),
         cap_permitted: capability_names(ids.cap_permitted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_the_limit_cuts_in_two_does_not_show() {
+        let token = format!("ghp_{}", "a".repeat(36));
+        for limit in 0..64 {
+            let argv = [
+                "tool".to_owned(),
+                "--x".to_owned(),
+                token.clone(),
+                "y".to_owned(),
+            ];
+            let shown = shown_arguments(&argv, limit);
+            assert!(
+                !shown.args.join(" ").contains("ghp_"),
+                "at {limit}: {:?}",
+                shown.args
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let argv = ["a", "bc", "de"].map(String::from);
+        let whole = shown_arguments(&argv, 100);
+        assert_eq!(
+            (whole.argv0.as_str(), whole.args.len(), whole.cut),
+            ("a", 2, false)
+        );
+        assert!(shown_arguments(&argv, 3).cut);
+        assert!(!shown_arguments(&[], 3).cut);
+        let endless = vec!["x".repeat(1 << 20); 3];
+        let shown = shown_arguments(&endless, 64);
+        assert!(shown.cut && shown.argv0.len() == 64 && shown.args.is_empty());
     }
 }
