@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny clean
+.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ fmt: ## Format the sources
 
 deny: ## Check licences and banned dependencies only
 	@scripts/deny.sh
+
+fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (60) for each target
+	@scripts/fuzz.sh
 
 clean: ## Remove what was built in the tree (caches outside it stay)
 	cargo clean
