@@ -12,15 +12,7 @@ use serde_json::{Value, json};
 /// The pod as the command line injects it, by the webhook's own planner.
 fn injected(pod: Value) -> Value {
     let mut picket = Command::new(product("picket"))
-        .args([
-            "inject",
-            "-f",
-            "-",
-            "--output",
-            "json",
-            "--image",
-            SIDECAR_IMAGE,
-        ])
+        .args(["inject", "--filename=-", "--sidecar-image", SIDECAR_IMAGE])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -32,7 +24,7 @@ fn injected(pod: Value) -> Value {
     drop(input);
     let output = picket.wait_with_output().expect("picket inject");
     assert!(output.status.success(), "picket inject: {}", output.status);
-    serde_json::from_slice(&output.stdout).expect("picket inject writes a pod")
+    serde_saphyr::from_slice(&output.stdout).expect("picket inject writes a pod")
 }
 
 fn run(pod: &Value, surroundings: &Surroundings) -> RunningPod {
