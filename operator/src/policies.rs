@@ -50,7 +50,7 @@ pub async fn follow_policies(
     let mut stream = pin!(stream);
     while let Some(event) = stream.next().await {
         if changed("policies", &event) {
-            let policies = sort(store.state().iter().map(|policy| policy.0.clone()));
+            let policies = sort(&store.state());
             info!(
                 valid = policies.valid.len(),
                 invalid = policies.invalid.len(),
@@ -105,12 +105,12 @@ fn changed<K>(what: &str, event: &watcher::Result<Event<K>>) -> bool {
 
 /// Sorts policies by namespace and name, so that nothing depends on the order
 /// in which they were seen.
-fn sort(policies: impl Iterator<Item = Result<ProtectionPolicy, InvalidObject>>) -> Policies {
+fn sort(policies: &[Arc<Guarded>]) -> Policies {
     let mut sorted = Policies::default();
     for policy in policies {
-        match policy {
-            Ok(policy) => sorted.valid.push(policy),
-            Err(invalid) => sorted.invalid.push(invalid),
+        match &policy.0 {
+            Ok(policy) => sorted.valid.push(policy.clone()),
+            Err(invalid) => sorted.invalid.push(invalid.clone()),
         }
     }
     sorted

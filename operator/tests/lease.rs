@@ -51,6 +51,11 @@ impl Server {
         }
     }
 
+    fn mend(&mut self) {
+        self.cut_off.clear();
+        self.ignored.clear();
+    }
+
     fn holder(&self) -> Option<String> {
         let lease = self.lease.as_ref()?;
         lease["spec"]["holderIdentity"].as_str().map(str::to_owned)
@@ -177,10 +182,7 @@ async fn take_over(break_off: impl FnOnce(&mut Server) -> bool) {
         Some("b")
     );
 
-    let mut mended = server.lock().expect("server");
-    mended.cut_off.clear();
-    mended.ignored.clear();
-    drop(mended);
+    server.lock().expect("server").mend();
     let long = Instant::now() + 10 * DURATION;
     pass(20 * DURATION, [&first, &second], || Instant::now() >= long).await;
     assert!(second.leads(), "the lead was stolen back");

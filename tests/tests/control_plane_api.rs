@@ -20,7 +20,10 @@ fn kubectl_explains_every_field() {
     let kubectl = Operator::shared().kubectl();
     for (field, text) in [
         ("protectionpolicy", "Protects pods of its namespace"),
-        ("protectionpolicy.spec.mode", "What happens to what the rules find."),
+        (
+            "protectionpolicy.spec.mode",
+            "What happens to what the rules find.",
+        ),
         ("protectionpolicy.spec.optOut", "picket.dev/protect"),
         ("protectionpolicy.status.conditions", "Accepted"),
     ] {

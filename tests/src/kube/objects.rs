@@ -81,7 +81,9 @@ pub fn assert_injected(pod: &Value) {
     let status: Value = serde_json::from_str(status).expect("JSON in the status annotation");
     let traced = status["containers"].as_array().into_iter().flatten();
     assert_eq!(
-        traced.filter(|container| container["name"] == "web").count(),
+        traced
+            .filter(|container| container["name"] == "web")
+            .count(),
         1,
         "{status:#}"
     );

@@ -175,7 +175,19 @@ impl Operator {
     pub fn protect(&self, namespace: &str, name: &str, spec: Value) -> Value {
         self.kubectl()
             .apply(&objects::policy(namespace, name, spec), false);
-        self.assessed(namespace, name)
+        self.accepted(namespace, name)
+    }
+
+    /// Waits until this operator uses a policy's present generation; returns
+    /// the policy.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn accepted(&self, namespace: &str, name: &str) -> Value {
+        let policy = self.assessed(namespace, name);
+        let condition = &policy["status"]["conditions"][0];
+        assert_eq!(condition["status"], "True", "{condition:#}");
+        policy
     }
 
     /// Waits until this operator has assessed a policy's present generation
