@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use picket_tests::containers::{Engine, RunningPod, Surroundings};
-use picket_tests::kube::{ControlPlane, Kubectl, Operator, Options, eventually};
+use picket_tests::kube::{ControlPlane, Kubectl, Operator, Options, eventually, objects};
 use picket_tests::shop::{self, AGENT, Attack, SETUP, SIDECAR_IMAGE, WEB};
 use serde_json::{Value, json};
 
@@ -25,20 +25,12 @@ fn protected_namespace(control_plane: &'static ControlPlane) -> (Operator, Strin
         "shop",
         &[("pod-security.kubernetes.io/enforce", "restricted")],
     );
-    control_plane.kubectl().apply(
-        &json!({
-            "apiVersion": "picket.dev/v1alpha1",
-            "kind": "ProtectionPolicy",
-            "metadata": {"name": POLICY, "namespace": namespace},
-            "spec": {
-                "mode": "Monitor",
-                "podSelector": {"matchLabels": {"app": "shop"}},
-                "computeType": "Any"
-            }
-        }),
-        false,
-    );
-    operator.accepted(&namespace, POLICY);
+    let policy = json!({
+        "mode": "Monitor",
+        "podSelector": {"matchLabels": {"app": "shop"}},
+        "computeType": "Any"
+    });
+    operator.protect(&namespace, POLICY, policy);
     (operator, namespace)
 }
 
@@ -76,14 +68,6 @@ fn surroundings(kubectl: &Kubectl, namespace: &str) -> Surroundings {
     }
 }
 
-fn names(list: &Value) -> Vec<&str> {
-    let containers = list.as_array().map(Vec::as_slice).unwrap_or_default();
-    containers
-        .iter()
-        .filter_map(|container| container["name"].as_str())
-        .collect()
-}
-
 #[test]
 fn an_attack_in_a_pod_of_a_real_api_server_becomes_a_finding() {
     let control_plane = ControlPlane::shared();
@@ -91,8 +75,8 @@ fn an_attack_in_a_pod_of_a_real_api_server_becomes_a_finding() {
     let kubectl = control_plane.kubectl();
 
     let stored = created(&kubectl, &namespace, shop::pod());
-    assert_eq!(names(&stored["spec"]["initContainers"]), [SETUP, AGENT]);
-    assert_eq!(names(&stored["spec"]["containers"]), [WEB]);
+    assert_eq!(objects::names(&stored, "initContainers"), [SETUP, AGENT]);
+    assert_eq!(objects::names(&stored, "containers"), [WEB]);
     assert!(
         stored["spec"].to_string().contains("serviceAccountToken"),
         "no service-account token: {stored:#}"
