@@ -24,6 +24,7 @@ pub(super) fn build(injection: Injection<'_>, context: &Context<'_>) -> (Value, 
     let Injection {
         mut pod,
         claimed,
+        before: [setup_before, agent_before],
         selection,
         fargate,
         agent: kind,
@@ -38,14 +39,22 @@ pub(super) fn build(injection: Injection<'_>, context: &Context<'_>) -> (Value, 
     let qos_before = Qos::of(&pod);
     let containers = trace_containers(&mut pod, &report.containers, &settings.interest);
 
+    let setup_requirements =
+        resources::with_defaults_of(requirements.clone(), setup_before.as_ref());
     let mut setup = container(
         SETUP_CONTAINER,
         &settings.sidecar_image,
         uid,
-        requirements.clone(),
+        setup_requirements,
     );
     setup["command"] = json!([SETUP_PROGRAM, "setup", "--dir", MOUNT_PATH]);
-    let mut sidecar = container(AGENT_CONTAINER, &settings.sidecar_image, uid, requirements);
+    let agent_requirements = resources::with_defaults_of(requirements, agent_before.as_ref());
+    let mut sidecar = container(
+        AGENT_CONTAINER,
+        &settings.sidecar_image,
+        uid,
+        agent_requirements,
+    );
     sidecar["command"] = json!([AGENT_PROGRAM, "run"]);
     sidecar["env"] = environment(&report, &settings.revision);
     sidecar["livenessProbe"] = probe(30, 3);

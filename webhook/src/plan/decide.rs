@@ -1,6 +1,9 @@
 //! Whether a pod is injected, and which of its containers are traced.
 
-use picket_crds::{Containers, MOUNT_PATH, Mode, NativeSidecar, OptOut, annotations, labels};
+use picket_crds::{
+    AGENT_CONTAINER, Containers, MOUNT_PATH, Mode, NativeSidecar, OptOut, SETUP_CONTAINER,
+    annotations, labels,
+};
 use serde_json::Value;
 
 use super::Context;
@@ -20,6 +23,8 @@ pub(super) struct Injection<'a> {
     pub(super) pod: Value,
     /// What its annotation said before.
     pub(super) claimed: Option<Status>,
+    /// Our containers as they were in it: setup and agent.
+    pub(super) before: [Option<Value>; 2],
     /// The policies.
     pub(super) selection: Selection<'a>,
     /// Whether it runs on Fargate.
@@ -82,6 +87,7 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
         }
     }
     let claimed = Status::of(pod);
+    let before = [SETUP_CONTAINER, AGENT_CONTAINER].map(|name| container(pod, name).cloned());
     let mut pod = pod.clone();
     if let Err(conflict) = strip(&mut pod) {
         return skip(report, conflict);
@@ -125,11 +131,19 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
     Ok(Injection {
         pod,
         claimed,
+        before,
         selection,
         fargate,
         agent,
         report,
     })
+}
+
+fn container<'p>(pod: &'p Value, name: &str) -> Option<&'p Value> {
+    let mut containers = CONTAINER_LISTS
+        .into_iter()
+        .flat_map(|list| entries(&pod["spec"], list));
+    containers.find(|container| container["name"] == name)
 }
 
 fn policy_report(selection: &Selection<'_>) -> PolicyReport {

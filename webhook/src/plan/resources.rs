@@ -14,6 +14,8 @@ const AGENT_MEMORY: u64 = 64;
 const AGENT_MEMORY_LIMIT: u64 = 128;
 /// The least that the agent works with, in MiB.
 const AGENT_MEMORY_FLOOR: u64 = 32;
+/// The least CPU limit that is left to the agent, in thousandths of a core.
+const LEAST_CPU_LIMIT: u64 = 100;
 /// The uid and gid of what we add, if the pod does not use it.
 const UID: u32 = 64738;
 const MIB: u64 = 1 << 20;
@@ -57,6 +59,24 @@ pub(super) fn requirements(agent: &Agent, memory: u64) -> Value {
         resources["limits"]["cpu"] = quantity::format_millicores(limit.max(request)).into();
     }
     resources
+}
+
+/// Our requirements and, for what they leave open, the amounts that a container of ours already
+/// has: a LimitRange fills them in between two calls of the webhook and refuses the pod if they
+/// go again. A CPU limit under which the agent would not get on is not kept.
+pub(super) fn with_defaults_of(mut requirements: Value, container: Option<&Value>) -> Value {
+    for section in ["requests", "limits"] {
+        let there = container.and_then(|container| container["resources"][section].as_object());
+        for (name, amount) in there.into_iter().flatten() {
+            let too_little = name == "cpu"
+                && section == "limits"
+                && quantity::millicores(amount).is_none_or(|limit| limit < LEAST_CPU_LIMIT);
+            if requirements[section].get(name).is_none() && !too_little {
+                requirements[section][name] = amount.clone();
+            }
+        }
+    }
+    requirements
 }
 
 fn mebibytes(amounts: &Amounts) -> Option<u64> {
@@ -153,6 +173,28 @@ mod tests {
         );
         agent.resources.requests.cpu = Some("1".into());
         assert_eq!(requirements(&agent, 64)["limits"]["cpu"], "1");
+    }
+
+    #[test]
+    fn what_a_limit_range_filled_in_stays() {
+        let ours = requirements(&Agent::default(), 64);
+        let with = |limit: &str| {
+            let limits = json!({"cpu": limit, "memory": "1Mi", "ephemeral-storage": "1Gi"});
+            with_defaults_of(
+                ours.clone(),
+                Some(&json!({"resources": {"limits": limits}})),
+            )["limits"]
+                .clone()
+        };
+        assert_eq!(
+            with("200m"),
+            json!({"memory": "128Mi", "cpu": "200m", "ephemeral-storage": "1Gi"})
+        );
+        assert_eq!(
+            with("1m"),
+            json!({"memory": "128Mi", "ephemeral-storage": "1Gi"})
+        );
+        assert_eq!(with_defaults_of(ours.clone(), None), ours);
     }
 
     #[test]
