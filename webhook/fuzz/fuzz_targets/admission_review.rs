@@ -1,0 +1,45 @@
+//! Whatever arrives at the webhook: an answer or a named fault, never a crash; and what is
+//! answered can be applied and is then settled.
+//!
+//! `cargo +nightly fuzz run admission_review fuzz/corpus/admission_review fuzz/seeds/admission_review`
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use picket_webhook::admission::Entry;
+use picket_webhook::admission::review::Request;
+use picket_webhook::admission::service::answer;
+use picket_webhook::inject::catch_all;
+use picket_webhook::{Context, Outcome, Policy, PolicyStore, Settings, plan};
+
+static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings::new("picket:1", "1"));
+static POLICIES: LazyLock<[Arc<Policy>; 1]> = LazyLock::new(|| [Arc::new(catch_all("shop"))]);
+static STORE: LazyLock<PolicyStore> = LazyLock::new(|| {
+    let store = PolicyStore::new();
+    store.replace([catch_all("shop")]);
+    store
+});
+
+fuzz_target!(|body: &[u8]| {
+    for entry in [Entry::Ignore, Entry::Enforce] {
+        if let Ok((response, _)) = answer(body, entry, &STORE, &SETTINGS) {
+            assert!(entry == Entry::Enforce || response.allowed);
+        }
+    }
+    let Ok(request) = Request::parse(body) else { return };
+    let context = Context {
+        namespace: "shop",
+        policies: &*POLICIES,
+        settings: &SETTINGS,
+        workload: None,
+        fargate: None,
+    };
+    let mut pod = request.object;
+    let first = plan(&pod, &context);
+    json_patch::patch(&mut pod, &first.operations).expect("the patch applies");
+    let again = plan(&pod, &context);
+    assert!(again.operations.is_empty(), "twice is not once");
+    assert!(first.operations.is_empty() || first.report.outcome() == Outcome::Injected);
+});
