@@ -16,12 +16,17 @@ const O_WRONLY: i64 = 1;
 const O_RDWR: i64 = 2;
 const O_CREAT: i64 = 0o100;
 const O_TRUNC: i64 = 0o1000;
+const O_APPEND: i64 = 0o2000;
 const O_NONBLOCK: i64 = 0o4000;
 const O_CLOEXEC: i64 = 0o2_000_000;
 const O_PATH: i64 = 0o10_000_000;
 
 /// Bits that make an open one that can write, create or truncate.
-const WRITE: i64 = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC;
+///
+/// `O_APPEND` is among them although it does nothing on a descriptor that cannot write: rules
+/// name it with the others, and to stop every open for the sake of that oddity would be a
+/// poor bargain.
+const WRITE: i64 = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
 
 /// What these rules need.
 pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
@@ -201,5 +206,59 @@ impl Assumption {
             }
             _ => Bits::UNKNOWN,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{LoadOptions, PolicySource, RuleSet};
+
+    fn interest_of(expressions: &[&str]) -> String {
+        let rules: String = expressions
+            .iter()
+            .enumerate()
+            .map(|(n, expression)| format!("- id: r{n}\n  expression: >-\n    {expression}\n"))
+            .collect();
+        let source = PolicySource {
+            name: "test".to_owned(),
+            text: format!("rules:\n{rules}"),
+            origin: String::new(),
+        };
+        let catalogue = Arc::clone(&Catalogue::standard());
+        let (rules, report) = RuleSet::load(&catalogue, &[source], &LoadOptions::default());
+        assert!(report.is_ok(), "{report:?}");
+        rules.interest().to_string()
+    }
+
+    #[test]
+    fn a_rule_that_tests_write_flags_needs_no_reads() {
+        let path = r#"open.file.path == "/etc/passwd" &&"#;
+        let cases = [
+            ("open.flags & (O_CREAT|O_RDWR|O_WRONLY) > 0", "open:write"),
+            ("(open.flags & O_CREAT > 0 || open.flags & O_WRONLY != 0)", "open:write"),
+            ("open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH) == 0", "open:plain"),
+            ("open.flags & O_ACCMODE == O_RDONLY", "open"),
+            ("!(open.flags & O_WRONLY > 0)", "open"),
+            ("open.flags == O_RDONLY", "open:plain"),
+            ("open.flags in [ O_RDWR, O_WRONLY ]", "open:write"),
+            ("process.uid == 0", "open"),
+        ];
+        for (condition, expected) in cases {
+            let interest = interest_of(&[&format!("{path} {condition}")]);
+            assert_eq!(interest, format!("exec,fork,exit,{expected}"), "{condition}");
+        }
+    }
+
+    #[test]
+    fn the_widest_rule_decides() {
+        let interest = interest_of(&[
+            "open.flags & O_CREAT > 0",
+            "open.flags == O_RDONLY",
+            "connect.addr.port == 80",
+        ]);
+        assert_eq!(interest, "exec,fork,exit,connect,open:plain");
     }
 }
