@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::plan::{Context, desired, plan, uninjected};
+use crate::plan::{Context, desired, uninjected};
 use crate::policy::Policy;
 use crate::report::Report;
 use crate::settings::Settings;
@@ -94,9 +94,7 @@ pub fn inject_manifest(text: &str, options: &Options<'_>) -> Result<Injected, Ma
                 workload: workload.controller.as_deref(),
                 fargate: options.fargate,
             };
-            let (new, _) = desired(workload.pod, &context);
-            // The plan knows whether anything changes; the pod built above keeps its order.
-            let report = plan(workload.pod, &context).report;
+            let (new, report) = desired(workload.pod, &context);
             workloads.push(WorkloadReport {
                 document,
                 kind: workload.kind,

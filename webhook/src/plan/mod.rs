@@ -50,13 +50,10 @@ pub struct Plan {
 
 /// Plans a pod. Applying the operations and planning again gives no operations.
 pub fn plan(pod: &Value, context: &Context<'_>) -> Plan {
-    let (desired, mut report) = desired(pod, context);
+    let (desired, report) = desired(pod, context);
     let operations = desired
         .map(|desired| patch::difference(pod, &desired))
         .unwrap_or_default();
-    if operations.is_empty() && report.reason == Reason::Injected {
-        report.reason = Reason::Current;
-    }
     Plan { operations, report }
 }
 
@@ -65,8 +62,11 @@ pub fn plan(pod: &Value, context: &Context<'_>) -> Plan {
 pub fn desired(pod: &Value, context: &Context<'_>) -> (Option<Value>, Report) {
     match decide::decide(pod, context) {
         Ok(injection) => {
-            let (pod, report) = build::build(injection, context);
-            (Some(pod), report)
+            let (desired, mut report) = build::build(injection, context);
+            if desired == *pod && report.reason == Reason::Injected {
+                report.reason = Reason::Current;
+            }
+            (Some(desired), report)
         }
         Err(report) => (None, *report),
     }
