@@ -7,6 +7,7 @@
 //! * [`policies`]: what the API server knows of policies and namespaces.
 //! * [`status`]: what the operator thinks of each policy.
 //! * [`lease`]: which replica writes.
+//! * [`settings`](mod@settings): what the planner is told.
 //! * [`readiness`], [`metrics`]: what kubelet and Prometheus see.
 //! * [`watched`]: following one named object.
 //! * [`arguments`], [`run`](mod@run): the command line, and the whole put together.
@@ -20,5 +21,6 @@ pub mod policies;
 pub mod readiness;
 pub mod run;
 pub mod server;
+pub mod settings;
 pub mod status;
 pub mod watched;

@@ -27,6 +27,7 @@ use crate::metrics::StateCollector;
 use crate::policies::{follow_namespaces, follow_policies};
 use crate::readiness::Readiness;
 use crate::server::{HealthServer, RunningServer, ServerError, WebhookServer};
+use crate::settings::settings;
 use crate::status::StatusWriter;
 use crate::watched::{Seen, follow};
 
@@ -38,10 +39,6 @@ const HEALTH_GRACE: Duration = Duration::from_secs(1);
 const RELEASE_GRACE: Duration = Duration::from_secs(10);
 /// Time before the API server is asked for its version again.
 const RETRY: Duration = Duration::from_secs(2);
-/// The minor version of Kubernetes 1 in which native sidecars are on by
-/// default.
-const NATIVE_SIDECARS_SINCE: u32 = 29;
-
 /// Why the operator cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -99,12 +96,7 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     let mut health = HealthServer::start(health_listener, health_router(registry.into(), ready))?;
 
     let serve = async {
-        let settings = Settings {
-            image_pull_secrets: arguments.image_pull_secret.clone(),
-            native_sidecars: native_sidecars(&client).await,
-            own_namespace: arguments.namespace.clone(),
-            ..Settings::new(&arguments.sidecar_image, &arguments.revision)
-        };
+        let settings = settings(&arguments, &cluster_version(&client).await);
         let state = AdmissionState::new(parts.readiness.policies.clone(), settings.into(), metrics);
         let certificate = Arc::clone(&parts.readiness.certificate);
         WebhookServer::start(webhook_listener, router(state), certificate)
@@ -287,18 +279,13 @@ fn listen(flag: &'static str, address: Option<IpAddr>, port: u16) -> Result<TcpL
     })
 }
 
-/// Asks the API server until it answers.
-async fn native_sidecars(client: &Client) -> bool {
+/// Asks the API server for its version until it answers.
+async fn cluster_version(client: &Client) -> Info {
     loop {
         match client.apiserver_version().await {
             Ok(version) => {
-                let native = has_native_sidecars(&version);
-                info!(
-                    version = version.git_version,
-                    native_sidecars = native,
-                    "cluster"
-                );
-                return native;
+                info!(version = version.git_version, "cluster");
+                return version;
             }
             Err(error) => {
                 warn!(%error, "cannot learn the cluster's version, trying again");
@@ -308,37 +295,9 @@ async fn native_sidecars(client: &Client) -> bool {
     }
 }
 
-fn has_native_sidecars(version: &Info) -> bool {
-    // Some providers write "33+".
-    let number = |text: &str| {
-        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse::<u32>().unwrap_or(0)
-    };
-    (number(&version.major), number(&version.minor)) >= (1, NATIVE_SIDECARS_SINCE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn native_sidecars_by_version() {
-        let cases = [
-            ("1", "28", false),
-            ("1", "29", true),
-            ("1", "33+", true),
-            ("2", "0", true),
-            ("", "", false),
-        ];
-        for (major, minor, expected) in cases {
-            let version = Info {
-                major: major.to_owned(),
-                minor: minor.to_owned(),
-                ..Info::default()
-            };
-            assert_eq!(has_native_sidecars(&version), expected, "{major}.{minor}");
-        }
-    }
 
     #[test]
     fn a_port_in_use_names_its_flag() {

@@ -13,9 +13,14 @@ use axum::Router;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use tokio::task::JoinHandle;
 
 use crate::certificates::ServingCertificate;
+
+/// How often an HTTP/2 peer must answer a ping.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why a server could not start or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +59,11 @@ impl WebhookServer {
         let acceptor =
             RustlsAcceptor::new(tls_configuration(certificate)?).acceptor(NoDelayAcceptor::new());
         let handle = Handle::new();
-        let server = axum_server::from_tcp(listener)
+        let mut server = axum_server::from_tcp(listener)
             .map_err(ServerError::Listener)?
             .acceptor(acceptor)
             .handle(handle.clone());
+        limit(server.http_builder());
         let task = tokio::spawn(server.serve(app.into_make_service()));
         Ok(RunningServer {
             address,
@@ -78,9 +84,10 @@ impl HealthServer {
     pub fn start(listener: TcpListener, app: Router) -> Result<RunningServer, ServerError> {
         let address = prepare(&listener)?;
         let handle = Handle::new();
-        let server = axum_server::from_tcp(listener)
+        let mut server = axum_server::from_tcp(listener)
             .map_err(ServerError::Listener)?
             .handle(handle.clone());
+        limit(server.http_builder());
         let task = tokio::spawn(server.serve(app.into_make_service()));
         Ok(RunningServer {
             address,
@@ -144,6 +151,15 @@ fn prepare(listener: &TcpListener) -> Result<SocketAddr, ServerError> {
         .set_nonblocking(true)
         .map_err(ServerError::Listener)?;
     listener.local_addr().map_err(ServerError::Listener)
+}
+
+/// Ends connections whose peer is gone or sends nothing: they would add up.
+/// hyper has such limits but enforces none without a timer.
+fn limit(http: &mut Builder<TokioExecutor>) {
+    http.http1().timer(TokioTimer::new());
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(KEEP_ALIVE_INTERVAL));
 }
 
 fn tls_configuration(certificate: Arc<ServingCertificate>) -> Result<RustlsConfig, ServerError> {
