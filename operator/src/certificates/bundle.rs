@@ -6,16 +6,13 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::ByteString;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
-};
+use rcgen::KeyPair;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 
-use super::rotation::{AUTHORITY_VALIDITY, LEAF_VALIDITY};
+use super::generate::{make_authority, make_leaf};
 
 /// How far certificates are back-dated: the clocks of API servers and ours may
 /// differ.
@@ -51,6 +48,10 @@ pub enum BundleError {
 pub struct PrivateKey(String);
 
 impl PrivateKey {
+    pub(super) fn new(key: &KeyPair) -> Self {
+        Self(key.serialize_pem())
+    }
+
     /// The key in PEM (PKCS#8).
     #[must_use]
     pub fn pem(&self) -> &str {
@@ -303,44 +304,6 @@ impl Bundle {
             leaf_trusted: leaf_signed_by_authority || leaf_signed_by_previous,
         })
     }
-}
-
-fn make_authority(now: SystemTime) -> Result<(String, PrivateKey), BundleError> {
-    let key = KeyPair::generate()?;
-    let mut parameters = CertificateParams::default();
-    parameters.not_before = (now - SKEW).into();
-    parameters.not_after = (now + AUTHORITY_VALIDITY).into();
-    parameters.distinguished_name = common_name("Picket webhook authority");
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = parameters.self_signed(&key)?;
-    Ok((certificate.pem(), PrivateKey(key.serialize_pem())))
-}
-
-fn make_leaf(
-    authority: &str,
-    authority_key: &PrivateKey,
-    names: &ServerNames,
-    now: SystemTime,
-) -> Result<(String, PrivateKey), BundleError> {
-    let issuer = Issuer::from_ca_cert_pem(authority, KeyPair::from_pem(authority_key.pem())?)?;
-    let key = KeyPair::generate()?;
-    let mut parameters = CertificateParams::new(names.as_slice())?;
-    parameters.not_before = (now - SKEW).into();
-    parameters.not_after = (now + LEAF_VALIDITY).into();
-    parameters.distinguished_name = common_name("Picket webhook");
-    parameters.is_ca = IsCa::ExplicitNoCa;
-    parameters.use_authority_key_identifier_extension = true;
-    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let certificate = parameters.signed_by(&key, &issuer)?;
-    Ok((certificate.pem(), PrivateKey(key.serialize_pem())))
-}
-
-fn common_name(name: &str) -> DistinguishedName {
-    let mut distinguished_name = DistinguishedName::new();
-    distinguished_name.push(DnType::CommonName, name);
-    distinguished_name
 }
 
 fn text(data: &BTreeMap<String, ByteString>, entry: &'static str) -> Result<String, BundleError> {

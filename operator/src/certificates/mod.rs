@@ -18,6 +18,7 @@
 //! 4. a day later the old authority is dropped.
 
 mod bundle;
+mod generate;
 pub mod keeper;
 mod rotation;
 mod serving;
