@@ -27,3 +27,15 @@ app.kubernetes.io/component: operator
 {{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
 {{- end -}}
 {{- end }}
+
+{{/* What the schema cannot say in words that help. */}}
+{{- define "picket.check" -}}
+{{- range $key, $port := dict "webhook.port" .Values.webhook.port "health.port" .Values.health.port }}
+{{- if eq (int $port) 10250 }}
+{{- fail (printf "%s: 10250 belongs to kubelet on Fargate; choose another one, for example 8443 for webhook.port and 8080 for health.port" $key) }}
+{{- end }}
+{{- end }}
+{{- if eq (int .Values.webhook.port) (int .Values.health.port) }}
+{{- fail (printf "health.port: %v is webhook.port already; choose two different ports" .Values.health.port) }}
+{{- end }}
+{{- end }}
