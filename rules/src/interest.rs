@@ -238,8 +238,14 @@ mod tests {
         let path = r#"open.file.path == "/etc/passwd" &&"#;
         let cases = [
             ("open.flags & (O_CREAT|O_RDWR|O_WRONLY) > 0", "open:write"),
-            ("(open.flags & O_CREAT > 0 || open.flags & O_WRONLY != 0)", "open:write"),
-            ("open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH) == 0", "open:plain"),
+            (
+                "(open.flags & O_CREAT > 0 || open.flags & O_WRONLY != 0)",
+                "open:write",
+            ),
+            (
+                "open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH) == 0",
+                "open:plain",
+            ),
             ("open.flags & O_ACCMODE == O_RDONLY", "open"),
             ("!(open.flags & O_WRONLY > 0)", "open"),
             ("open.flags == O_RDONLY", "open:plain"),
@@ -248,7 +254,11 @@ mod tests {
         ];
         for (condition, expected) in cases {
             let interest = interest_of(&[&format!("{path} {condition}")]);
-            assert_eq!(interest, format!("exec,fork,exit,{expected}"), "{condition}");
+            assert_eq!(
+                interest,
+                format!("exec,fork,exit,{expected}"),
+                "{condition}"
+            );
         }
     }
 
