@@ -110,8 +110,8 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
                 let outcome = tokio::select! {
                     () = &mut stop => Ok(()),
                     ended = parts.ended() => Err(RunError::Ended(ended)),
-                    stopped = server.stopped() => stopped.map_err(RunError::from),
-                    stopped = health.stopped() => stopped.map_err(RunError::from),
+                    error = server.stopped() => Err(error.into()),
+                    error = health.stopped() => Err(error.into()),
                 };
                 webhook = Some(server);
                 outcome

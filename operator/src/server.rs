@@ -113,13 +113,13 @@ impl RunningServer {
         self.address
     }
 
-    /// Waits until the server stops by itself.
-    ///
-    /// # Errors
-    /// [`ServerError::Stopped`], always if the server failed.
-    pub async fn stopped(&mut self) -> Result<(), ServerError> {
+    /// Waits until the server stops by itself, which it should not, and says
+    /// why it did.
+    pub async fn stopped(&mut self) -> ServerError {
         let result = (&mut self.task).await;
         self.outcome(result)
+            .err()
+            .unwrap_or_else(|| self.error(io::Error::other("nobody asked it to")))
     }
 
     /// Takes no new connections, lets requests in flight finish for at most
@@ -139,10 +139,14 @@ impl RunningServer {
     ) -> Result<(), ServerError> {
         result
             .unwrap_or_else(|panic| Err(io::Error::other(panic)))
-            .map_err(|source| ServerError::Stopped {
-                address: self.address,
-                source,
-            })
+            .map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> ServerError {
+        ServerError::Stopped {
+            address: self.address,
+            source,
+        }
     }
 }
 

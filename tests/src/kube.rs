@@ -12,7 +12,7 @@ mod supervised;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -62,8 +62,9 @@ pub struct ControlPlane {
     assets: PathBuf,
     address: String,
     // In the order in which they are to end.
-    _api_server: Supervised,
-    _etcd: Supervised,
+    api_server: Mutex<Supervised>,
+    api_server_arguments: Vec<String>,
+    etcd: Supervised,
 }
 
 impl ControlPlane {
@@ -130,39 +131,53 @@ impl ControlPlane {
         )?;
         let in_folder =
             |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
-        let api_server = Supervised::start(
-            &folder,
-            "kube-apiserver",
-            &assets.join("kube-apiserver"),
-            &[
-                &format!("--etcd-servers={etcd_url}"),
-                &format!("--secure-port={port}"),
-                "--bind-address=127.0.0.1",
-                &in_folder("cert-dir", "certificates"),
-                "--service-cluster-ip-range=10.96.0.0/24",
-                "--service-account-issuer=https://kubernetes.default.svc",
-                "--api-audiences=https://kubernetes.default.svc",
-                &in_folder("service-account-key-file", "sa.pub"),
-                &in_folder("service-account-signing-key-file", "sa.key"),
-                "--authorization-mode=RBAC",
-                &in_folder("token-auth-file", "tokens.csv"),
-                "--allow-privileged=true",
-                "--enable-admission-plugins=ServiceAccount,PodSecurity",
-            ],
-            &[],
-            None,
-        )?;
+        let arguments = vec![
+            format!("--etcd-servers={etcd_url}"),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            in_folder("cert-dir", "certificates"),
+            "--service-cluster-ip-range=10.96.0.0/24".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            "--api-audiences=https://kubernetes.default.svc".to_owned(),
+            in_folder("service-account-key-file", "sa.pub"),
+            in_folder("service-account-signing-key-file", "sa.key"),
+            "--authorization-mode=RBAC".to_owned(),
+            in_folder("token-auth-file", "tokens.csv"),
+            "--allow-privileged=true".to_owned(),
+            "--enable-admission-plugins=ServiceAccount,PodSecurity".to_owned(),
+        ];
+        let api_server = start_api_server(&folder, &assets, &arguments)?;
 
         let control_plane = Self {
             address: format!("https://127.0.0.1:{port}"),
             folder,
             assets,
-            _api_server: api_server,
-            _etcd: etcd,
+            api_server: Mutex::new(api_server),
+            api_server_arguments: arguments,
+            etcd,
         };
         control_plane.write_kubeconfig("admin", ADMIN_TOKEN)?;
         control_plane.wait_until_ready()?;
         Ok(control_plane)
+    }
+
+    /// Kills the API server, starts it again and waits until it is ready; what
+    /// is stored stays.
+    ///
+    /// # Errors
+    /// [`KubeError`].
+    pub fn restart_api_server(&self) -> Result<(), KubeError> {
+        let mut api_server = self.api_server();
+        api_server.end();
+        *api_server = start_api_server(&self.folder, &self.assets, &self.api_server_arguments)?;
+        drop(api_server);
+        self.wait_until_ready()
+    }
+
+    fn api_server(&self) -> MutexGuard<'_, Supervised> {
+        self.api_server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait_until_ready(&self) -> Result<(), KubeError> {
@@ -176,8 +191,8 @@ impl ControlPlane {
             }
             std::thread::sleep(INTERVAL);
         }
-        let mut log = self._etcd.log_end();
-        log.push_str(&self._api_server.log_end());
+        let mut log = self.etcd.log_end();
+        log.push_str(&self.api_server().log_end());
         Err(KubeError::NotReady {
             what: "kube-apiserver".to_owned(),
             log,
@@ -246,6 +261,16 @@ impl ControlPlane {
 }
 
 const ADMIN_TOKEN: &str = "admin-of-a-control-plane-for-tests";
+
+fn start_api_server(
+    folder: &Path,
+    assets: &Path,
+    arguments: &[String],
+) -> Result<Supervised, KubeError> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let binary = assets.join("kube-apiserver");
+    Supervised::start(folder, "kube-apiserver", &binary, &arguments, &[], None)
+}
 
 /// Waits until `look` gives something.
 ///

@@ -184,6 +184,22 @@ fn without_an_operator_pods_start_bare_unless_the_namespace_enforces() {
 }
 
 #[test]
+fn the_operator_survives_a_restart_of_the_api_server() {
+    let control_plane = ControlPlane::start().unwrap_or_else(|error| panic!("{error}"));
+    let control_plane: &'static ControlPlane = Box::leak(Box::new(control_plane));
+    let operator = Operator::install(control_plane, &Options::default());
+    let before = operator.protected("before", &[]);
+    control_plane
+        .restart_api_server()
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_injected(&operator.kubectl().apply(&pod(&before, "web"), false));
+    // A policy that is written now is seen: the watch goes on.
+    let after = operator.protected("after", &[]);
+    assert_injected(&operator.kubectl().apply(&pod(&after, "web"), false));
+    assert!(operator.replicas[0].process().is_running());
+}
+
+#[test]
 fn a_stopped_operator_gives_up_the_lease_and_ends() {
     let operator = install(1);
     assert!(leader(&operator).is_some());

@@ -89,6 +89,12 @@ impl Supervised {
         );
     }
 
+    /// Kills the program and waits for its end.
+    pub fn end(&mut self) {
+        drop(self.held.take());
+        let _ = self.shell.wait();
+    }
+
     /// Whether the program still runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -116,8 +122,7 @@ impl Supervised {
 
 impl Drop for Supervised {
     fn drop(&mut self) {
-        drop(self.held.take());
-        let _ = self.shell.wait();
+        self.end();
     }
 }
 
