@@ -106,6 +106,8 @@ reasons! {
     NameConflict: Failed, "the pod uses a container name of Picket's for something else";
     /// The pod ends by itself and the agent would be an ordinary container, which does not.
     SidecarWouldBlockEnd: Failed, "the pod is meant to end, and without native sidecars the agent would keep it running";
+    /// A Fargate size holds the pod, but none holds it with the agent: it would never start.
+    FargateTooLarge: Failed, "no Fargate size holds the pod with the agent; request less, for the pod or in agent.resources";
     /// The pod is not of the shape that a pod has.
     Malformed: Failed, "the pod is malformed";
 }

@@ -126,8 +126,6 @@ pub enum Note {
     },
     /// The pod gets a larger Fargate size, which costs more.
     FargateSizeGrows,
-    /// No Fargate size holds the pod with the agent, though one held it before.
-    FargateTooLarge,
     /// The quality-of-service class changes.
     QosChanges,
 }
@@ -141,7 +139,6 @@ impl Note {
             Self::LifecycleHookUntraced { .. } => "LifecycleHookUntraced",
             Self::SetuidPrograms { .. } => "SetuidPrograms",
             Self::FargateSizeGrows => "FargateSizeGrows",
-            Self::FargateTooLarge => "FargateTooLarge",
             Self::QosChanges => "QosChanges",
         }
     }
@@ -172,7 +169,6 @@ impl fmt::Display for Note {
             Self::FargateSizeGrows => f.write_str(
                 "the agent's memory does not fit the pod's Fargate size; the next one costs more",
             ),
-            Self::FargateTooLarge => f.write_str("no Fargate size holds the pod with the agent"),
             Self::QosChanges => f.write_str("the quality-of-service class of the pod changes"),
         }
     }

@@ -155,5 +155,5 @@ fn every_case() {
         count(Outcome::Skipped),
         count(Outcome::Failed)
     );
-    assert!(cases.len() >= 25, "only {} cases", cases.len());
+    assert!(cases.len() >= 60, "only {} cases", cases.len());
 }

@@ -151,10 +151,7 @@ fn warnings(report: &Report) -> Vec<String> {
     let worth_it = |note: &&Note| {
         matches!(
             note,
-            Note::OptOutForbidden
-                | Note::SetuidPrograms { .. }
-                | Note::FargateSizeGrows
-                | Note::FargateTooLarge
+            Note::OptOutForbidden | Note::SetuidPrograms { .. } | Note::FargateSizeGrows
         )
     };
     warnings.extend(

@@ -13,6 +13,7 @@ use super::resources;
 use super::shape::CONTAINER_LISTS;
 use super::strip::entries;
 use crate::capacity::{FargateSize, Need, Qos};
+use crate::reason::Reason;
 use crate::report::{Added, ContainerReport, Decision, Note, Report};
 use crate::status::{AgentKind, Change, ContainerStatus, Status};
 
@@ -20,7 +21,14 @@ use crate::status::{AgentKind, Change, ContainerStatus, Status};
 const VOLUME_SIZE: &str = "32Mi";
 
 /// Builds the injected pod and completes the report.
-pub(super) fn build(injection: Injection<'_>, context: &Context<'_>) -> (Value, Report) {
+///
+/// # Errors
+/// A report with [`Reason::FargateTooLarge`] when AWS would run the pod, but not the injected
+/// one.
+pub(super) fn build(
+    injection: Injection<'_>,
+    context: &Context<'_>,
+) -> Result<(Value, Report), Box<Report>> {
     let Injection {
         mut pod,
         claimed,
@@ -34,7 +42,7 @@ pub(super) fn build(injection: Injection<'_>, context: &Context<'_>) -> (Value, 
     let agent = &selection.winner.spec.agent;
     let uid = resources::unused_uid(&pod);
     let memory = resources::agent_memory(agent, &pod, fargate);
-    let requirements = resources::requirements(agent, memory);
+    let requirements = resources::requirements(agent, &pod, memory);
     let size_before = FargateSize::holding(Need::of(&pod));
     let qos_before = Qos::of(&pod);
     let containers = trace_containers(&mut pod, &report.containers, &settings.interest);
@@ -87,6 +95,18 @@ pub(super) fn build(injection: Injection<'_>, context: &Context<'_>) -> (Value, 
             after: Qos::of(&pod),
         },
     };
+    if let Some(Change {
+        before: Some(_),
+        after: None,
+    }) = added.fargate
+    {
+        return Err(Box::new(Report {
+            reason: Reason::FargateTooLarge,
+            containers: Vec::new(),
+            notes: Vec::new(),
+            ..report
+        }));
+    }
     note_costs(&added, &mut report.notes);
     let status = Status {
         revision: settings.revision.clone(),
@@ -100,7 +120,7 @@ pub(super) fn build(injection: Injection<'_>, context: &Context<'_>) -> (Value, 
     };
     annotate(&mut pod, &status);
     report.added = Some(added);
-    (pod, report)
+    Ok((pod, report))
 }
 
 const SETUP_PROGRAM: &str = "/picket-tracer";
@@ -230,18 +250,8 @@ fn add_pull_secrets(pod: &mut Value, wanted: &[String], claimed: Option<&Status>
 }
 
 fn note_costs(added: &Added, notes: &mut Vec<Note>) {
-    match added.fargate {
-        Some(Change {
-            before: Some(_),
-            after: None,
-        }) => notes.push(Note::FargateTooLarge),
-        Some(Change {
-            before: Some(before),
-            after: Some(after),
-        }) if before != after => {
-            notes.push(Note::FargateSizeGrows);
-        }
-        _ => {}
+    if added.fargate.is_some_and(|size| size.before != size.after) {
+        notes.push(Note::FargateSizeGrows);
     }
     if added.qos.before != added.qos.after {
         notes.push(Note::QosChanges);

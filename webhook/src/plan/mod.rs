@@ -60,9 +60,9 @@ pub fn plan(pod: &Value, context: &Context<'_>) -> Plan {
 /// The pod as it should be, or `None` when it is to be left alone. The order of keys and of
 /// list entries is that of the pod.
 pub fn desired(pod: &Value, context: &Context<'_>) -> (Option<Value>, Report) {
-    match decide::decide(pod, context) {
-        Ok(injection) => {
-            let (desired, mut report) = build::build(injection, context);
+    let built = decide::decide(pod, context).and_then(|injection| build::build(injection, context));
+    match built {
+        Ok((desired, mut report)) => {
             if desired == *pod && report.reason == Reason::Injected {
                 report.reason = Reason::Current;
             }

@@ -23,6 +23,9 @@ const MIB: u64 = 1 << 20;
 /// The agent's memory request, in MiB: as the policy says, or less when that keeps the pod in
 /// the Fargate size that it has without us.
 pub(super) fn agent_memory(agent: &Agent, pod: &Value, fargate: bool) -> u64 {
+    if requests_as_a_whole(pod) {
+        return 0;
+    }
     let limit = mebibytes(&agent.resources.limits);
     let wanted = mebibytes(&agent.resources.requests)
         .unwrap_or(limit.map_or(AGENT_MEMORY, |limit| limit.min(AGENT_MEMORY)));
@@ -38,16 +41,24 @@ pub(super) fn agent_memory(agent: &Agent, pod: &Value, fargate: bool) -> u64 {
     }
 }
 
-/// Resources of the agent, and of the setup container, which costs nothing then: it has ended
-/// before the agent and the application start, and their sum is more.
+/// Resources of the agent, given its memory request, and of the setup container, which costs
+/// nothing then: it has ended before the agent and the application start, and their sum is more.
 ///
 /// An explicit CPU request of "0" is not the same as none: without one, autoscalers on CPU stop
 /// working and some quotas refuse the pod.
-pub(super) fn requirements(agent: &Agent, memory: u64) -> Value {
-    let request = millicores(&agent.resources.requests).unwrap_or(0);
-    let memory_limit = mebibytes(&agent.resources.limits)
+pub(super) fn requirements(agent: &Agent, pod: &Value, memory: u64) -> Value {
+    let of_pod = |name: &str| &pod["spec"]["resources"]["limits"][name];
+    let request = if requests_as_a_whole(pod) {
+        0
+    } else {
+        millicores(&agent.resources.requests).unwrap_or(0)
+    };
+    let mut memory_limit = mebibytes(&agent.resources.limits)
         .unwrap_or(AGENT_MEMORY_LIMIT)
         .max(memory);
+    if let Some(limit) = quantity::bytes(of_pod("memory")) {
+        memory_limit = memory_limit.min(limit / MIB);
+    }
     let mut resources = json!({
         "requests": {
             "cpu": quantity::format_millicores(request),
@@ -56,9 +67,16 @@ pub(super) fn requirements(agent: &Agent, memory: u64) -> Value {
         "limits": { "memory": quantity::format_mebibytes(memory_limit) },
     });
     if let Some(limit) = millicores(&agent.resources.limits) {
+        let limit = quantity::millicores(of_pod("cpu")).map_or(limit, |of_pod| limit.min(of_pod));
         resources["limits"]["cpu"] = quantity::format_millicores(limit.max(request)).into();
     }
     resources
+}
+
+/// A pod with requests of its own shares them among its containers, and is refused when theirs
+/// add up to more: then ours ask for nothing.
+fn requests_as_a_whole(pod: &Value) -> bool {
+    pod["spec"]["resources"].is_object()
 }
 
 /// Our requirements and, for what they leave open, the amounts that a container of ours already
@@ -156,28 +174,46 @@ mod tests {
         let mut agent = Agent::default();
         agent.resources.limits.memory = Some("40Mi".into());
         assert_eq!(agent_memory(&agent, &pod("1Mi"), false), 40);
-        assert_eq!(requirements(&agent, 40)["limits"]["memory"], "40Mi");
+        assert_eq!(
+            requirements(&agent, &json!({}), 40)["limits"]["memory"],
+            "40Mi"
+        );
     }
 
     #[test]
     fn a_limit_never_falls_below_its_request() {
         let mut agent = Agent::default();
         assert_eq!(
-            requirements(&agent, 256)["limits"],
+            requirements(&agent, &json!({}), 256)["limits"],
             json!({"memory": "256Mi"})
         );
         agent.resources.limits.cpu = Some("0.1".into());
         assert_eq!(
-            requirements(&agent, 64)["limits"],
+            requirements(&agent, &json!({}), 64)["limits"],
             json!({"memory": "128Mi", "cpu": "100m"})
         );
         agent.resources.requests.cpu = Some("1".into());
-        assert_eq!(requirements(&agent, 64)["limits"]["cpu"], "1");
+        assert_eq!(requirements(&agent, &json!({}), 64)["limits"]["cpu"], "1");
+    }
+
+    #[test]
+    fn a_pod_that_requests_as_a_whole_is_not_asked_for_more() {
+        let mut agent = Agent::default();
+        agent.resources.requests.cpu = Some("50m".into());
+        agent.resources.limits.cpu = Some("1".into());
+        let whole =
+            json!({"requests": {"memory": "64Mi"}, "limits": {"memory": "100Mi", "cpu": "500m"}});
+        let pod = json!({"spec": {"containers": [{}], "resources": whole}});
+        let memory = agent_memory(&agent, &pod, true);
+        assert_eq!(
+            requirements(&agent, &pod, memory),
+            json!({"requests": {"cpu": "0", "memory": "0"}, "limits": {"memory": "100Mi", "cpu": "500m"}})
+        );
     }
 
     #[test]
     fn what_a_limit_range_filled_in_stays() {
-        let ours = requirements(&Agent::default(), 64);
+        let ours = requirements(&Agent::default(), &json!({}), 64);
         let with = |limit: &str| {
             let limits = json!({"cpu": limit, "memory": "1Mi", "ephemeral-storage": "1Gi"});
             with_defaults_of(
