@@ -173,6 +173,12 @@ impl Variables {
             }
         }
         let size = info.size;
+        let mut value = if info.value_type.is_list() {
+            value.into_list()
+        } else {
+            value
+        };
+        value.shorten(size);
         let empty = || Slot {
             value: value.emptied(),
             expiries: Vec::new(),
@@ -180,7 +186,6 @@ impl Variables {
         let slot = self.slots.entry((id, key)).or_insert_with(empty);
         if !append || !slot.value.is_list() {
             slot.value = value;
-            slot.value.shorten(size);
             slot.expiries = vec![expiry; slot.value.len()];
             return;
         }

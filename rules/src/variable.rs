@@ -83,4 +83,15 @@ impl Stored {
             Stored::Addresses(_) => ValueType::Ips,
         }
     }
+
+    /// A single value as a list of it.
+    pub(crate) fn into_list(self) -> Self {
+        match self {
+            Stored::Bool(value) => Stored::Bools(vec![value]),
+            Stored::Int(value) => Stored::Ints(vec![value]),
+            Stored::Text(value) => Stored::Texts(vec![value]),
+            Stored::Address(value) => Stored::Addresses(vec![value]),
+            list => list,
+        }
+    }
 }

@@ -203,25 +203,27 @@ impl Catalogue {
         if let Some(current) = self.aliases.get(name) {
             return Some(current.clone());
         }
-        let mut current = name.to_owned();
-        if let Some((old, new)) = self
+        let prefix = self
             .alias_prefixes
             .iter()
-            .find(|(old, _)| name.starts_with(old))
-        {
-            current = format!("{new}{}", &name[old.len()..]);
-        }
-        if let Some((old, new)) = self
+            .find(|(old, _)| name.starts_with(old));
+        let current = match prefix {
+            Some((old, new)) => format!("{new}{}", &name[old.len()..]),
+            None => name.to_owned(),
+        };
+        let suffix = self
             .alias_suffixes
             .iter()
-            .find(|(old, _)| current.ends_with(old.as_str()))
-        {
-            current = format!("{}{new}", &current[..current.len() - old.len()]);
-        }
-        // `rename.old.path` and `rename.old.file.path` both occur.
-        if current != name && !self.field_ids.contains_key(&current) {
-            current = current.replace(".file.file.", ".file.");
-        }
-        (current != name).then_some(current)
+            .find(|(old, _)| current.ends_with(old.as_str()));
+        let Some((old, new)) = suffix else {
+            return prefix.map(|_| current);
+        };
+        let stem = &current[..current.len() - old.len()];
+        // Behind a prefix that already names the file, the suffix names it no more.
+        let last = new.rfind('.').map_or(new.as_str(), |dot| &new[dot..]);
+        let names = [format!("{stem}{new}"), format!("{stem}{last}")];
+        names
+            .into_iter()
+            .find(|name| self.field_ids.contains_key(name))
     }
 }

@@ -176,16 +176,6 @@ fn as_int(node: &Node) -> Option<i64> {
 }
 
 impl Stored {
-    fn into_list(self) -> Self {
-        match self {
-            Stored::Bool(value) => Stored::Bools(vec![value]),
-            Stored::Int(value) => Stored::Ints(vec![value]),
-            Stored::Text(value) => Stored::Texts(vec![value]),
-            Stored::Address(value) => Stored::Addresses(vec![value]),
-            list => list,
-        }
-    }
-
     fn into_node(self) -> AnyNode {
         use crate::program::{AddressNode, BoolNode, IntNode, TextNode};
         match self {
