@@ -1,6 +1,7 @@
 //! Whether this replica can answer admissions, and if not, why not.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -20,6 +21,8 @@ pub struct Readiness {
     pub configuration: watch::Receiver<Seen<MutatingWebhookConfiguration>>,
     /// The policies from which admissions are answered.
     pub policies: PolicyStore,
+    /// Whether the webhook's server listens.
+    pub serving: Arc<AtomicBool>,
     /// Whether the process is about to stop.
     pub stopping: watch::Receiver<bool>,
 }
@@ -27,12 +30,15 @@ pub struct Readiness {
 impl Readiness {
     /// Why this replica is not ready, in one sentence; `None` if it is.
     ///
-    /// It is ready when its certificate is valid, API servers are told to trust
+    /// It is ready when it listens, its certificate is valid, API servers are told to trust
     /// the authority that signed it, and the policies are known.
     #[must_use]
     pub fn obstacle(&self, now: SystemTime) -> Option<&'static str> {
         if *self.stopping.borrow() {
             return Some("the process is stopping");
+        }
+        if !self.serving.load(Ordering::Relaxed) {
+            return Some("the webhook does not listen yet: the cluster's version is not known");
         }
         let Some(served) = self.certificate.current() else {
             return Some("there is no serving certificate yet");
@@ -93,10 +99,13 @@ mod tests {
             certificate: ServingCertificate::empty(),
             configuration: receiver,
             policies: PolicyStore::new(),
+            serving: Arc::default(),
             stopping,
         };
         let obstacle = |now| readiness.obstacle(now).unwrap_or_default();
 
+        assert!(obstacle(now).contains("does not listen"));
+        readiness.serving.store(true, Ordering::Relaxed);
         assert!(obstacle(now).contains("no serving certificate"));
         readiness.certificate.replace(&bundle).expect("serve");
         assert!(obstacle(now).contains("does not exist"));

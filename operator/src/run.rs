@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -106,6 +107,7 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     let outcome = tokio::select! {
         started = serve => match started {
             Ok(mut server) => {
+                parts.readiness.serving.store(true, Ordering::Relaxed);
                 info!(webhook = %server.address(), health = %health.address(), "serving");
                 let outcome = tokio::select! {
                     () = &mut stop => Ok(()),
@@ -223,6 +225,7 @@ impl Parts {
                 certificate,
                 configuration,
                 policies: store,
+                serving: Arc::default(),
                 stopping,
             },
             leading,
