@@ -42,6 +42,19 @@ impl RuleFiles {
     /// Of a directory, files that end in `.policy`, `.yaml` or `.yml` are taken by name,
     /// `default.policy` first.
     pub fn load(&self) -> LoadedRules {
+        let (sources, unreadable) = self.read();
+        let catalogue = Catalogue::standard();
+        let (rules, mut report) = RuleSet::load(&catalogue, &sources, &LoadOptions::default());
+        report.policies.extend(unreadable);
+        LoadedRules {
+            rules: Arc::new(rules),
+            report,
+        }
+    }
+
+    /// Reads the files without loading their rules; what cannot be read is reported like a
+    /// policy that does not parse.
+    pub fn read(&self) -> (Vec<PolicySource>, Vec<PolicyReport>) {
         let mut sources = Vec::new();
         let mut unreadable = Vec::new();
         if self.defaults {
@@ -68,13 +81,7 @@ impl RuleFiles {
                 Err(error) => unreadable.push(refused(path, &error)),
             }
         }
-        let catalogue = Catalogue::standard();
-        let (rules, mut report) = RuleSet::load(&catalogue, &sources, &LoadOptions::default());
-        report.policies.extend(unreadable);
-        LoadedRules {
-            rules: Arc::new(rules),
-            report,
-        }
+        (sources, unreadable)
     }
 }
 

@@ -133,6 +133,51 @@ pub(crate) enum Rules {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Evaluate expressions against events: JSON lines in, JSON lines out.
+    ///
+    /// In: {"expr": "…", "event": {"type": "open", "open.file.path": "/etc/shadow"},
+    /// "variables": {…}, "macros": {…}}. Out: {"result": true}, or {"error": "…", "column": N}.
+    Eval {
+        /// Use this catalogue of fields (JSON) instead of Picket's.
+        #[arg(long, value_name = "FILE")]
+        fields: Option<PathBuf>,
+    },
+    /// Run rule tests (YAML) against the rules; exit 1 when one fails.
+    Test {
+        #[command(flatten)]
+        sources: RuleSources,
+        /// Test files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Tell everything about a rule.
+    Explain {
+        #[command(flatten)]
+        sources: RuleSources,
+        /// The rule's id.
+        rule: String,
+    },
+    /// List the rules.
+    List {
+        #[command(flatten)]
+        sources: RuleSources,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// List event types, or the fields of one; `common` for those that every event has.
+    Fields {
+        /// An event type, or the beginning of a field's name.
+        event: Option<String>,
+    },
+    /// Measure how many events of each type the rules take in a second.
+    Bench {
+        #[command(flatten)]
+        sources: RuleSources,
+        /// Events of each type.
+        #[arg(long, default_value_t = 1_000_000)]
+        events: u32,
+    },
 }
 
 /// How results are printed.

@@ -1,17 +1,34 @@
 //! `picket rules`: thin over the rules library.
 
-use picket_agent::rulefiles::{self, RuleFiles};
+use std::fs::read_to_string;
+use std::io::{self, BufRead, Write, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use picket_agent::rulefiles::RuleFiles;
 use picket_events::Interest;
+use picket_rules::tools::{bench, check, describe, eval, testing};
+use picket_rules::{Catalogue, LoadOptions, RuleSet};
 
 use crate::arguments::{self, Format};
+use crate::run;
 
 /// Carries out a `rules` command; false when something was found wrong.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// When a file cannot be read or standard output cannot be written.
 pub(crate) fn rules(command: &arguments::Rules) -> anyhow::Result<bool> {
+    use arguments::Rules;
     match command {
-        arguments::Rules::Check { files, format } => check(files, *format),
+        Rules::Check { files, format } => check(files, *format),
+        Rules::Eval { fields } => evaluate(fields.as_deref()),
+        Rules::Test { sources, files } => test(sources, files),
+        Rules::Explain { sources, rule } => explain(sources, rule),
+        Rules::List { sources, format } => list(sources, *format),
+        Rules::Fields { event } => fields(event.as_deref()),
+        Rules::Bench { sources, events } => measure(sources, *events),
     }
 }
 
@@ -20,24 +37,184 @@ pub(crate) fn default_interest() -> Interest {
     RuleFiles::default().load().rules.interest()
 }
 
-fn check(files: &[std::path::PathBuf], format: Format) -> anyhow::Result<bool> {
-    let loaded = RuleFiles {
+fn load(sources: &arguments::RuleSources) -> anyhow::Result<Arc<RuleSet>> {
+    Ok(run::load(sources)?.rules)
+}
+
+fn check(files: &[PathBuf], format: Format) -> anyhow::Result<bool> {
+    let files = RuleFiles {
         defaults: false,
         paths: files.to_vec(),
-    }
-    .load();
+    };
+    let (sources, unreadable) = files.read();
+    let mut check = check::check(&Catalogue::standard(), &sources, &LoadOptions::default());
+    check.report.policies.extend(unreadable);
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&loaded.report)?),
-        Format::Text => {
-            for policy in &loaded.report.policies {
-                for rule in policy.rules.iter().filter(|rule| rule.error.is_none()) {
-                    println!("ok    {}: {}", policy.name, rule.id);
-                }
+        Format::Json => print(&(serde_json::to_string_pretty(&check)? + "\n"))?,
+        Format::Text => print(&check.render(&sources))?,
+    }
+    Ok(check.is_ok())
+}
+
+fn evaluate(fields: Option<&Path>) -> anyhow::Result<bool> {
+    let catalogue = match fields {
+        Some(path) => {
+            let text = read_to_string(path).with_context(|| path.display().to_string())?;
+            Arc::new(Catalogue::from_json(&text).with_context(|| path.display().to_string())?)
+        }
+        None => Catalogue::standard(),
+    };
+    for line in stdin().lock().lines() {
+        let line = line.context("standard input")?;
+        if !line.trim().is_empty() {
+            let answer = eval::answer(&catalogue, &line);
+            print(&(serde_json::to_string(&answer)? + "\n"))?;
+        }
+    }
+    Ok(true)
+}
+
+fn test(sources: &arguments::RuleSources, files: &[PathBuf]) -> anyhow::Result<bool> {
+    let rules = load(sources)?;
+    let (mut passed, mut failed) = (0, 0);
+    for path in files {
+        let name = path.display();
+        let text = read_to_string(path).with_context(|| name.to_string())?;
+        let outcomes = testing::run(&rules, &text);
+        for outcome in outcomes
+            .map_err(anyhow::Error::msg)
+            .with_context(|| name.to_string())?
+        {
+            let verdict = if outcome.passed() { "ok" } else { "FAILED" };
+            print(&format!("{verdict:<6} {name}: {}\n", outcome.name))?;
+            for failure in &outcome.failures {
+                print(&format!("       {failure}\n"))?;
             }
-            for complaint in rulefiles::complaints(&loaded) {
-                println!("error {complaint}");
+            *if outcome.passed() {
+                &mut passed
+            } else {
+                &mut failed
+            } += 1;
+        }
+    }
+    print(&format!("{passed} passed, {failed} failed\n"))?;
+    Ok(failed == 0)
+}
+
+fn explain(sources: &arguments::RuleSources, id: &str) -> anyhow::Result<bool> {
+    let explained = describe::explain(&*load(sources)?, id);
+    if explained.is_empty() {
+        anyhow::bail!("there is no rule {id}; `picket rules list` lists them");
+    }
+    for rule in &explained {
+        let row = |label: &str, text: &str| match text.trim() {
+            "" => String::new(),
+            text => format!("{label:<12} {}\n", text.replace('\n', "\n             ")),
+        };
+        let listed = &rule.rule;
+        print(&format!(
+            "{} ({}, {})\n",
+            listed.id, listed.event, listed.policy
+        ))?;
+        for (label, text) in [
+            ("title", rule.title.as_str()),
+            ("severity", &listed.severity),
+            ("finding", &listed.finding),
+            ("technique", &rule.technique),
+            ("description", &rule.description),
+            ("remediation", &rule.remediation),
+            ("expression", &rule.expression),
+            ("fields", &rule.fields.join(", ")),
+            ("actions", &rule.actions.join(", ")),
+            ("limit", &rule.limit),
+        ] {
+            print(&row(label, text))?;
+        }
+    }
+    Ok(true)
+}
+
+fn list(sources: &arguments::RuleSources, format: Format) -> anyhow::Result<bool> {
+    let rules = describe::list(&*load(sources)?);
+    match format {
+        Format::Json => print(&(serde_json::to_string_pretty(&rules)? + "\n"))?,
+        Format::Text => {
+            print(&format!(
+                "{:<40} {:<16} {:<9} FINDING\n",
+                "RULE", "EVENT", "SEVERITY"
+            ))?;
+            for rule in rules {
+                let describe::Listed {
+                    id,
+                    event,
+                    severity,
+                    finding,
+                    ..
+                } = rule;
+                print(&format!("{id:<40} {event:<16} {severity:<9} {finding}\n"))?;
             }
         }
     }
-    Ok(loaded.report.is_ok())
+    Ok(true)
+}
+
+fn fields(event: Option<&str>) -> anyhow::Result<bool> {
+    let catalogue = Catalogue::standard();
+    let Some(event) = event else {
+        for event in describe::events(&catalogue) {
+            let never = event
+                .never
+                .map(|why| format!(" (never here: {why})"))
+                .unwrap_or_default();
+            print(&format!("{:<22} {}{never}\n", event.name, event.about))?;
+        }
+        return Ok(true);
+    };
+    let listed = describe::fields(&catalogue, (event != "common").then_some(event));
+    match listed {
+        Some(listed) => {
+            for field in listed {
+                let matching = field.matching.unwrap_or_default();
+                print(&format!(
+                    "{:<55} {:<9} {matching}\n",
+                    field.name, field.value_type
+                ))?;
+            }
+        }
+        None => {
+            let names = describe::complete(&catalogue, event);
+            if names.is_empty() {
+                anyhow::bail!("no event type and no field begins with {event:?}");
+            }
+            print(&(names.join("\n") + "\n"))?;
+        }
+    }
+    Ok(true)
+}
+
+fn measure(sources: &arguments::RuleSources, events: u32) -> anyhow::Result<bool> {
+    let rules = load(sources)?;
+    print(&format!(
+        "{:<18} {:>6} {:>10} {:>14}\n",
+        "EVENT", "RULES", "UNINDEXED", "EVENTS/S"
+    ))?;
+    let start = Instant::now();
+    for event in describe::events(rules.catalogue()) {
+        let measured = bench::measure(&rules, &event.name, events, || start.elapsed());
+        if let Some(measured) = measured.filter(|measured| measured.rules > 0) {
+            print(&format!(
+                "{:<18} {:>6} {:>10} {:>14.0}\n",
+                measured.event, measured.rules, measured.unindexed, measured.events_per_second
+            ))?;
+        }
+    }
+    Ok(true)
+}
+
+/// Standard output that is closed early, as by `head`, is no error.
+fn print(text: &str) -> io::Result<()> {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result,
+    }
 }

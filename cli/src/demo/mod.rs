@@ -31,8 +31,14 @@ const TOOL: &str = "/usr/bin/id";
 
 /// What the attacker does, and the rule that has to tell.
 const ATTACK: [(&str, &str); 3] = [
-    ("a shell from a web process", "shell_from_network_service"),
-    ("a download made executable and run", "new_binary_executed"),
+    (
+        "a shell from a web process",
+        "picket_shell_from_network_service",
+    ),
+    (
+        "a download made executable and run",
+        "picket_new_binary_executed",
+    ),
     (
         "a read of the service-account token",
         "service_account_token_read",

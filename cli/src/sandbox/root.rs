@@ -106,7 +106,7 @@ fn bind(source: &Path, target: &Path, read_only: bool) -> Result<(), SandboxErro
 }
 
 /// Makes a mount read-only. Flags it already has must be repeated: a user name space may not
-/// clear them.
+/// clear them. (Those about access times a remount keeps by itself.)
 fn remount_read_only(target: &Path) -> Result<(), SandboxError> {
     let present = statvfs(target)
         .step(|| format!("look at {}", target.display()))?
@@ -116,9 +116,6 @@ fn remount_read_only(target: &Path) -> Result<(), SandboxError> {
         (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
         (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
     ] {
         if present.contains(has) {
             flags |= keep;
