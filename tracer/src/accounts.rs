@@ -24,8 +24,10 @@ impl Accounts {
     /// The names in an event that the agent does not know yet.
     pub(crate) fn of_event(&mut self, kind: &EventKind) -> Vec<Account> {
         let mut accounts = Vec::new();
-        if let EventKind::SetUid(ids) | EventKind::SetGid(ids) = kind {
-            self.collect(&mut accounts, ids);
+        match kind {
+            EventKind::SetUid(ids) | EventKind::SetGid(ids) => self.collect(&mut accounts, ids),
+            EventKind::Fork(process) => self.collect(&mut accounts, &process.credentials),
+            _ => {}
         }
         for file in [kind.file(), kind.destination()].into_iter().flatten() {
             self.collect_file(&mut accounts, file);

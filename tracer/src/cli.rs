@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use picket_events::Interest;
 
 use crate::config::{self, Config};
-use crate::sys::{poll, process};
+use crate::sys::{files, poll, process};
 use crate::{keeper, launch, probe, processes, setup};
 
 /// Exit code for a failure of the tracer itself, as `env`, `timeout` and container engines
@@ -156,6 +156,7 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         container,
         interest: wanted,
         require_tracing,
+        inherited: files::open_descriptors(),
         command,
         session_key,
         started_at: poll::now(),

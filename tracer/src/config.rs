@@ -15,6 +15,8 @@ pub(crate) struct Config {
     pub(crate) interest: Interest,
     /// Fail rather than run the program untraced.
     pub(crate) require_tracing: bool,
+    /// Descriptors above standard error that we were started with.
+    pub(crate) inherited: Vec<i32>,
     /// The program and its arguments.
     pub(crate) command: Vec<OsString>,
     /// Key that binds this container's connections together.

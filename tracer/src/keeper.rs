@@ -136,6 +136,8 @@ struct Keeper {
     stops_seen: u32,
     /// Since when the worker held a notification when we last looked, 0 for not at all.
     busy_seen: u64,
+    /// When we were last continued after a stop (milliseconds, monotonic).
+    continued_at: u64,
 }
 
 impl Keeper {
@@ -160,7 +162,7 @@ impl Keeper {
         let listener = at("seccomp", await_listener(board, worker))?;
         process::set_not_dumpable();
         process::set_name(c"picket-keeper");
-        files::let_go_of_standard_descriptors();
+        files::let_go(&config.inherited);
         Ok(Self {
             board,
             signals,
@@ -174,6 +176,7 @@ impl Keeper {
             last_crash: 0,
             stops_seen: 0,
             busy_seen: 0,
+            continued_at: 0,
         })
     }
 
@@ -236,7 +239,8 @@ impl Keeper {
         if received.sender != 0 && is_recent && shares_group() {
             return;
         }
-        if signal == libc::SIGCONT && !process::is_stopped(main) && shares_group() {
+        // What continued us after a stop continued the application as well.
+        if signal == libc::SIGCONT && poll::monotonic_ms() - self.continued_at < 100 {
             return;
         }
         let _ = match received.code {
@@ -282,6 +286,7 @@ impl Keeper {
             return;
         }
         let _ = signals::kill(process::own_pid() as i32, libc::SIGSTOP);
+        self.continued_at = poll::monotonic_ms();
         // Whoever continued us alone meant the application.
         if process::is_stopped(self.main_pid()) {
             let _ = signals::kill(self.main_pid(), libc::SIGCONT);

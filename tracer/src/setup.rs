@@ -65,6 +65,8 @@ pub(crate) fn run(directory: &Path) -> Result<PathBuf, SetupError> {
         copy.set_permissions(Permissions::from_mode(0o555))
             .map_err(fail("set the mode of", &temporary))?;
         copy.sync_all().map_err(fail("sync", &temporary))?;
+        // A program that somebody may still write to cannot be run.
+        drop(copy);
         fs::rename(&temporary, &target).map_err(fail("replace", &target))
     })();
     if result.is_err() {

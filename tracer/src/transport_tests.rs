@@ -1,1 +1,154 @@
 use super::*;
+use picket_events::{EventKind, File, Outcome};
+
+fn event(kind: EventKind) -> Event {
+    Event {
+        sequence: 0,
+        time: 1,
+        pid: 2,
+        tid: 2,
+        outcome: Outcome::Unconfirmed,
+        kind,
+    }
+}
+
+fn open(length: usize) -> Event {
+    let file = File::from_path("x".repeat(length));
+    event(EventKind::Open {
+        file,
+        flags: 0,
+        mode: 0,
+    })
+}
+
+fn unlink() -> Event {
+    event(EventKind::Unlink {
+        file: File::from_path("/x"),
+        flags: 0,
+    })
+}
+
+fn to(name: &str) -> (Transport, std::os::unix::net::UnixListener) {
+    let path = std::env::temp_dir().join(format!("picket-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let path = CString::new(path.into_os_string().into_encoded_bytes()).unwrap();
+    (Transport::new(Some(path), Hello::default(), 0), listener)
+}
+
+fn read_all(stream: &mut UnixStream, transport: &mut Transport) -> Vec<ToAgent> {
+    let (mut reader, mut messages) = (FrameReader::new(), Vec::new());
+    let mut buffer = [0; 65536];
+    stream.set_nonblocking(true).unwrap();
+    loop {
+        transport.write();
+        match stream.read(&mut buffer) {
+            Ok(count @ 1..) => reader.feed(&buffer[..count]),
+            _ => return messages,
+        }
+        while let Some(frame) = reader.next_frame().unwrap() {
+            messages.extend(frame.messages::<ToAgent>().map(Result::unwrap));
+        }
+    }
+}
+
+#[test]
+fn what_waited_comes_after_the_greeting_and_losses_before_what_fits_again() {
+    let (mut transport, listener) = to("order");
+    while transport.has_room(EventType::Open) {
+        assert!(transport.push_event(open(1000)));
+    }
+    let fitted = transport.sequence();
+    for _ in 0..7 {
+        assert!(!transport.push_event(open(10)));
+    }
+    assert!(
+        transport.push_event(unlink()),
+        "rare events have room that opens have not"
+    );
+    assert!(transport.try_connect());
+    let (mut stream, _) = listener.accept().unwrap();
+    let messages = read_all(&mut stream, &mut transport);
+    assert!(matches!(messages[0], ToAgent::Hello(_)));
+    assert_eq!(messages.len() as u64, 1 + fitted + 1 + 1);
+    let [.., ToAgent::Lost(lost), ToAgent::Event(last)] = &messages[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (lost.count, &lost.by_type[..]),
+        (7, &[(EventType::Open, 7)][..])
+    );
+    assert_eq!(last.sequence, fitted + 8);
+    assert_eq!(transport.sent(), fitted + 8);
+    assert!(!transport.has_unsent());
+}
+
+#[test]
+fn a_frame_that_was_cut_goes_again_in_full() {
+    let (mut transport, listener) = to("cut");
+    for _ in 0..1000 {
+        transport.push_event(open(1000));
+    }
+    assert!(transport.try_connect());
+    let (first, _) = listener.accept().unwrap();
+    transport.write();
+    assert!(transport.has_unsent());
+    let sent = transport.sent();
+    drop(first);
+    assert_eq!(transport.write(), Link::Closed);
+    std::thread::sleep(std::time::Duration::from_millis(RETRY_FIRST + 1));
+    assert!(transport.try_connect());
+    let (mut second, _) = listener.accept().unwrap();
+    let messages = read_all(&mut second, &mut transport);
+    let numbers: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match message {
+            ToAgent::Event(event) => Some(event.sequence),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, (sent + 1..=1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn retries_slow_down_and_a_welcome_resets_them() {
+    let path = CString::new("/nonexistent/agent.sock").unwrap();
+    let mut transport = Transport::new(Some(path), Hello::default(), 0);
+    let mut delays = Vec::new();
+    for _ in 0..7 {
+        transport.retry_at = 0;
+        assert!(!transport.try_connect());
+        delays.push(transport.retry_delay);
+    }
+    assert_eq!(delays, [100, 200, 400, 800, 1000, 1000, 1000]);
+    transport.welcomed();
+    assert_eq!(transport.retry_delay, RETRY_FIRST);
+}
+
+#[test]
+fn without_an_agent_nothing_is_kept() {
+    let mut transport = Transport::new(None, Hello::default(), 0);
+    assert!(transport.push_event(unlink()));
+    assert!(!transport.has_unsent());
+    assert_eq!(transport.retry_at(), None);
+}
+
+#[test]
+fn an_event_that_fits_no_frame_is_counted() {
+    let (mut transport, listener) = to("large");
+    assert!(!transport.push_event(open(picket_events::wire::MAX_FRAME + 1)));
+    transport.try_connect();
+    let (mut stream, _) = listener.accept().unwrap();
+    let messages = read_all(&mut stream, &mut transport);
+    assert!(matches!(
+        &messages[..],
+        [
+            ToAgent::Hello(_),
+            ToAgent::Lost(Lost {
+                count: 1,
+                reason: LossReason::TooLarge,
+                ..
+            })
+        ]
+    ));
+}

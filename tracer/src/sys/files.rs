@@ -143,11 +143,31 @@ pub(crate) fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Res
     Ok(got as usize)
 }
 
-/// Replaces our standard descriptors by /dev/null, or closes them: whoever reads the
-/// application's output must see its end when the application closes it.
-pub(crate) fn let_go_of_standard_descriptors() {
-    // SAFETY: plain values; nobody in this process uses 0, 1 and 2 afterwards but as null.
+/// Descriptors that are open now, above the standard ones.
+pub(crate) fn open_descriptors() -> Vec<RawFd> {
+    let Ok(names) = std::fs::read_dir("/proc/self/fd") else {
+        return Vec::new();
+    };
+    let numbers = names
+        .flatten()
+        .filter_map(|name| name.file_name().to_str()?.parse().ok());
+    let mut all: Vec<RawFd> = numbers.filter(|number| *number > 2).collect();
+    // The directory that was read is among them, and closed by now.
+    // SAFETY: only asks whether the descriptor is open.
+    all.retain(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } != -1);
+    all
+}
+
+/// Closes what we were started with, which is the application's, and puts /dev/null in place
+/// of our standard descriptors: whoever reads the application's output must see its end when
+/// the application closes it. `inherited` was listed before we made any descriptor.
+pub(crate) fn let_go(inherited: &[RawFd]) {
+    // SAFETY: plain values; nobody in this process uses these descriptors afterwards, but
+    // 0, 1 and 2 as null.
     unsafe {
+        for fd in inherited {
+            libc::close(*fd);
+        }
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
         for fd in 0..3 {
             if null < 0 || libc::dup2(null, fd) < 0 {

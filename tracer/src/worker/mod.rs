@@ -78,7 +78,7 @@ struct Worker<'a> {
 
 /// Traces from the first call of the application on. Never returns.
 pub(crate) fn run(start: Start<'_>) -> ! {
-    prepare(c"picket-tracer");
+    prepare(&start.config.inherited);
     let mut worker = Worker::new(start);
     worker.connect();
     worker.serve()
@@ -86,7 +86,7 @@ pub(crate) fn run(start: Start<'_>) -> ! {
 
 /// Takes over from a worker that has died. Never returns.
 pub(crate) fn resume(start: Start<'_>) -> ! {
-    prepare(c"picket-tracer");
+    prepare(&[]); // the keeper had let go of them
     let died_by = start.died_by;
     let board = start.board;
     let given = board.sequence.load(Ordering::Acquire);
@@ -110,12 +110,12 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     worker.serve()
 }
 
-fn prepare(name: &std::ffi::CStr) {
+fn prepare(inherited: &[i32]) {
     process::set_not_dumpable();
     process::new_session();
-    process::set_name(name);
+    process::set_name(c"picket-tracer");
     process::raise_file_limit();
-    files::let_go_of_standard_descriptors();
+    files::let_go(inherited);
 }
 
 /// What cannot go wrong on a kernel that has notifications, and leaves nothing to do if it

@@ -398,6 +398,38 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// A program that is killed, with its whole process group, when the test is done with it.
+pub struct Running(Child);
+
+pub fn start(command: &mut Command) -> Running {
+    use std::os::unix::process::CommandExt;
+    Running(command.process_group(0).spawn().unwrap())
+}
+
+impl std::ops::Deref for Running {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("/bin/kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status();
+        let _ = self.0.wait();
+    }
+}
+
 /// Waits for a child, within the limit.
 pub fn wait(child: &mut Child) -> ExitStatus {
     let start = Instant::now();

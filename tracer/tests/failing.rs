@@ -1,0 +1,168 @@
+//! What does not work costs the tracing, never the application.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::process::Command;
+
+use picket_events::wire::Engine;
+use support::*;
+
+/// Runs the tracer where `call` is refused with `errno`, by a filter that python installs.
+fn where_refused(call: u32, errno: u32, flags: &[&str], agent: &Agent) -> Command {
+    let program = format!(
+        "
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+code = b''.join(struct.pack('HBBI', *i) for i in [(0x20,0,0,0),(0x15,0,1,{call}),(6,0,0,0x50000|{errno}),(6,0,0,0x7fff0000)])
+buffer = ctypes.create_string_buffer(code)
+class P(ctypes.Structure): _fields_ = [('n', ctypes.c_ushort), ('p', ctypes.c_void_p)]
+p = P(4, ctypes.addressof(buffer))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(p), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"
+    );
+    let mut command = Command::new("python3");
+    command
+        .args(["-c", &program])
+        .arg(tracer())
+        .arg("trace")
+        .args(flags)
+        .arg("--socket");
+    command
+        .arg(&agent.socket)
+        .arg("--")
+        .args(sh("echo ran; exit 4"));
+    command
+}
+
+#[test]
+fn a_sandbox_without_seccomp_leaves_the_program_untraced() {
+    for (errno, word) in [(1, "Operation not permitted"), (38, "not implemented")] {
+        let scratch = Scratch::new("refused");
+        let agent = Agent::start(&scratch);
+        let output = output(&mut where_refused(317, errno, &[], &agent));
+        assert_eq!(
+            (stdout(&output).as_str(), output.status.code()),
+            ("ran\n", Some(4))
+        );
+        let text = stderr(&output);
+        assert!(
+            text.lines().count() == 1 && text.contains(word) && text.contains("runs untraced"),
+            "{text}"
+        );
+        agent.until("the hello", |record| !record.0.is_empty());
+        let hello = agent.heard()[0].hello.clone().unwrap();
+        assert!(
+            matches!(hello.engine, Engine::Failed { errno: found, .. } if found == errno as i32)
+        );
+    }
+}
+
+#[test]
+fn who_requires_tracing_gets_it_or_nothing() {
+    let scratch = Scratch::new("required");
+    let agent = Agent::start(&scratch);
+    let output = output(&mut where_refused(317, 1, &["--require-tracing"], &agent));
+    assert_eq!(
+        (stdout(&output).as_str(), output.status.code()),
+        ("", Some(125))
+    );
+    assert!(stderr(&output).contains("not started"));
+}
+
+#[test]
+fn a_tracer_in_a_tracer_runs_the_program_untraced() {
+    let tracer = tracer();
+    let inner = [
+        tracer.to_str().unwrap(),
+        "trace",
+        "--no-agent",
+        "--",
+        "/bin/sh",
+        "-c",
+        "echo ran; exit 4",
+    ];
+    let output = output(&mut silent(&inner));
+    assert_eq!(
+        (stdout(&output).as_str(), output.status.code()),
+        ("ran\n", Some(4))
+    );
+    assert!(
+        stderr(&output).contains("another tracer has a listener already"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn refused_calls_of_lesser_weight_change_nothing() {
+    // ptrace, pidfd_getfd, openat2, process_vm_readv, close_range: as old sandboxes have it.
+    for call in [101, 438, 437, 310, 436] {
+        let scratch = Scratch::new("lesser");
+        let agent = Agent::start(&scratch);
+        let output = output(&mut where_refused(
+            call,
+            1,
+            &["--interest", "exec,open"],
+            &agent,
+        ));
+        assert_eq!(output.status.code(), Some(4), "{call}: {}", stderr(&output));
+        assert_eq!(stderr(&output), "");
+        let record = agent.finish();
+        let (event, image) = record.exec("/bin/sh");
+        assert!(image.file.path.ends_with("sh"), "{call} {image:?}");
+        assert_ne!(event.outcome, picket_events::Outcome::Unconfirmed, "{call}");
+    }
+}
+
+#[test]
+fn misuse_is_one_sentence_and_the_program_runs() {
+    let run = |args: &[&str]| output(Command::new(tracer()).args(args));
+    let unknown = run(&["trace", "--frobnicate", "--", "/bin/sh", "-c", "exit 4"]);
+    assert_eq!(unknown.status.code(), Some(4));
+    assert!(stderr(&unknown).contains("unknown flag --frobnicate"));
+    assert_eq!(stderr(&unknown).lines().count(), 1);
+    let strict = run(&[
+        "trace",
+        "--frobnicate",
+        "--require-tracing",
+        "--",
+        "/bin/true",
+    ]);
+    assert_eq!(strict.status.code(), Some(125));
+    for nothing in [&["trace"][..], &["trace", "--"]] {
+        let output = run(nothing);
+        assert_eq!(output.status.code(), Some(125));
+        assert!(
+            stderr(&output).contains("no command given"),
+            "{}",
+            stderr(&output)
+        );
+    }
+    assert_eq!(
+        run(&["trace", "--interest", "opne", "--", "/bin/true"])
+            .status
+            .code(),
+        Some(0)
+    );
+    assert_eq!(run(&["frobnicate"]).status.code(), Some(125));
+}
+
+#[test]
+fn probe_tells_what_is_there() {
+    let text = output(Command::new(tracer()).arg("probe"));
+    assert!(text.status.success(), "{}", stdout(&text));
+    assert!(stdout(&text).contains("engine: seccomp user notification"));
+    let json = output(Command::new(tracer()).args(["probe", "--json"]));
+    let check = "import json,sys; d=json.load(sys.stdin); assert d['engine']=='user_notification' and d['features']['install']['available']";
+    let mut python = Command::new("python3")
+        .args(["-c", check])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(python.stdin.as_mut().unwrap(), &json.stdout).unwrap();
+    drop(python.stdin.take());
+    assert!(wait(&mut python).success());
+}

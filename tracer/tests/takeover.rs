@@ -1,0 +1,209 @@
+//! The death of a worker is a gap in coverage, never an error in the application.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use picket_events::EventType;
+use picket_events::wire::{LossReason, Notice};
+use support::*;
+
+/// The worker below a tracer.
+fn worker_of(keeper: u32) -> Option<u32> {
+    let path = format!("/proc/{keeper}/task/{keeper}/children");
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .find(|pid| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name == "picket-tracer\n"
+        })
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("/bin/kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+const LOAD: &str = "
+import os, sys, time
+end = time.time() + 3
+count = 0
+while time.time() < end:
+    for i in range(50):
+        os.close(os.open('/etc/passwd', os.O_RDONLY))
+        count += 1
+    if os.fork() == 0:
+        os.execv('/bin/true', ['true'])
+    pid, status = os.wait()
+    assert status == 0, status
+print('all well', count)
+";
+
+#[test]
+fn a_worker_killed_again_and_again_under_load_is_not_noticed() {
+    let scratch = Scratch::new("load");
+    let agent = Agent::start(&scratch);
+    let mut command = traced(&agent, "all", &["python3", "-c", LOAD]);
+    let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut killed = 0;
+    while child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(150));
+        if killed < 10
+            && let Some(worker) = worker_of(child.id())
+        {
+            killed += u32::from(
+                Command::new("/bin/kill")
+                    .args(["-KILL", &worker.to_string()])
+                    .stderr(Stdio::null())
+                    .status()
+                    .unwrap()
+                    .success(),
+            );
+        }
+    }
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut text).unwrap();
+    assert!(text.starts_with("all well"), "{text}");
+    assert!(wait(&mut child).success());
+    assert!(killed >= 5, "{killed}");
+    let record = agent.finish();
+    let restarts = record
+        .notices()
+        .iter()
+        .filter(|n| matches!(n, Notice::Restarted { signal: Some(9) }))
+        .count();
+    assert!(
+        restarts >= 1 && restarts <= killed as usize,
+        "{restarts} of {killed}"
+    );
+    // Tracing resumed, and what was lost is known to the last event.
+    let heard = agent.heard();
+    let last = heard.last().unwrap();
+    assert!(last.hello.as_ref().unwrap().generation >= 1);
+    assert!(Record(last.messages.clone()).of(EventType::Exec).len() > 1);
+    let died: Vec<_> = record
+        .lost()
+        .into_iter()
+        .filter(|lost| lost.reason == LossReason::WorkerDied)
+        .collect();
+    let lost: u64 = record.lost().iter().map(|lost| lost.count).sum();
+    let numbers: std::collections::HashSet<_> =
+        record.events().iter().map(|e| e.sequence).collect();
+    assert_eq!(numbers.len(), record.events().len(), "no number twice");
+    assert_eq!(
+        numbers.len() as u64 + lost,
+        record.goodbye().unwrap().last_sequence,
+        "{died:?}"
+    );
+}
+
+#[test]
+fn a_new_worker_knows_who_is_there() {
+    let scratch = Scratch::new("again");
+    let agent = Agent::start(&scratch);
+    let go = scratch.text("go");
+    let script = format!(
+        "sleep 60 & while [ ! -e {go} ]; do sleep 0.05; done; kill $!; /bin/echo after >/dev/null; exit 3"
+    );
+    let mut child = start(&mut traced(&agent, "exec", &sh(&script)));
+    agent.until("sleep", |record| {
+        record
+            .images()
+            .iter()
+            .any(|(_, i)| i.argv == ["sleep", "60"])
+    });
+    let keys = |agent: &Agent| -> Vec<_> {
+        agent
+            .heard()
+            .iter()
+            .filter_map(|h| h.hello.as_ref().map(|hello| hello.session_key))
+            .collect()
+    };
+    signal(worker_of(child.id()).unwrap(), "KILL");
+    agent.until("the notice", |record| !record.notices().is_empty());
+    std::fs::write(go, "").unwrap();
+    assert_eq!(wait(&mut child).code(), Some(3));
+    let record = agent.finish();
+    assert_eq!(record.goodbye().unwrap().code, Some(3));
+    let heard = agent.heard();
+    let second = Record(heard[1].messages.clone());
+    let sleeper = second
+        .processes()
+        .into_iter()
+        .find(|p| p.image.argv == ["sleep", "60"])
+        .expect("the sleeper");
+    assert!(sleeper.parent != 0 && second.processes().iter().any(|p| p.pid == sleeper.parent));
+    assert_eq!(second.exec("/bin/echo").1.argv[1], "after");
+    assert_eq!(keys(&agent)[0], keys(&agent)[1]);
+    let started: Vec<_> = record
+        .processes()
+        .into_iter()
+        .filter(|p| p.pid == sleeper.parent)
+        .map(|p| p.started_at)
+        .collect();
+    assert!(
+        started.windows(2).all(|pair| pair[0] == pair[1]),
+        "the same process: {started:?}"
+    );
+}
+
+#[test]
+fn a_stopped_worker_is_continued() {
+    let scratch = Scratch::new("stopped");
+    let go = scratch.text("go");
+    let mut child = start(&mut silent(&sh(&format!(
+        "while [ ! -e {go} ]; do sleep 0.05; done; exit 3"
+    ))));
+    eventually("the worker", || worker_of(child.id()).is_some());
+    signal(worker_of(child.id()).unwrap(), "STOP");
+    std::thread::sleep(Duration::from_millis(100));
+    std::fs::write(go, "").unwrap();
+    assert_eq!(wait(&mut child).code(), Some(3));
+}
+
+#[test]
+fn the_main_process_is_still_mirrored_after_a_takeover() {
+    for (script, code) in [("exit 5", 5), ("kill -TERM $$", 143)] {
+        let scratch = Scratch::new("mirror");
+        let go = scratch.text("go");
+        let script = format!("while [ ! -e {go} ]; do sleep 0.05; done; {script}");
+        let mut child = start(&mut silent(&sh(&script)));
+        eventually("the worker", || worker_of(child.id()).is_some());
+        std::thread::sleep(Duration::from_millis(100));
+        signal(worker_of(child.id()).unwrap(), "KILL");
+        std::thread::sleep(Duration::from_millis(100));
+        std::fs::write(go, "").unwrap();
+        let status = wait(&mut child);
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap()),
+            code
+        );
+    }
+}
+
+#[test]
+fn without_a_keeper_the_application_goes_on() {
+    let scratch = Scratch::new("keeperless");
+    let agent = Agent::start(&scratch);
+    let (go, done) = (scratch.text("go"), scratch.text("done"));
+    let script =
+        format!("while [ ! -e {go} ]; do sleep 0.05; done; ls / >/dev/null && echo ok >{done}");
+    let mut child = start(&mut traced(&agent, "exec", &sh(&script)));
+    agent.until("the program", |record| record.images().len() > 1);
+    signal(child.id(), "KILL");
+    wait(&mut child);
+    std::fs::write(go, "").unwrap();
+    eventually("the program's end", || {
+        std::fs::read_to_string(&done).is_ok_and(|text| text == "ok\n")
+    });
+    agent.finish().exec("ls");
+}
