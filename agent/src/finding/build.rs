@@ -103,11 +103,7 @@ pub fn finding(scene: &Scene<'_>, outcome: RuleOutcome<'_>) -> Finding {
         rule_context: Some(RuleContext {
             expression: rule.expression.clone(),
         }),
-        tags: rule
-            .tags
-            .iter()
-            .map(|(key, value)| format!("{key}:{value}"))
-            .collect(),
+        tags: other_tags(rule),
         variables,
     };
     let process = match event.kind {
