@@ -32,6 +32,7 @@ impl<'a> Compiler<'a> {
     ) -> Result<Operand> {
         match body {
             Macro::Values(values) => {
+                self.count(values.len(), span)?;
                 let items = values.iter().cloned().map(TextItem::Text).collect();
                 Ok(Operand::List(Items::Texts(items)))
             }

@@ -46,7 +46,7 @@ impl<'a> Compiler<'a> {
     pub(super) fn list(&mut self, elements: &[Node]) -> Result<Items> {
         let mut list: Option<Items> = None;
         for element in elements {
-            self.count(element.span)?;
+            self.count(1, element.span)?;
             let items = self.element(element)?;
             match (&mut list, items) {
                 (None, items) => list = Some(items),

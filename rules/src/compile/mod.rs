@@ -8,6 +8,8 @@ mod names;
 mod operand;
 mod texts;
 
+use std::cell::Cell;
+
 use crate::catalogue::Catalogue;
 use crate::position::Span;
 use crate::program::{AnyNode, BoolNode, IntNode, Program, TextNode};
@@ -25,12 +27,24 @@ pub(crate) type Result<T> = std::result::Result<T, ExpressionError>;
 /// Most parts an expression may have with its macros filled in.
 const MAX_NODES: usize = 200_000;
 
+/// Most parts that everything loaded together may have.
+const MAX_ALL_NODES: usize = 4_000_000;
+
+/// What a regular expression counts for: it is large once it is compiled.
+const REGEX_NODES: usize = 1000;
+
+/// How much has been compiled so far.
+#[derive(Debug, Default)]
+pub(crate) struct Work(Cell<usize>);
+
 /// What names in an expression can refer to.
 #[derive(Clone, Copy)]
 pub(crate) struct Environment<'a> {
     pub(crate) catalogue: &'a Catalogue,
     pub(crate) macros: &'a MacroTable,
     pub(crate) variables: &'a VariableTable,
+    /// Counts what is compiled, so that a policy cannot grow without limit.
+    pub(crate) work: &'a Work,
 }
 
 /// A compiled condition, with what was learned about it.
@@ -118,7 +132,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn operand(&mut self, node: &Node) -> Result<Operand> {
-        self.count(node.span)?;
+        self.count(1, node.span)?;
         if self.depth > 2 * MAX_DEPTH {
             return Err(ExpressionError::new(Problem::TooDeep, node.span));
         }
@@ -187,7 +201,10 @@ impl<'a> Compiler<'a> {
             }
             Kind::Text(text) => Ok(Operand::Text(self.template(text, node.span)?, None)),
             Kind::Pattern(pattern) => Ok(Operand::Pattern(pattern.clone())),
-            Kind::Regex(regex) => Ok(Operand::Regex(regex.clone())),
+            Kind::Regex(regex) => {
+                self.count(REGEX_NODES, node.span)?;
+                Ok(Operand::Regex(regex.clone()))
+            }
         }
     }
 
@@ -249,9 +266,11 @@ impl<'a> Compiler<'a> {
     }
 
     /// Counts parts, so that macros cannot blow an expression up without limit.
-    fn count(&mut self, span: Span) -> Result<()> {
-        self.nodes += 1;
-        match self.nodes > MAX_NODES {
+    fn count(&mut self, parts: usize, span: Span) -> Result<()> {
+        self.nodes += parts;
+        let all = &self.environment.work.0;
+        all.set(all.get().saturating_add(parts));
+        match self.nodes > MAX_NODES || all.get() > MAX_ALL_NODES {
             true => Err(ExpressionError::new(Problem::TooLarge, span)),
             false => Ok(()),
         }

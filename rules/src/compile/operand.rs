@@ -92,16 +92,16 @@ impl Operand {
 
     /// True for what is written out.
     pub(super) fn is_literal(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Operand::Bool(BoolNode::Constant(_))
-            | Operand::Int(IntNode::Constant(_), _)
-            | Operand::Text(TextNode::Constant(_), _)
-            | Operand::Address(AddressNode::Constant(_))
-            | Operand::Pattern(_)
-            | Operand::Regex(_)
-            | Operand::List(_) => true,
-            _ => false,
-        }
+                | Operand::Int(IntNode::Constant(_), _)
+                | Operand::Text(TextNode::Constant(_), _)
+                | Operand::Address(AddressNode::Constant(_))
+                | Operand::Pattern(_)
+                | Operand::Regex(_)
+                | Operand::List(_)
+        )
     }
 
     /// True for several values.

@@ -114,7 +114,8 @@ impl MatcherBuilder {
         }
     }
 
-    pub(super) fn finish(self) -> Arc<TextMatcher> {
+    pub(super) fn finish(mut self) -> Arc<TextMatcher> {
+        self.matcher.seal();
         Arc::new(self.matcher)
     }
 
@@ -194,8 +195,8 @@ fn check_path(path: &str, span: Span) -> Result<()> {
     let mut suggestion = None;
     let reason = if path.is_empty() {
         return Ok(());
-    } else if path.starts_with('~') {
-        suggestion = Some(format!("\"/home/*{}\"", &path[1..]));
+    } else if let Some(rest) = path.strip_prefix('~') {
+        suggestion = Some(format!("{:?}", format!("/home/*{rest}")));
         "`~` is not a home directory here"
     } else if path == "*" {
         "it stands for every file; name a directory"

@@ -46,6 +46,11 @@ impl TextMatcher {
         self.regexes.push(regex);
     }
 
+    /// To be called when all constants are there.
+    pub(crate) fn seal(&mut self) {
+        self.exact.seal();
+    }
+
     /// True when no constant was added.
     pub(crate) fn is_empty(&self) -> bool {
         self.exact.entries.is_empty()
@@ -99,13 +104,13 @@ struct ExactSet {
 
 impl ExactSet {
     fn insert(&mut self, text: &str) {
-        if self.contains(text) {
-            return;
-        }
-        let hash = self.hash(text);
-        let at = self.entries.partition_point(|(other, _)| *other < hash);
-        self.entries.insert(at, (hash, text.into()));
+        self.entries.push((self.hash(text), text.into()));
         self.lengths |= length_bit(text);
+    }
+
+    fn seal(&mut self) {
+        self.entries.sort_unstable();
+        self.entries.dedup();
     }
 
     fn contains(&self, text: &str) -> bool {
@@ -173,6 +178,7 @@ mod tests {
         for text in &texts {
             matcher.add_text(text);
         }
+        matcher.seal();
         assert!(texts.iter().all(|text| matcher.matches(text)));
         assert!(!matcher.matches("/usr/bin/tool-500") && !matcher.matches(""));
     }
@@ -181,6 +187,7 @@ mod tests {
     fn case_is_ignored_only_where_asked() {
         let mut matcher = TextMatcher::new(true);
         matcher.add_text("Example.COM");
+        matcher.seal();
         assert!(matcher.matches("example.com"));
         assert_eq!(matcher.keys(), None);
     }

@@ -10,6 +10,9 @@ use crate::report::LoadError;
 /// Largest policy file, in bytes.
 pub(crate) const MAX_POLICY: usize = 4 * 1024 * 1024;
 
+/// Most rules in one policy.
+const MAX_RULES: usize = 10_000;
+
 pub(super) type Result<T> = std::result::Result<T, LoadError>;
 
 /// A policy file.
@@ -98,10 +101,14 @@ pub(super) fn read(source: &str) -> Result<Document> {
         id: "",
     };
     reader.mapping()?;
+    let rules = reader.list("rules")?;
+    if rules.len() > MAX_RULES {
+        return Err(reader.fault(&root, format!("more than {MAX_RULES} rules")));
+    }
     Ok(Document {
         version: reader.text("version")?.unwrap_or_default(),
         macros: reader.list("macros")?.iter().map(read_macro).collect(),
-        rules: reader.list("rules")?.iter().map(read_rule).collect(),
+        rules: rules.iter().map(read_rule).collect(),
     })
 }
 

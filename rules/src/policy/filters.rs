@@ -4,7 +4,7 @@ use semver::{BuildMetadata, Comparator, Op, Prerelease, Version};
 
 use super::document::Conditions;
 use crate::catalogue::Catalogue;
-use crate::compile::{Environment, MacroTable, compile};
+use crate::compile::{Environment, MacroTable, Work, compile};
 use crate::eval::Frame;
 use crate::ruleset::LoadOptions;
 use crate::store::Variables;
@@ -90,10 +90,12 @@ impl Facts {
 
     fn holds(&self, filter: &str) -> Result<bool, String> {
         let (macros, variables) = (MacroTable::new(), VariableTable::default());
+        let work = Work::default();
         let environment = Environment {
             catalogue: &self.catalogue,
             macros: &macros,
             variables: &variables,
+            work: &work,
         };
         let compiled = parse_expression(filter)
             .and_then(|node| compile(environment, &node))

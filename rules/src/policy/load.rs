@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::actions::{build, define, expression_fault};
+use super::actions::{build, expression_fault};
 use super::document::{Document, Reader, Text, read};
 use super::filters::Facts;
 use super::merge::{Merged, MergedRule, merge};
+use super::set::define;
 use crate::catalogue::Catalogue;
-use crate::compile::{Compiled, Environment, Macro, MacroTable, compile, compile_value, expand};
+use crate::compile::{
+    Compiled, Environment, Macro, MacroTable, Work, compile, compile_value, expand,
+};
 use crate::report::{LoadError, LoadReport, PolicyReport, PolicySource, Status};
 use crate::rule::Rule;
 use crate::ruleset::LoadOptions;
@@ -58,6 +61,7 @@ pub(crate) fn load(
         sources: &sources,
         macros: MacroTable::new(),
         variables: VariableTable::default(),
+        work: Work::default(),
         reports,
         rules: Vec::new(),
     };
@@ -80,6 +84,7 @@ struct Loader<'a> {
     sources: &'a [&'a PolicySource],
     macros: MacroTable,
     variables: VariableTable,
+    work: Work,
     reports: Vec<PolicyReport>,
     rules: Vec<Rule>,
 }
@@ -154,6 +159,7 @@ impl Loader<'_> {
             catalogue: self.catalogue,
             macros: &self.macros,
             variables: &self.variables,
+            work: &self.work,
         }
     }
 

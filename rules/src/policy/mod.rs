@@ -5,6 +5,7 @@ mod document;
 mod filters;
 mod load;
 mod merge;
+mod set;
 mod yaml;
 
 pub(crate) use load::load;

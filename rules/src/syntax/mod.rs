@@ -4,6 +4,7 @@ pub(crate) mod ast;
 mod error;
 mod lexer;
 mod parser;
+mod values;
 
 pub(crate) use error::nearest;
 pub use error::{ExpressionError, Problem};

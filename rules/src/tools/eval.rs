@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::event::{WrittenEvent, as_int};
 use crate::catalogue::Catalogue;
-use crate::compile::{Environment, Macro, MacroTable, compile, expand};
+use crate::compile::{Environment, Macro, MacroTable, Work, compile, expand};
 use crate::eval::Frame;
 use crate::store::Variables;
 use crate::syntax::{ExpressionError, parse_expression, parse_macro};
@@ -88,10 +88,12 @@ pub fn answer(catalogue: &Arc<Catalogue>, line: &str) -> Answer {
             Err(message) => return Answer::fault(format!("macro {name}: {message}")),
         };
     }
+    let work = Work::default();
     let environment = Environment {
         catalogue,
         macros: &macros,
         variables: &table,
+        work: &work,
     };
     let programs = parse_expression(&request.expr)
         .and_then(|node| expand(catalogue, &request.expr, node))
