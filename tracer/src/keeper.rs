@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Instruction, Notification};
-use crate::sys::shared::{self, Board, FAILED, INSTALLED};
+use crate::sys::shared::{self, Board, Install};
 use crate::sys::signals::{self, Mask, Received};
 use crate::sys::{Errno, files, inherited, poll};
 use crate::{filter, launch, scrub, transport, worker};
@@ -308,8 +308,8 @@ impl Keeper {
     fn worker_died(&mut self, config: &Config, change: Change) {
         if let Some(id) = self.board.unanswered() {
             let _ = seccomp::answer_continue(self.listener.as_fd(), id);
-            self.board.answered();
         }
+        self.board.answered();
         if self.board.worker_done.load(Ordering::Acquire) != 0 {
             self.answering = true;
             return;
@@ -362,25 +362,23 @@ fn start_worker(
         Ok(Side::Child) => start_application(config, board, program, before),
         Ok(Side::Parent(pid)) => pid,
         Err(errno) => {
-            board.install_value.store(errno.0, Ordering::Release);
-            shared::set_and_wake(&board.install, FAILED);
+            board.decide(Install::Failed(errno.0));
             process::exit(0)
         }
     };
     board.main_pid.store(main, Ordering::Release);
-    while board.install.load(Ordering::Acquire) == 0 {
-        shared::wait_while(&board.install, 0, Duration::from_millis(50));
-        if process::peek_ended().is_some() && board.install.load(Ordering::Acquire) == 0 {
-            board.install_value.store(libc::ECHILD, Ordering::Release);
-            shared::set_and_wake(&board.install, FAILED);
+    while board.install() == Install::Undecided {
+        board.await_install();
+        if process::peek_ended().is_some() {
+            board.decide(Install::Failed(libc::ECHILD));
         }
     }
-    if board.install.load(Ordering::Acquire) == FAILED {
-        process::exit(0);
-    }
+    let Install::Installed(listener) = board.install() else {
+        process::exit(0)
+    };
     // From here on the descriptor tables are three.
     let _ = process::unshare_files();
-    let listener = process::adopt(board.install_value.load(Ordering::Acquire));
+    let listener = process::adopt(listener);
     shared::set_and_wake(&board.worker_ready, 1);
     worker::run(worker::Start {
         config,
@@ -401,17 +399,17 @@ fn start_application(
     before: Before,
 ) -> ! {
     match install(program) {
-        Ok((listener, flags)) => {
+        Ok(listener) => {
             let number = listener.into_raw_fd();
             // Our copy of the listener goes with the exec; the others keep theirs.
             let _ = process::unshare_files();
-            board.install_flags.store(flags, Ordering::Release);
-            board.install_value.store(number, Ordering::Release);
-            shared::set_and_wake(&board.install, INSTALLED);
+            if !board.decide(Install::Installed(number)) {
+                // Somebody gave us up: the program is started without us.
+                process::exit(0);
+            }
         }
         Err(errno) => {
-            board.install_value.store(errno.0, Ordering::Release);
-            shared::set_and_wake(&board.install, FAILED);
+            board.decide(Install::Failed(errno.0));
             process::exit(0);
         }
     }
@@ -421,7 +419,7 @@ fn start_application(
 
 /// Installs the filter with the best flags that the kernel has. Without CAP_SYS_ADMIN that
 /// takes no_new_privs.
-fn install(program: &[Instruction]) -> Result<(OwnedFd, u32), Errno> {
+fn install(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     let choices = [
         seccomp::SPEC_ALLOW | seccomp::WAIT_KILLABLE_RECV,
         seccomp::SPEC_ALLOW,
@@ -436,12 +434,12 @@ fn install(program: &[Instruction]) -> Result<(OwnedFd, u32), Errno> {
             result = seccomp::install(program, flags);
         }
         match result {
-            Ok(listener) => return Ok((listener, flags)),
+            Ok(listener) => return Ok(listener),
             Err(Errno(libc::EINVAL)) => {}
             Err(errno) => return Err(errno),
         }
     }
-    result.map(|listener| (listener, 0))
+    result
 }
 
 /// Waits until the application has its filter, and takes the listener.
@@ -449,25 +447,34 @@ fn await_listener(board: &Board, worker: i32) -> Result<OwnedFd, Errno> {
     let start = poll::monotonic_ms();
     let is_late = || poll::monotonic_ms() - start > START_LIMIT.as_millis() as u64;
     let worker_ended = || process::peek_ended().is_some();
-    while board.install.load(Ordering::Acquire) == 0 {
-        shared::wait_while(&board.install, 0, Duration::from_millis(50));
-        if board.install.load(Ordering::Acquire) == 0 && (worker_ended() || is_late()) {
+    while board.install() == Install::Undecided {
+        board.await_install();
+        // One that somebody stopped would keep the application from starting.
+        let _ = signals::kill(worker, libc::SIGCONT);
+        if (worker_ended() || is_late()) && board.decide(Install::Failed(libc::ECHILD)) {
             let _ = signals::kill(worker, libc::SIGKILL);
-            return Err(Errno(libc::ECHILD));
         }
     }
-    if board.install.load(Ordering::Acquire) == FAILED {
-        while !process::next_change().is_some_and(|change| change.pid == worker && change.ended()) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // The application's process, if it came to be, has become our child and has ended.
-        while process::next_change().is_some() {}
-        return Err(Errno(board.install_value.load(Ordering::Acquire)));
-    }
+    let listener = match board.install() {
+        Install::Installed(listener) => listener,
+        Install::Failed(errno) => return Err(clean_up(worker, errno)),
+        Install::Undecided => return Err(Errno(libc::ECHILD)),
+    };
     while board.worker_ready.load(Ordering::Acquire) == 0 && !worker_ended() {
         shared::wait_while(&board.worker_ready, 0, Duration::from_millis(50));
+        let _ = signals::kill(worker, libc::SIGCONT);
     }
-    Ok(process::adopt(board.install_value.load(Ordering::Acquire)))
+    Ok(process::adopt(listener))
+}
+
+/// After a failed start: leaves no process behind.
+fn clean_up(worker: i32, errno: i32) -> Errno {
+    while !process::next_change().is_some_and(|change| change.pid == worker && change.ended()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The application's process, if it came to be, has become our child, and ends by itself.
+    while process::next_change().is_some() {}
+    Errno(errno)
 }
 
 /// Ends as the application did.

@@ -10,12 +10,8 @@ use super::{Result, check, last};
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Board {
-    /// 0 until the application child has tried; then [`INSTALLED`] or [`FAILED`].
-    pub(crate) install: AtomicU32,
-    /// The listener's number when installed; the errno when failed.
-    pub(crate) install_value: AtomicI32,
-    /// Flags of the installed filter.
-    pub(crate) install_flags: AtomicU32,
+    /// How the installation went: 0, or one of the two bits with a value below.
+    install: AtomicU32,
     /// 1 when the worker has a descriptor table of its own.
     pub(crate) worker_ready: AtomicU32,
     /// Process id of the application's main process.
@@ -41,10 +37,19 @@ pub(crate) struct Board {
     slot: std::cell::UnsafeCell<Notification>,
 }
 
-/// The filter is installed.
-pub(crate) const INSTALLED: u32 = 1;
-/// The filter could not be installed.
-pub(crate) const FAILED: u32 = 2;
+const INSTALLED: u32 = 1 << 30;
+const FAILED: u32 = 1 << 31;
+
+/// How the installation of the filter went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Install {
+    /// The application's process has not tried yet.
+    Undecided,
+    /// It is installed; the listener has this number in the shared table.
+    Installed(i32),
+    /// It could not be installed, for this errno.
+    Failed(i32),
+}
 
 // SAFETY: all fields but `slot` are atomics. `slot` is written only by the worker, and read by
 // the keeper only after the worker has died, through volatile reads.
@@ -70,6 +75,36 @@ impl Board {
         // SAFETY: the mapping is large enough, page aligned, zeroed (a valid Board), and is
         // never unmapped.
         Ok(unsafe { &*address.cast::<Board>() })
+    }
+
+    /// Settles how the installation went, if nobody has yet; true if it was us.
+    pub(crate) fn decide(&self, outcome: Install) -> bool {
+        let word = match outcome {
+            Install::Undecided => 0,
+            Install::Installed(listener) => INSTALLED | listener as u32,
+            Install::Failed(errno) => FAILED | errno as u32,
+        };
+        let won = self
+            .install
+            .compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire);
+        set_and_wake(&self.install, self.install.load(Ordering::Acquire));
+        won.is_ok()
+    }
+
+    /// How the installation went.
+    pub(crate) fn install(&self) -> Install {
+        let word = self.install.load(Ordering::Acquire);
+        let value = (word & !(INSTALLED | FAILED)) as i32;
+        match word & (INSTALLED | FAILED) {
+            INSTALLED => Install::Installed(value),
+            FAILED => Install::Failed(value),
+            _ => Install::Undecided,
+        }
+    }
+
+    /// Waits a little for the installation to be settled.
+    pub(crate) fn await_install(&self) {
+        wait_while(&self.install, 0, Duration::from_millis(50));
     }
 
     /// The receive buffer, for the worker.

@@ -29,9 +29,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// When to look (milliseconds, monotonic); never for one that stops by itself.
+    /// When to look (milliseconds, monotonic): never for one that stops by itself. One that
+    /// takes longer than the last look is decided by the thread's next call, or its end.
     pub(super) fn due(&self) -> Option<u64> {
-        (!self.is_seized).then(|| self.since + LOOKS[self.looks.min(LOOKS.len() - 1)])
+        let after = LOOKS.get(self.looks).filter(|_| !self.is_seized)?;
+        Some(self.since + after)
     }
 }
 
@@ -123,21 +125,38 @@ impl Worker<'_> {
             return;
         };
         attempt.looks += 1;
-        let is_last = returned || attempt.looks >= LOOKS.len();
         let outcome = match (attempt.random, now) {
             (Some(before), Some(now)) if before != now => Some(Outcome::Succeeded),
             (Some(_), Some(_)) => None,
             // Neither could be read: nothing is known but that it was tried.
-            _ if is_last => Some(Outcome::Unconfirmed),
+            _ if returned => Some(Outcome::Unconfirmed),
             _ => None,
         };
-        if outcome.is_none() && !is_last {
+        if outcome.is_none() && !returned {
             return;
         }
         let path = self.execs.remove(&pid).and_then(|attempt| attempt.path);
         if let Some(outcome) = outcome {
             self.new_program(pid, path, outcome);
         }
+    }
+
+    /// The process has ended before its exec could be confirmed.
+    pub(super) fn exec_ended(&mut self, pid: u32) {
+        let Some(attempt) = self.execs.remove(&pid) else {
+            return;
+        };
+        let Some(path) = attempt.path.filter(|_| !attempt.is_seized) else {
+            return;
+        };
+        let mut file = picket_events::File::from_path(picket_events::text::from_bytes(&path));
+        file.fault = Some(picket_events::file::FileFault::Unresolved);
+        let image = picket_events::Image {
+            file,
+            ..picket_events::Image::default()
+        };
+        let kind = EventKind::Exec(Box::new(image));
+        self.emit(pid, attempt.tid, poll::now(), Outcome::Unconfirmed, kind);
     }
 
     /// Reads the new program, and reports it.

@@ -72,6 +72,8 @@ struct Worker<'a> {
     departed: Vec<Process>,
     /// No process has the filter any more.
     all_gone: bool,
+    /// The main process has been in the table.
+    is_main_known: bool,
     /// When the main process was seen to have ended (milliseconds, monotonic).
     ended_at: Option<u64>,
 }
@@ -158,6 +160,7 @@ impl<'a> Worker<'a> {
             seized: HashMap::new(),
             departed: Vec::new(),
             all_gone: false,
+            is_main_known: false,
             ended_at: None,
             start,
         }
@@ -207,6 +210,11 @@ impl<'a> Worker<'a> {
         let looks = self.pending.iter().map(Pending::due);
         let execs = self.execs.values().filter_map(execs::Attempt::due);
         let linger = self.ended_at.map(|at| at + LINGER_AFTER);
+        let is_main_gone = self.all_gone || self.processes.get(self.main_pid()).is_none();
+        if is_main_gone && self.is_main_known && self.ended_at.is_none() {
+            // After a takeover the keeper is its parent, and is about to tell its status.
+            return 1;
+        }
         let due = looks
             .chain(execs)
             .chain(self.transport.retry_at())

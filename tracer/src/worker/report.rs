@@ -76,7 +76,8 @@ impl Worker<'_> {
         self.transport.push(&ToAgent::Process(Box::new(process)));
     }
 
-    fn watch_end(&self, pid: u32) {
+    fn watch_end(&mut self, pid: u32) {
+        self.is_main_known |= pid == self.main_pid();
         let pidfd = self
             .processes
             .get(pid)
@@ -128,6 +129,7 @@ impl Worker<'_> {
     /// A process has ended.
     pub(super) fn process_ended(&mut self, pid: u32) {
         self.settle_process(pid);
+        self.exec_ended(pid);
         let Some(entry) = self.processes.get(pid) else {
             return;
         };
@@ -136,7 +138,6 @@ impl Worker<'_> {
             self.poller.remove(pidfd);
         }
         let exit = exit_of(self.status_of(pid), entry.exit_code);
-        self.execs.remove(&pid);
         self.emit(
             pid,
             pid,
