@@ -374,3 +374,65 @@ fn what_no_rule_needs_is_not_told() {
     let lineage = [EventType::Exec, EventType::Fork, EventType::Exit].into();
     assert_eq!(types, lineage);
 }
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_by_the_other_door_are_seen() {
+    // i386's open, by int 0x80 from a 64-bit program.
+    let record = record("int80", "open", |scratch| {
+        let file = scratch.text("secret");
+        std::fs::write(&file, "x").unwrap();
+        format!(
+            "python3 -c 'import ctypes, mmap, struct
+m = mmap.mmap(-1, 4096, flags=0x62, prot=7)
+at = ctypes.addressof(ctypes.c_char.from_buffer(m))
+path = b\"{file}\" + bytes(1)
+m[2048:2048+len(path)] = path
+m[0:20] = b\"\\x53\\xb8\" + struct.pack(\"<I\", 5) + b\"\\xbb\" + struct.pack(\"<I\", at + 2048) + b\"\\x31\\xc9\\xcd\\x80\\x5b\\xc3\" + bytes(3)
+fd = ctypes.CFUNCTYPE(ctypes.c_int)(at)()
+assert fd > 2, fd'"
+        )
+    });
+    assert_eq!(
+        record
+            .paths(EventType::Open)
+            .iter()
+            .filter(|path| path.ends_with("/secret"))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn memory_that_can_be_written_and_run_is_told() {
+    let record = record("wx", "mmap,mprotect", |_| {
+        "python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'".into()
+    });
+    let [event] = record.of(EventType::Mmap)[..] else {
+        panic!("{record:#?}")
+    };
+    assert!(matches!(event.kind, EventKind::Mmap { protection: 7, .. }));
+}
+
+#[test]
+fn a_memory_file_that_is_run_is_told_as_one() {
+    let record = record("memfd", "exec,open", |_| {
+        "python3 -c 'import os
+fd = os.memfd_create(\"payload\")
+os.write(fd, open(\"/bin/true\", \"rb\").read())
+os.execv(\"/proc/self/fd/%d\" % fd, [\"innocent\"])'"
+            .into()
+    });
+    let (_, image) = record.exec("innocent");
+    assert_eq!(
+        (image.file.name.as_str(), image.file.path.as_str()),
+        ("memfd:payload", "")
+    );
+    assert!(image.interpreter.is_none());
+    let made: Vec<_> = record
+        .of(EventType::Open)
+        .into_iter()
+        .filter(|event| event.kind.file().unwrap().is_memory_only())
+        .collect();
+    assert_eq!((made.len(), made[0].outcome), (1, Outcome::Succeeded));
+}

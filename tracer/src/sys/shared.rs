@@ -135,7 +135,7 @@ impl Board {
 /// Waits until `word` is no longer `value`, or for `limit`.
 pub(crate) fn wait_while(word: &AtomicU32, value: u32, limit: Duration) {
     let time = libc::timespec {
-        tv_sec: limit.as_secs() as libc::time_t,
+        tv_sec: limit.as_secs() as _,
         tv_nsec: limit.subsec_nanos().into(),
     };
     let none = std::ptr::null::<u32>();

@@ -355,6 +355,11 @@ impl<'a> Worker<'a> {
     fn finish_if_done(&mut self) {
         let board = self.start.board;
         if board.main_ended.load(Ordering::Acquire) == 0 {
+            // Without a keeper nobody may be left to tell the main process' status.
+            if self.all_gone && process::parent_pid() != self.own.keeper {
+                self.say_goodbye();
+                process::exit(0);
+            }
             return;
         }
         let ended_at = *self.ended_at.get_or_insert_with(poll::monotonic_ms);
