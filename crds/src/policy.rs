@@ -286,8 +286,8 @@ pub struct AgentResources {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.cpu) || (isQuantity(self.cpu) && quantity(self.cpu).sign() >= 0)").message("`cpu` must be a quantity such as \"50m\" or \"0\""),
-    validation = Rule::new("!has(self.memory) || (isQuantity(self.memory) && quantity(self.memory).sign() >= 0)").message("`memory` must be a quantity such as \"64Mi\"")
+    validation = Rule::new("!has(self.cpu) || (isQuantity(self.cpu) && quantity(self.cpu).compareTo(quantity('0')) >= 0)").message("`cpu` must be a quantity such as \"50m\" or \"0\""),
+    validation = Rule::new("!has(self.memory) || (isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('0')) >= 0)").message("`memory` must be a quantity such as \"64Mi\"")
 )]
 pub struct Amounts {
     /// CPU, for example `50m`.
