@@ -186,7 +186,7 @@ impl ProcessTree {
     /// The process executed a program. What it ran before stays as its ancestor, unless that
     /// was inherited or is the same file.
     pub fn exec(&mut self, key: Key, image: Image, time: u64) -> Key {
-        let program = Arc::new(Program::within(image, &self.budget));
+        let program = self.new_program(image);
         let Some(node) = self.get_mut(key) else {
             return key;
         };
@@ -304,18 +304,18 @@ impl ProcessTree {
         plausible.then_some(key)
     }
 
-    fn program(&self, image: &Image, parent: Option<Key>) -> Arc<Program> {
+    fn program(&mut self, image: &Image, parent: Option<Key>) -> Arc<Program> {
         let inherited = parent
             .and_then(|key| self.get(key))
             .map(|node| &node.program);
         match inherited.filter(|program| program.image == *image) {
             Some(program) => Arc::clone(program),
-            None => Arc::new(Program::within(image.clone(), &self.budget)),
+            None => self.new_program(image.clone()),
         }
     }
 
     fn add(&mut self, node: ProcessNode) -> Option<Key> {
-        if !self.make_room() {
+        if !self.make_room(|tree| tree.len() >= tree.limits.processes) {
             self.forgotten += 1;
             return None;
         }
@@ -344,17 +344,22 @@ impl ProcessTree {
         Some(key)
     }
 
-    fn is_full(&self) -> bool {
-        self.len() >= self.limits.processes || self.budget.used() >= self.limits.bytes
+    /// A program that fits: under pressure its arguments are cut and its environment is left
+    /// out, so that a process never has to be left out for them.
+    fn new_program(&mut self, mut image: Image) -> Arc<Program> {
+        if !self.make_room(|tree| tree.budget.used() >= tree.limits.bytes) {
+            program::cut(&mut image);
+        }
+        Arc::new(Program::within(image, &self.budget))
     }
 
-    /// Lets the dead go until there is room: first those nobody descends from, then the
-    /// oldest. False when all that is left lives.
-    fn make_room(&mut self) -> bool {
-        if self.is_full() {
+    /// Lets the dead go until it is not full any more: first those nobody descends from, then
+    /// the oldest. False when all that is left lives.
+    fn make_room(&mut self, is_full: impl Fn(&Self) -> bool) -> bool {
+        if is_full(self) {
             self.trim(0);
         }
-        while self.is_full() {
+        while is_full(self) {
             let Some(key) = self.dead.pop_front() else {
                 return false;
             };

@@ -222,6 +222,33 @@ fn losses_are_counted_once_whoever_tells_of_them() {
 }
 
 #[test]
+fn losses_that_are_held_back_are_in_the_next_report() {
+    let mut pipeline = pipeline(Mode::Monitor);
+    let mut outputs: Vec<Output> = Vec::new();
+    let mut ingest = Ingest::new();
+    let mut script = Script::web();
+    for second in 0..60 {
+        let before = script.messages.len();
+        script = script.gap(3).open(1, "/a");
+        let mut next = script.clone();
+        next.messages.drain(..if second == 0 { 0 } else { before });
+        ingest
+            .feed(&mut pipeline, &next.bytes(), START, &mut outputs)
+            .unwrap();
+        pipeline.tick(0, START + second * SECOND, &mut outputs);
+    }
+    pipeline.tick(0, START + 120 * SECOND, &mut outputs);
+    let findings = sort(outputs).findings;
+    let reports: Vec<u64> = findings
+        .iter()
+        .filter(|finding| finding.agent.rule_id == "lost_events")
+        .filter_map(|finding| finding.details["lost_events"]["count"].as_u64())
+        .collect();
+    assert_eq!(reports.iter().sum::<u64>(), 180);
+    assert!(reports.len() < 20, "{} reports", reports.len());
+}
+
+#[test]
 fn what_was_told_to_an_agent_before_this_one_is_no_loss() {
     let mut later = identity(Mode::Monitor);
     later.started_at = START + SECOND;

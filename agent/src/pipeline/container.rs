@@ -89,6 +89,7 @@ impl Container {
             "connected": self.session.is_connected(),
             "generation": self.generation,
             "processes": self.tree.living().count(),
+            "forgotten_processes": self.tree.forgotten(),
             "events": self.events,
             "lost": self.loss.total(),
         })

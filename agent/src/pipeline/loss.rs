@@ -74,6 +74,11 @@ impl Loss {
         self.missing.max(self.told)
     }
 
+    /// True when there are losses that no report told of.
+    pub(super) fn is_unreported(&self) -> bool {
+        self.total() > self.reported
+    }
+
     /// What to report of the losses since the last report; `None` when there were none.
     pub(super) fn report(&mut self) -> Option<Value> {
         let total = self.total();

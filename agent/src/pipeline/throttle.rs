@@ -14,16 +14,26 @@ struct Window {
     suppressed: u64,
 }
 
-/// Limits each kind of event about Picket to 5 in 30 s.
+/// Most windows that are kept; those that are over go first.
+const MAX_WINDOWS: usize = 1024;
+
+/// Limits each kind of event about Picket to 5 in 30 s for each container.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    windows: HashMap<&'static str, Window>,
+    windows: HashMap<(&'static str, String), Window>,
 }
 
 impl Throttle {
     /// Whether this one may go out; if so, how many of its kind were held back before it.
-    pub(super) fn admit(&mut self, kind: &'static str, now: u64) -> Option<u64> {
-        let window = self.windows.entry(kind).or_default();
+    pub(super) fn admit(&mut self, kind: &'static str, container: &str, now: u64) -> Option<u64> {
+        if self.windows.len() >= MAX_WINDOWS {
+            self.windows
+                .retain(|_, window| now.saturating_sub(window.start) < WINDOW);
+        }
+        let window = self
+            .windows
+            .entry((kind, container.to_owned()))
+            .or_default();
         if now.saturating_sub(window.start) >= WINDOW {
             window.start = now;
             window.passed = 0;
@@ -44,11 +54,12 @@ mod tests {
     #[test]
     fn a_burst_passes_and_the_rest_is_counted() {
         let mut throttle = Throttle::default();
+        assert_eq!(throttle.admit("a", "another container", WINDOW), Some(0));
         let passed = (0..100)
-            .filter(|_| throttle.admit("a", WINDOW).is_some())
+            .filter(|_| throttle.admit("a", "", WINDOW).is_some())
             .count();
         assert_eq!(passed, 5);
-        assert_eq!(throttle.admit("b", WINDOW), Some(0));
-        assert_eq!(throttle.admit("a", 2 * WINDOW), Some(95));
+        assert_eq!(throttle.admit("b", "", WINDOW), Some(0));
+        assert_eq!(throttle.admit("a", "", 2 * WINDOW), Some(95));
     }
 }

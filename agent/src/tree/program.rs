@@ -9,6 +9,8 @@ use picket_events::Image;
 const MAX_ARGUMENT_BYTES: usize = 32 * 1024;
 /// Most bytes of environment that are kept of one program.
 const MAX_ENVIRONMENT_BYTES: usize = 16 * 1024;
+/// Bytes of arguments that are kept when the tree is full of living processes.
+const CUT_ARGUMENT_BYTES: usize = 256;
 /// Most bytes of any single other text (a path, a name) that are kept.
 const MAX_TEXT_BYTES: usize = 8 * 1024;
 
@@ -121,6 +123,13 @@ fn bound(image: &mut Image) {
     for text in [&mut image.comm, &mut image.tty, &mut image.cwd] {
         bound_text(text);
     }
+}
+
+/// Leaves only what says which program it is.
+pub(super) fn cut(image: &mut Image) {
+    image.argv_truncated |= bound_list(&mut image.argv, CUT_ARGUMENT_BYTES);
+    image.envs_truncated |= !image.envs.is_empty();
+    image.envs = Vec::new();
 }
 
 fn bound_list(texts: &mut Vec<String>, limit: usize) -> bool {

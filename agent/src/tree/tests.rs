@@ -154,17 +154,28 @@ fn a_tree_full_of_living_processes_takes_no_more_and_counts() {
 }
 
 #[test]
-fn bytes_are_bounded() {
-    let mut tree = ProcessTree::new(TreeLimits {
+fn under_pressure_arguments_are_cut_and_no_process_is_left_out() {
+    let limits = TreeLimits {
         bytes: 200_000,
         ..TreeLimits::default()
-    });
-    for pid in 1..1000 {
+    };
+    let mut tree = ProcessTree::new(limits);
+    for pid in 1..500 {
         let mut process = process(pid, 0, 1, "/a");
         process.image.argv = vec![pid.to_string().repeat(5_000)];
-        tree.insert(process);
+        let key = tree.insert(process).unwrap();
+        let mut image = image("/b");
+        image.argv = vec!["x".repeat(20_000); 2];
+        tree.exec(key, image, 2);
     }
-    assert!(tree.budget.used() < 300_000, "{} bytes", tree.budget.used());
+    assert_eq!(tree.living().count(), 499);
+    assert!(
+        tree.budget.used() < 1_500_000,
+        "{} bytes",
+        tree.budget.used()
+    );
+    let last = tree.get(tree.find(499).unwrap()).unwrap();
+    assert!(last.program.image.argv_truncated && !last.program.argv0().is_empty());
 }
 
 #[test]

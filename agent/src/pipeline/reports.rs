@@ -1,0 +1,168 @@
+//! Events about Picket, and how many of them are let out.
+
+use picket_events::Interest;
+use picket_events::wire::{Goodbye, Hello, Notice};
+use serde_json::{Value, json};
+
+use super::container::{self, Container};
+use super::{Output, Outputs, Pipeline, internal};
+use crate::finding;
+
+impl Pipeline {
+    pub(super) fn greet(&mut self, name: &str, hello: &Hello, now: u64, outputs: &mut dyn Outputs) {
+        let body = container::describe(hello);
+        let untraced = self
+            .containers
+            .get(name)
+            .is_some_and(Container::is_untraced);
+        self.report(
+            Some(name),
+            internal::CONTAINER_CONNECTED,
+            body.clone(),
+            now,
+            outputs,
+        );
+        if untraced {
+            self.report(Some(name), internal::NOT_TRACED, body, now, outputs);
+        } else {
+            self.check_interest(name, now, outputs);
+        }
+    }
+
+    pub(super) fn check_interest(&mut self, name: &str, now: u64, outputs: &mut dyn Outputs) {
+        let Some(container) = self.containers.get(name) else {
+            return;
+        };
+        let needed = self.loaded.rules.interest();
+        let installed = container.interest().to_owned();
+        if container.is_untraced()
+            || installed
+                .parse()
+                .is_ok_and(|interest: Interest| interest.covers(&needed))
+        {
+            return;
+        }
+        let body =
+            json!({"installed": container::shortened(&installed), "needed": needed.to_string()});
+        self.report(Some(name), internal::RULES_NEED_RESTART, body, now, outputs);
+    }
+
+    pub(super) fn notice(
+        &mut self,
+        name: &str,
+        notice: Notice,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) {
+        let (event, body) = match notice {
+            Notice::Restarted { signal } => (internal::TRACER_RESTARTED, json!({"signal": signal})),
+            Notice::Tampering { pid, syscall } => {
+                let body = json!({"pid": pid, "syscall": container::shortened(&syscall)});
+                (internal::TAMPERING, self.with_process(name, pid, body))
+            }
+            Notice::PrivilegeLost { pid, path } => {
+                let body = json!({"pid": pid, "path": container::shortened(&path)});
+                (internal::PRIVILEGE_LOST, self.with_process(name, pid, body))
+            }
+        };
+        self.report(Some(name), event, body, now, outputs);
+    }
+
+    /// Adds the executables of a process and of what it descends from.
+    fn with_process(&self, name: &str, pid: u32, mut body: Value) -> Value {
+        let Some(tree) = self.containers.get(name).map(|container| &container.tree) else {
+            return body;
+        };
+        let Some(key) = tree.find(pid) else {
+            return body;
+        };
+        let ancestors = tree.ancestors(key).map(|(_, node)| node).take(16);
+        let lineage: Vec<&str> = tree
+            .get(key)
+            .into_iter()
+            .chain(ancestors)
+            .map(|node| node.program.image.file.path.as_str())
+            .collect();
+        body["lineage"] = json!(lineage);
+        body
+    }
+
+    pub(super) fn goodbye(
+        &mut self,
+        name: &str,
+        goodbye: Goodbye,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) {
+        self.flush_losses(name, now, outputs);
+        let events = self
+            .containers
+            .get(name)
+            .map_or(0, |container| container.events);
+        let body = json!({"code": goodbye.code, "signal": goodbye.signal, "events": events});
+        self.report(Some(name), internal::CONTAINER_ENDED, body, now, outputs);
+    }
+
+    pub(super) fn flush_losses(&mut self, name: &str, now: u64, outputs: &mut dyn Outputs) {
+        let Some(container) = self.containers.get_mut(name) else {
+            return;
+        };
+        // What is held back now stays in the account for the next report.
+        if !container.loss.is_unreported() {
+            return;
+        }
+        let Some(suppressed) = self.throttle.admit(internal::LOST_EVENTS, name, now) else {
+            return;
+        };
+        if let Some(body) = container.loss.report() {
+            self.emit(
+                Some(name),
+                internal::LOST_EVENTS,
+                body,
+                suppressed,
+                now,
+                outputs,
+            );
+        }
+    }
+
+    /// Reports an event about Picket, unless there were too many of its kind.
+    pub(super) fn report(
+        &mut self,
+        container: Option<&str>,
+        name: &'static str,
+        body: Value,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) -> bool {
+        let Some(suppressed) = self
+            .throttle
+            .admit(name, container.unwrap_or_default(), now)
+        else {
+            return false;
+        };
+        self.emit(container, name, body, suppressed, now, outputs);
+        true
+    }
+
+    fn emit(
+        &self,
+        container: Option<&str>,
+        name: &'static str,
+        mut body: Value,
+        suppressed: u64,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) {
+        if suppressed > 0 {
+            body["suppressed"] = json!(suppressed);
+        }
+        let container = container.and_then(|name| self.containers.get(name));
+        let context = finding::Context {
+            identity: &self.identity,
+            container: container.map(|container| &container.info),
+        };
+        let line = finding::internal(&context, name, internal::meaning(name), body, now);
+        outputs.push(Output::Finding(Box::new(line)));
+    }
+}
