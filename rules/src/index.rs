@@ -197,7 +197,7 @@ fn keys(node: &BoolNode) -> Option<Vec<Key>> {
                 },
             matcher,
         } => {
-            let keys = matcher.keys()?;
+            let keys = matcher.keys(MAX_KEYS)?;
             keys.into_iter().map(|key| text_key(*field, key)).collect()
         }
         BoolNode::IntIn {

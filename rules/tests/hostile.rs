@@ -62,30 +62,29 @@ fn regular_expressions_cannot_explode() {
 
 #[test]
 fn a_long_list_is_fine_and_a_longer_one_refused() {
-    let values = |count: usize| {
-        let mut text = "macros:\n- id: M\n  values: [".to_owned();
-        for number in 0..count {
-            let _ = write!(text, "v{number}, ");
-        }
-        text + "last]\nrules:\n- {id: r, expression: open.file.name in M}\n"
-    };
-    let (rules, report) = load(&values(100_000));
+    let mut text = "macros:\n- id: M\n  values: [".to_owned();
+    for number in 0..20_000 {
+        let _ = write!(text, "v{number}, ");
+    }
+    text.push_str("last]\nrules:\n- {id: r, expression: 'open.file.name in M'}\n");
+    let (rules, report) = load(&text);
     assert!(report.is_ok());
     assert_eq!(
         (
-            matches(&rules, "/x", "v99999"),
-            matches(&rules, "/x", "v100000")
+            matches(&rules, "/x", "v19999"),
+            matches(&rules, "/x", "v20000")
         ),
         (1, 0)
     );
-    let (rules, report) = load(&values(240_000));
+    let longer = format!("open.file.name in [ {}M ]", "M, ".repeat(10));
+    let (rules, report) = load(&text.replace("open.file.name in M", &longer));
     assert!(rules.rules().is_empty() && !report.is_ok());
 }
 
 #[test]
 fn many_rules_over_one_long_list_are_bounded_together() {
     let mut text = "macros:\n- id: M\n  values: [".to_owned();
-    for number in 0..50_000 {
+    for number in 0..5_000 {
         let _ = write!(text, "v{number}, ");
     }
     text.push_str("last]\nrules:\n");
@@ -93,7 +92,7 @@ fn many_rules_over_one_long_list_are_bounded_together() {
         let _ = writeln!(text, "- {{id: r{number}, expression: open.file.name in M}}");
     }
     let (rules, report) = load(&text);
-    assert!(rules.rules().len() < 100 && !rules.rules().is_empty());
+    assert!(rules.rules().len() < 300 && !rules.rules().is_empty());
     assert!(
         report
             .errors()

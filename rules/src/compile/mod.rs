@@ -28,7 +28,7 @@ pub(crate) type Result<T> = std::result::Result<T, ExpressionError>;
 const MAX_NODES: usize = 200_000;
 
 /// Most parts that everything loaded together may have.
-const MAX_ALL_NODES: usize = 4_000_000;
+const MAX_ALL_NODES: usize = 1_000_000;
 
 /// What a regular expression counts for: it is large once it is compiled.
 const REGEX_NODES: usize = 1000;

@@ -66,8 +66,12 @@ impl TextMatcher {
             || self.regexes.iter().any(|regex| regex.is_match(text))
     }
 
-    /// What every matching text has in common with one of these keys, if that can be said.
-    pub(crate) fn keys(&self) -> Option<Vec<TextKey<'_>>> {
+    /// What every matching text has in common with one of these keys, if that can be said in
+    /// no more than `limit` keys.
+    pub(crate) fn keys(&self, limit: usize) -> Option<Vec<TextKey<'_>>> {
+        if self.exact.entries.len() + self.globs.len() > limit {
+            return None;
+        }
         if self.exact.no_case || !self.wildcards.is_empty() || !self.regexes.is_empty() {
             return None;
         }
@@ -189,6 +193,6 @@ mod tests {
         matcher.add_text("Example.COM");
         matcher.seal();
         assert!(matcher.matches("example.com"));
-        assert_eq!(matcher.keys(), None);
+        assert_eq!(matcher.keys(10), None);
     }
 }
