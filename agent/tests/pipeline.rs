@@ -144,6 +144,31 @@ fn scenarios_give_these_findings() {
 }
 
 #[test]
+fn it_makes_no_difference_how_the_bytes_are_cut() {
+    let script = Script::web()
+        .fork(2, 1, "/usr/sbin/nginx")
+        .exec(2, "/bin/sh", &["sh"])
+        .goodbye();
+    let whole = play(&mut pipeline(Mode::Enforce), &script, START);
+    for size in [1, 2, 3, 7, 100] {
+        let mut pipeline = pipeline(Mode::Enforce);
+        let mut outputs: Vec<Output> = Vec::new();
+        let mut ingest = Ingest::new();
+        for chunk in script.bytes().chunks(size) {
+            ingest
+                .feed(&mut pipeline, chunk, START, &mut outputs)
+                .unwrap();
+        }
+        ingest.close(&mut pipeline, START, &mut outputs);
+        let cut = sort(outputs);
+        assert_eq!(
+            (cut.findings, cut.messages),
+            (whole.findings.clone(), whole.messages.clone())
+        );
+    }
+}
+
+#[test]
 fn a_kill_is_sent_only_in_enforce_mode_and_names_the_process_for_good() {
     let script = Script::web()
         .fork(2, 1, "/usr/sbin/nginx")
