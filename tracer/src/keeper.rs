@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Instruction, Notification};
-use crate::sys::shared::{self, Board, Install};
+use crate::sys::shared::{self, Board, Install, WORKER_STAYS};
 use crate::sys::signals::{self, Mask, Received};
 use crate::sys::{Errno, files, inherited, poll};
 use crate::{filter, launch, scrub, transport, worker};
@@ -185,9 +185,10 @@ impl Keeper {
         let mut space = Space::new();
         let mut slot = Notification::default();
         loop {
-            let worker_done = self.board.worker_done.load(Ordering::Acquire) != 0;
+            // One that ends is waited for, so that nobody else has to reap it.
+            let worker_stays = self.board.worker_done.load(Ordering::Acquire) == WORKER_STAYS;
             let ended = self.board.main_ended.load(Ordering::Acquire) != 0;
-            if ended && (worker_done || self.answering) {
+            if ended && (worker_stays || self.answering) {
                 return mirror(self.board.main_status.load(Ordering::Acquire));
             }
             for ready in self.poller.wait(&mut space, STUCK_AFTER as i32) {

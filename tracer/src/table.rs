@@ -697,6 +697,17 @@ mod tests {
     }
 
     #[test]
+    fn every_call_is_documented() {
+        let text = include_str!("../../docs/tracer.md").replace("\\*", "");
+        let words: Vec<_> = text
+            .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .collect();
+        for row in TABLE {
+            assert!(words.contains(&row.name), "{}", row.name);
+        }
+    }
+
+    #[test]
     fn abis_are_told_apart() {
         assert_eq!(
             Abi::of(0xc000_003e, 0x4000_0000 | 520),

@@ -1,22 +1,16 @@
 //! Ids, capabilities, limits.
 
-use picket_events::{Credentials, EventKind};
+use picket_events::EventKind;
 
 use super::{Call, Verdict};
 use crate::confirm::Check;
 
 pub(crate) fn set_uid(_: &Call<'_>) -> Verdict {
-    Verdict::Watch(
-        EventKind::SetUid(Box::new(Credentials::default())),
-        Check::Ids,
-    )
+    Verdict::Watch(EventKind::SetUid(Box::default()), Check::Ids)
 }
 
 pub(crate) fn set_gid(_: &Call<'_>) -> Verdict {
-    Verdict::Watch(
-        EventKind::SetGid(Box::new(Credentials::default())),
-        Check::Ids,
-    )
+    Verdict::Watch(EventKind::SetGid(Box::default()), Check::Ids)
 }
 
 pub(crate) fn capset(call: &Call<'_>) -> Verdict {

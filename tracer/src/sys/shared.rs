@@ -22,7 +22,7 @@ pub(crate) struct Board {
     pub(crate) main_status: AtomicI32,
     /// Counted up each time the main process stops.
     pub(crate) main_stops: AtomicU32,
-    /// 1 when the worker has said all it has to say, or stays on behind the keeper.
+    /// Set when the keeper may go: [`WORKER_STAYS`] or [`WORKER_ENDS`].
     pub(crate) worker_done: AtomicU32,
     /// When a tracee last sent each signal to a group that has the keeper in it
     /// (milliseconds, monotonic).
@@ -36,6 +36,11 @@ pub(crate) struct Board {
     /// Where the worker receives a notification; `id` is 0 once it was answered.
     slot: std::cell::UnsafeCell<Notification>,
 }
+
+/// The worker stays behind the keeper, for processes that outlive the main one.
+pub(crate) const WORKER_STAYS: u32 = 1;
+/// The worker has said all it has to say, and ends.
+pub(crate) const WORKER_ENDS: u32 = 2;
 
 const INSTALLED: u32 = 1 << 30;
 const FAILED: u32 = 1 << 31;

@@ -21,7 +21,7 @@ use crate::mounts::Mounts;
 use crate::proc;
 use crate::processes::Processes;
 use crate::sys::poll::{Poller, Ready, Space};
-use crate::sys::shared::Board;
+use crate::sys::shared::{Board, WORKER_ENDS, WORKER_STAYS};
 use crate::sys::{files, poll, process, ptrace, seccomp, signals};
 use crate::transport::{Link, Transport};
 
@@ -366,12 +366,12 @@ impl<'a> Worker<'a> {
         // The end of process 1 ends all the others.
         if self.all_gone || self.own.keeper == 1 {
             self.say_goodbye();
-            board.worker_done.store(1, Ordering::Release);
+            board.worker_done.store(WORKER_ENDS, Ordering::Release);
             poll::notify(self.start.wake);
             process::exit(0);
         }
         let is_late = poll::monotonic_ms() >= ended_at + LINGER_AFTER;
-        if is_late && board.worker_done.swap(1, Ordering::AcqRel) == 0 {
+        if is_late && board.worker_done.swap(WORKER_STAYS, Ordering::AcqRel) == 0 {
             // Some go on after the main process: they still need our answers. The keeper
             // ends, as a shell would.
             poll::notify(self.start.wake);
