@@ -10,6 +10,10 @@ use picket_rules::tools::bench::sample;
 use picket_rules::tools::event::WrittenEvent;
 use picket_rules::{Catalogue, Evaluator, LoadOptions, PolicySource, RuleSet, defaults};
 
+/// Counts allocations: evaluating must make none, and a loaded set should stay small.
+#[global_allocator]
+static ALLOCATOR: divan::AllocProfiler = divan::AllocProfiler::system();
+
 fn main() {
     divan::main();
 }
