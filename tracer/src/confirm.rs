@@ -140,7 +140,11 @@ impl Pending {
                     && resolved
                         .metadata
                         .is_some_and(|now| now.change_time.saturating_add(CLOCK_TICK) >= self.time);
-                let is_open = is_stamped || has_descriptor(view, &resolved, *writes);
+                // What a thread only reads it has mostly closed by its next call: not worth
+                // another look then.
+                let is_worth_it = *writes || !returned;
+                let is_open =
+                    is_stamped || (is_worth_it && has_descriptor(view, &resolved, *writes));
                 set_file(&mut self.kind, file);
                 match (is_open, returned || last) {
                     (true, _) => Settled::Emit(Outcome::Succeeded),

@@ -114,7 +114,8 @@ impl View<'_> {
             ),
         };
         let file = opened.ok()?;
-        let own = format!("/proc/{}", process::own_pid());
+        static OWN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+        let own = OWN.get_or_init(|| format!("/proc/{}", process::own_pid()));
         let found = proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
         if found.starts_with(own.as_bytes()) {
             return None;
