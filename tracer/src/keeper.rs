@@ -17,7 +17,7 @@ use crate::sys::seccomp::{self, Instruction, Notification};
 use crate::sys::shared::{self, Board, Install, WORKER_STAYS};
 use crate::sys::signals::{self, Mask, Received};
 use crate::sys::{Errno, files, inherited, poll};
-use crate::{filter, launch, scrub, transport, worker};
+use crate::{filter, launch, scrub, table, transport, worker};
 
 /// Why the application cannot be traced.
 struct Failure {
@@ -103,7 +103,7 @@ pub(crate) fn hello(config: &Config, engine: Engine, generation: u32) -> Hello {
         started_at: config.started_at,
         entrypoint,
         engine,
-        interest: config.interest.to_string(),
+        interest: table::served(&config.interest).to_string(),
         generation,
     }
 }

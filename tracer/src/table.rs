@@ -100,6 +100,8 @@ pub(crate) struct Row {
     aarch64: u32,
     /// The event it is for.
     pub(crate) event: EventType,
+    /// Another event that it may be for.
+    also: Option<EventType>,
     /// Stopped for whatever the interest: lineage, the tracer's own picture of a process
     /// (ids, root), or its safety depends on it.
     always: bool,
@@ -121,8 +123,22 @@ impl Row {
 
     /// Whether the filter has to stop for it at all.
     pub(crate) fn is_active(&self, interest: &Interest) -> bool {
-        self.always || interest.contains(self.event)
+        self.always
+            || interest.contains(self.event)
+            || self.also.is_some_and(|event| interest.contains(event))
     }
+}
+
+/// What of an interest the table can serve at all.
+pub(crate) fn served(interest: &Interest) -> Interest {
+    let mut served = Interest::lineage();
+    served.insert_open(interest.open);
+    for row in TABLE.iter().filter(|row| row.event != EventType::Open) {
+        if interest.contains(row.event) {
+            served.insert(row.event);
+        }
+    }
+    served
 }
 
 /// The row of a call. The native table is looked up by number, once per notification.
@@ -148,6 +164,7 @@ const fn row(
         i386,
         aarch64,
         event,
+        also: None,
         always: false,
         tests,
         decode,
@@ -157,6 +174,11 @@ const fn row(
 impl Row {
     const fn always(mut self) -> Self {
         self.always = true;
+        self
+    }
+
+    const fn also(mut self, event: EventType) -> Self {
+        self.also = Some(event);
         self
     }
 
@@ -253,7 +275,8 @@ pub(crate) static TABLE: &[Row] = &[
         E::Unlink,
         EVERY,
         files::unlinkat,
-    ),
+    )
+    .also(E::Rmdir),
     row("rmdir", [84, 40, NO], E::Rmdir, EVERY, files::rmdir),
     row("rename", [82, 38, NO], E::Rename, EVERY, files::rename),
     row(
@@ -694,6 +717,15 @@ mod tests {
             numbers.dedup();
             assert_eq!(numbers.len(), before, "{abi:?}");
         }
+    }
+
+    #[test]
+    fn what_no_row_serves_is_not_claimed() {
+        let served = served(&Interest::everything());
+        assert!(!served.contains(EventType::Dns) && !served.contains(EventType::Accept));
+        assert!(served.contains(EventType::Rmdir) && served.contains(EventType::Open));
+        let text = "exec,fork,exit,connect,open:plain";
+        assert_eq!(super::served(&text.parse().unwrap()).to_string(), text);
     }
 
     #[test]
