@@ -53,7 +53,11 @@ impl File {
     pub fn from_path(path: impl Into<String>) -> Self {
         let path = path.into();
         let name = base_name(&path).to_owned();
-        Self { path, name, ..Self::default() }
+        Self {
+            path,
+            name,
+            ..Self::default()
+        }
     }
 
     /// The extension with its leading dot (`.so`), or an empty string.

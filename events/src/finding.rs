@@ -38,9 +38,15 @@ impl Severity {
 
     /// The severity with this name, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical]
-            .into_iter()
-            .find(|severity| severity.name().eq_ignore_ascii_case(name))
+        [
+            Self::Info,
+            Self::Low,
+            Self::Medium,
+            Self::High,
+            Self::Critical,
+        ]
+        .into_iter()
+        .find(|severity| severity.name().eq_ignore_ascii_case(name))
     }
 }
 

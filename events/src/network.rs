@@ -31,8 +31,12 @@ impl Address {
     /// The address family as the kernel numbers it (`AF_UNIX` 1, `AF_INET` 2, `AF_INET6` 10).
     pub fn family(&self) -> u16 {
         match self {
-            Address::Ip { ip: IpAddr::V4(_), .. } => 2,
-            Address::Ip { ip: IpAddr::V6(_), .. } => 10,
+            Address::Ip {
+                ip: IpAddr::V4(_), ..
+            } => 2,
+            Address::Ip {
+                ip: IpAddr::V6(_), ..
+            } => 10,
             Address::UnixPath(_) | Address::UnixAbstract(_) => 1,
             Address::Other { family } => *family,
             Address::Unreadable => 0,

@@ -348,7 +348,9 @@ impl FrameReader {
         }
         let start = self.consumed + 4;
         self.consumed = start + length;
-        Ok(Some(Frame { body: &self.buffer[start..start + length] }))
+        Ok(Some(Frame {
+            body: &self.buffer[start..start + length],
+        }))
     }
 }
 
@@ -361,7 +363,11 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// Decodes the messages one by one; ends after the first that is malformed.
     pub fn messages<M: DeserializeOwned>(self) -> Messages<'a, M> {
-        Messages { rest: self.body, failed: false, message: PhantomData }
+        Messages {
+            rest: self.body,
+            failed: false,
+            message: PhantomData,
+        }
     }
 }
 
@@ -406,7 +412,11 @@ mod tests {
             pid: 2,
             tid: 2,
             outcome: Outcome::Succeeded,
-            kind: EventKind::Open { file: File::from_path(path), flags: 0, mode: 0 },
+            kind: EventKind::Open {
+                file: File::from_path(path),
+                flags: 0,
+                mode: 0,
+            },
         }))
     }
 
@@ -461,7 +471,10 @@ mod tests {
     fn bad_lengths_and_bad_bytes_are_errors() {
         let mut reader = FrameReader::new();
         reader.feed(&u32::MAX.to_le_bytes());
-        assert!(matches!(reader.next_frame(), Err(WireError::FrameTooLarge(_))));
+        assert!(matches!(
+            reader.next_frame(),
+            Err(WireError::FrameTooLarge(_))
+        ));
         let mut reader = FrameReader::new();
         reader.feed(&[0, 0, 0, 0]);
         assert!(matches!(reader.next_frame(), Err(WireError::EmptyFrame)));

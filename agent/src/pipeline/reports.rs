@@ -33,7 +33,8 @@ impl Pipeline {
         let Some(container) = self.containers.get(name) else {
             return;
         };
-        let needed = self.loaded.rules.interest();
+        // A restart helps only with what a tracer can report at all.
+        let needed = self.loaded.rules.interest().reported();
         let installed = container.interest().to_owned();
         if container.is_untraced()
             || installed

@@ -41,7 +41,7 @@ const ATTACK: [(&str, &str); 3] = [
     ),
     (
         "a read of the service-account token",
-        "service_account_token_read",
+        "picket_service_account_token_read",
     ),
 ];
 
