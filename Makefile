@@ -25,7 +25,7 @@ test: test-tools images test-images ## Install what the tests need, then run eve
 test-tools: ## Install podman and build kube-apiserver, etcd and kubectl, once
 	@scripts/test-tools.sh
 
-test-images: ## Build the image of the application that the tests protect
+test-images: build ## Build the image of the application that the tests protect
 	@scripts/test-images.sh
 
 lint: ## Check formatting, clippy, licences and banned dependencies

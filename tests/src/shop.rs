@@ -1,5 +1,5 @@
-//! The application that the tests protect: a web server with a hole, run as a
-//! pod that the `restricted` Pod Security Standard admits; and what visitors,
+//! The application that the tests protect: the demo's shop, a web application
+//! with a hole, run as a pod that the `restricted` Pod Security Standard admits; and what visitors,
 //! honest and other, do to it.
 //!
 //! Its image is `tests/images/app`.
@@ -27,7 +27,7 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What an attacker does, and the id of the rule that has to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
-    /// A shell started by the web server.
+    /// A shell started by the application.
     Shell,
     /// A program that came after the container's start, made executable and run.
     Download,
@@ -43,9 +43,9 @@ impl Attack {
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
-            Self::Shell => "shell_from_network_service",
-            Self::Download => "new_binary_executed",
-            Self::Token => "service_account_token_read",
+            Self::Shell => "picket_shell_from_network_service",
+            Self::Download => "picket_new_binary_executed",
+            Self::Token => "picket_service_account_token_read",
         }
     }
 
@@ -54,10 +54,10 @@ impl Attack {
     fn script(self) -> (&'static str, &'static str) {
         match self {
             Self::Shell => ("id", "uid=1000"),
-            // No server outside the pod can be reached from here: the "download"
-            // comes from the application's own.
+            // Nothing outside the pod can be reached from here, so the program
+            // comes with the attack instead of by a download.
             Self::Download => (
-                "wget -q -O /tmp/uname http://127.0.0.1:8080/tool && chmod +x /tmp/uname && /tmp/uname",
+                "cat /bin/busybox >/tmp/uname && chmod +x /tmp/uname && /tmp/uname",
                 "Linux",
             ),
             Self::Token => (
@@ -74,17 +74,9 @@ impl Attack {
     /// would prove nothing.
     pub fn launch(self, pod: &RunningPod) -> Result<(), ContainersError> {
         let (script, sign) = self.script();
-        let data = format!("--post-data={script}");
-        let sent = pod.exec(
-            WEB,
-            &[
-                "wget",
-                "-q",
-                "-O-",
-                &data,
-                "http://127.0.0.1:8080/cgi-bin/run",
-            ],
-        )?;
+        let query = encoded(&format!("; {script}"));
+        let url = format!("http://127.0.0.1:8080/diagnostics?host={query}");
+        let sent = pod.exec(WEB, &["wget", "-q", "-O-", &url])?;
         if sent.logs.stdout.contains(sign) {
             return Ok(());
         }
@@ -99,7 +91,7 @@ impl Attack {
 /// say.
 #[must_use]
 pub fn pod() -> Value {
-    pod_running(&["httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/srv"])
+    pod_running(&["/app/shop", "serve", "--listen", "127.0.0.1:8080"])
 }
 
 /// The same pod with another program in it.
@@ -180,7 +172,7 @@ pub fn wait_until_open(pod: &RunningPod) -> Result<(), ContainersError> {
 /// When its container does not run.
 pub fn is_open(pod: &RunningPod) -> Result<bool, ContainersError> {
     let page = pod.exec(WEB, &["wget", "-q", "-O-", "http://127.0.0.1:8080/"])?;
-    Ok(page.code == 0 && page.logs.stdout.contains("Open."))
+    Ok(page.code == 0 && page.logs.stdout.contains("Welcome."))
 }
 
 /// Waits for the finding of a rule in the agent's log.
@@ -208,6 +200,11 @@ pub fn findings(pod: &RunningPod) -> Result<Vec<Value>, ContainersError> {
         }
     }
     Ok(findings)
+}
+
+/// Every byte percent-encoded.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 fn rule_id(line: &str) -> Option<String> {
