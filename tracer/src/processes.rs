@@ -111,11 +111,9 @@ impl Processes {
         self.entries.get_mut(&pid)
     }
 
-    /// Every process, parents before their children.
-    pub(crate) fn parents_first(&self) -> Vec<&Entry> {
-        let mut all: Vec<_> = self.entries.values().collect();
-        all.sort_by_key(|entry| (entry.started_at, entry.pid));
-        all
+    /// Every living process.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
     }
 
     /// The process of a thread, if it was seen before and is still the same.

@@ -106,6 +106,16 @@ fn a_late_agent_hears_everything() {
         "{told:?}"
     );
     assert_eq!(record.lost(), Vec::<&picket_events::wire::Lost>::new());
+    // The first program is dead by now and its parent is not: parents go first all the same.
+    let snapshot = record.processes();
+    assert!(snapshot.len() > 1, "{snapshot:?}");
+    for (at, process) in snapshot.iter().enumerate() {
+        let is_told = |parent: u32| snapshot[..at].iter().any(|before| before.pid == parent);
+        assert!(
+            process.parent == 0 || is_told(process.parent),
+            "{snapshot:#?}"
+        );
+    }
     let last = record.goodbye().unwrap().last_sequence;
     assert_eq!(record.events().len() as u64, last);
 }

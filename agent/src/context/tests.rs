@@ -45,7 +45,6 @@ const UNKNOWN_OF_PROCESSES: &[&str] = &[
 
 /// Other fields without an accessor.
 const UNKNOWN: &[&str] = &[
-    "accept.addr.hostname",
     "bpf.map.name",
     "bpf.map.type",
     "bpf.prog.attach_type",
@@ -71,7 +70,6 @@ const UNKNOWN: &[&str] = &[
     "exec.file.metadata.size",
     "exec.file.metadata.type",
     "exec.syscall.path",
-    "imds.aws.security_credentials.type",
     "link.syscall.destination.path",
     "link.syscall.path",
     "load_module.args_truncated",

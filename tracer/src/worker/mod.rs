@@ -230,13 +230,13 @@ impl<'a> Worker<'a> {
             return;
         }
         self.accounts.forget();
-        let living = self
-            .processes
-            .parents_first()
-            .into_iter()
-            .map(|entry| entry.describe());
+        // Departed ones are still named in unsent events; their parents may well be alive, so
+        // only the order of their making puts parents first.
+        let living = self.processes.all().map(|entry| entry.describe());
+        let mut known: Vec<_> = self.departed.iter().cloned().chain(living).collect();
+        known.sort_by_key(|process| (process.started_at, process.pid));
         let mut messages = Vec::new();
-        for process in self.departed.iter().cloned().chain(living) {
+        for process in known {
             let accounts = self.accounts.of_process(&process.credentials);
             messages.extend(accounts.into_iter().map(ToAgent::Account));
             messages.push(ToAgent::Process(Box::new(process)));
@@ -383,13 +383,9 @@ impl<'a> Worker<'a> {
     }
 
     fn say_goodbye(&mut self) {
-        for pid in self
-            .processes
-            .parents_first()
-            .iter()
-            .map(|entry| entry.pid)
-            .collect::<Vec<_>>()
-        {
+        let mut pids: Vec<u32> = self.processes.all().map(|entry| entry.pid).collect();
+        pids.sort_unstable();
+        for pid in pids {
             self.settle_process(pid);
         }
         let status = self.start.board.main_status.load(Ordering::Acquire);
