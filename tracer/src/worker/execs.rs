@@ -168,9 +168,18 @@ impl Worker<'_> {
             return;
         };
         entry.drop_memory();
-        if let Some(status) = status {
+        if let Some(status) = status
+            && status.credentials != entry.credentials
+        {
+            // A setuid program, or capabilities lost: an exec does not tell ids, so the process
+            // is told again first.
             entry.credentials = status.credentials;
+            let process = entry.describe();
+            self.tell_process(process);
         }
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
         entry.executed_at = time;
         let image = image::read(&entry.view(pid), path.as_deref(), &self.mounts);
         entry.image = std::rc::Rc::new(image.clone());

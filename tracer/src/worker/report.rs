@@ -69,7 +69,8 @@ impl Worker<'_> {
         }
     }
 
-    fn tell_process(&mut self, process: Process) {
+    /// Tells of a process, and before it of the users it names.
+    pub(super) fn tell_process(&mut self, process: Process) {
         for account in self.accounts.of_process(&process.credentials) {
             self.transport.push(&ToAgent::Account(account));
         }

@@ -1,0 +1,87 @@
+//! Secrets that are read by someone other than the application.
+
+use crate::world::Case;
+
+/// A service-account volume as the kubelet lays it out.
+const SERVICE_ACCOUNT: &str = r#"
+folder=/run/secrets/kubernetes.io/serviceaccount
+mkdir -p $folder/..2026_01_01
+echo secret > $folder/..2026_01_01/token
+echo public > $folder/..2026_01_01/ca.crt
+ln -s ..2026_01_01 $folder/..data
+ln -s ..data/token $folder/token
+ln -s ..data/ca.crt $folder/ca.crt
+"#;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "cat and a shell read the service-account token",
+        prepare: SERVICE_ACCOUNT,
+        script: r#"
+cat /var/run/secrets/kubernetes.io/serviceaccount/token
+read -r token < /run/secrets/kubernetes.io/serviceaccount/..data/token
+"#,
+        reports: &[
+            "picket_service_account_token_read",
+            "picket_service_account_token_read",
+        ],
+    },
+    Case {
+        name: "python reads the token, cat the certificate, ls the folder",
+        prepare: SERVICE_ACCOUNT,
+        script: r#"
+python3 -c 'open("/var/run/secrets/kubernetes.io/serviceaccount/token").read()'
+cat /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+ls -lR /var/run/secrets
+test -s /var/run/secrets/kubernetes.io/serviceaccount/token
+"#,
+        reports: &[],
+    },
+    Case {
+        name: "utilities read files with passwords and keys",
+        prepare: "mkdir -p /home/u/.ssh /root/.aws; echo k > /home/u/.ssh/id_rsa; echo k > /root/.aws/credentials",
+        script: "grep root /etc/shadow; cp /home/u/.ssh/id_rsa key; base64 /root/.aws/credentials",
+        reports: &[
+            "picket_credential_file_read",
+            "picket_credential_file_read",
+            "picket_credential_file_read",
+        ],
+    },
+    Case {
+        name: "an application reads its credentials, utilities files that are no secret",
+        prepare: "mkdir -p /root/.aws /root/.ssh; echo k > /root/.aws/credentials; echo k > /root/.ssh/known_hosts",
+        script: r#"
+python3 -c 'open("/root/.aws/credentials").read()'
+cat /etc/passwd /root/.ssh/known_hosts
+getent passwd root
+id
+"#,
+        reports: &[],
+    },
+    Case {
+        name: "a command line tool asks the metadata service",
+        prepare: "loopback; cp /usr/bin/python3 curl",
+        script: r#"
+./curl - <<'PYTHON'
+import socket
+service = socket.create_server(("169.254.169.254", 80))
+socket.create_connection(("169.254.169.254", 80)).close()
+PYTHON
+"#,
+        reports: &["picket_metadata_service_tool"],
+    },
+    Case {
+        name: "an application asks the metadata service, a tool another one",
+        prepare: "loopback; cp /usr/bin/python3 curl",
+        script: r#"
+cat > ask <<'PYTHON'
+import socket, sys
+service = socket.create_server((sys.argv[1], 80))
+socket.create_connection((sys.argv[1], 80)).close()
+PYTHON
+python3 ask 169.254.169.254
+./curl ask 127.0.0.1
+"#,
+        reports: &[],
+    },
+];
