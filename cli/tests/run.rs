@@ -1,0 +1,144 @@
+//! `picket run`: real programs under the real tracer, findings on standard error.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+
+fn picket(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_picket"));
+    command.args(arguments).env("NO_COLOR", "1");
+    command
+}
+
+fn output(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("picket runs");
+    assert_eq!(status.signal(), None, "picket itself is not killed");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    output(&mut picket(arguments))
+}
+
+#[test]
+fn exits_as_the_command_does() {
+    for (command, code) in [
+        (vec!["true"], 0),
+        (vec!["sh", "-c", "exit 42"], 42),
+        (vec!["sh", "-c", "kill -TERM $$"], 128 + 15),
+        (vec!["/nonexistent"], 127),
+        (vec!["no-such-program-anywhere"], 127),
+        (vec!["/etc/passwd"], 126),
+    ] {
+        let arguments: Vec<_> = ["run", "--"].into_iter().chain(command.clone()).collect();
+        assert_eq!(run(&arguments).0, Some(code), "{command:?}");
+    }
+}
+
+#[test]
+fn a_finding_shows_its_process_tree_and_leaves_standard_output_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let tool = folder.path().join("tool");
+    let script = format!(
+        "cp /bin/true {0}; chmod +x {0}; {0}; echo done",
+        tool.display()
+    );
+    let (code, stdout, stderr) = run(&["run", "--", "sh", "-c", &script]);
+    assert_eq!((code, stdout.as_str()), (Some(0), "done\n"), "{stderr}");
+    let expected = "Execution:Runtime/NewBinaryExecuted";
+    assert!(stderr.contains(expected), "{stderr}");
+    let branch = format!("└─ {} (", tool.display());
+    assert!(stderr.contains(&branch), "{stderr}");
+    assert!(stderr.contains("picket: 1 finding(s) in "), "{stderr}");
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let findings = folder.path().join("findings.jsonl");
+    let tool = folder.path().join("tool");
+    let script = format!("cp /bin/true {0}; chmod +x {0}; {0}", tool.display());
+    let path = findings.to_str().unwrap();
+    let (code, _, stderr) = run(&["run", "--json", "--output", path, "--", "sh", "-c", &script]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let lines: Vec<serde_json::Value> = fs::read_to_string(&findings)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect();
+    let rules: Vec<_> = lines.iter().map(|line| &line["agent"]["rule_id"]).collect();
+    assert_eq!(rules[0], "ruleset_loaded");
+    assert!(
+        rules
+            .iter()
+            .any(|rule| **rule == "picket_new_binary_executed"),
+        "{rules:?}"
+    );
+}
+
+#[test]
+fn own_rules_are_used_and_verbose_shows_what_they_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("own.policy");
+    fs::write(
+        &rules,
+        "rules:\n  - id: reads_hostname\n    expression: open.file.path == \"/etc/hostname\"\n    tags: {title: Somebody asks who we are}\n",
+    )
+    .unwrap();
+    let rules = rules.to_str().unwrap();
+    let arguments = ["run", "--verbose", "--no-default-rules", "--rules", rules];
+    let (code, _, stderr) = run(&[&arguments[..], &["--", "cat", "/etc/hostname"]].concat());
+    assert_eq!(code, Some(0));
+    assert!(stderr.contains("Somebody asks who we are"), "{stderr}");
+    assert!(
+        stderr.contains("cat             exec"),
+        "the exec is shown: {stderr}"
+    );
+}
+
+#[test]
+fn a_bad_rule_file_names_file_rule_line_and_column_and_nothing_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("bad.policy");
+    fs::write(
+        &rules,
+        "rules:\n  - id: misspelt\n    expression: open.file.pth == \"/x\"\n",
+    )
+    .unwrap();
+    let path = rules.to_str().unwrap();
+    let (code, stdout, stderr) = run(&["run", "--rules", path, "--", "echo", "ran"]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    for part in [path, "misspelt", ":3:17:", "open.file.path"] {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+}
+
+#[test]
+fn works_for_people_who_are_not_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("picket");
+    fs::copy(env!("CARGO_BIN_EXE_picket"), &binary).unwrap();
+    for path in [folder.path(), binary.as_path()] {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    // As root the test becomes somebody else; as anybody else it already is.
+    let mut command = match nix::unistd::geteuid().is_root() {
+        true => {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+            command.arg(&binary);
+            command
+        }
+        false => Command::new(&binary),
+    };
+    command.args(["run", "--verbose", "--", "cat", "/etc/hostname"]);
+    let (code, _, stderr) = output(command.current_dir("/"));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("/etc/hostname read"), "{stderr}");
+}
