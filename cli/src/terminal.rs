@@ -147,7 +147,11 @@ fn command(process: &Value) -> String {
 
 fn what(finding: &Value) -> String {
     let event = text(&finding["evt"]["name"]);
-    let file = text(&finding["file"]["path"]);
+    // A program in a memory file has a name, but no path.
+    let file = match text(&finding["file"]["path"]) {
+        "" => text(&finding["file"]["name"]),
+        path => path,
+    };
     let destination = text(&finding["file"]["destination"]["path"]);
     let mut what = joined(&[event, file], " ");
     if !destination.is_empty() {
@@ -243,6 +247,15 @@ mod tests {
              \x20 what: exec /usr/bin/dash\n\
              \x20 do:   Look.\n"
         );
+    }
+
+    #[test]
+    fn a_memory_file_shows_its_name() {
+        let shown = finding(
+            &json!({"evt": {"name": "exec"}, "file": {"name": "memfd:x"}, "process": {"pid": 3}}),
+            Style::PLAIN,
+        );
+        assert!(shown.contains("what: exec memfd:x\n"), "{shown}");
     }
 
     #[test]

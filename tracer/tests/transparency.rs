@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
+use picket_events::EventKind;
+use picket_events::wire::ToAgent;
 use support::*;
 
 fn kill(pid: u32, signal: &str) {
@@ -323,6 +325,40 @@ fn a_user_dropped_by_the_application_stays_in_sight() {
         panic!()
     };
     assert_eq!((after.uid, after.euid, after.suid), (1000, 1000, 1000));
+}
+
+#[test]
+fn ids_that_a_setuid_program_changed_are_told_before_its_exec() {
+    need_root();
+    let scratch = Scratch::new("setuid");
+    let agent = Agent::start(&scratch);
+    let program = scratch.text("elevate");
+    std::fs::copy("/bin/true", &program).unwrap();
+    set_mode(scratch.path("elevate").as_path(), 0o4755);
+    let mut command = Command::new(tracer());
+    command
+        .args(["trace", "--interest", "exec", "--socket"])
+        .arg(&agent.socket);
+    command.args(["--", "setpriv", "--reuid", "1000", "--regid", "1000"]);
+    command.args(["--clear-groups", &program]);
+    assert!(output(&mut command).status.success());
+    let messages = agent.finish().0;
+    let exec = messages
+        .iter()
+        .position(|message| {
+            matches!(message, ToAgent::Event(event)
+                if matches!(&event.kind, EventKind::Exec(image) if image.file.path == program))
+        })
+        .expect("the exec is told");
+    let ids = messages[..exec]
+        .iter()
+        .rev()
+        .find_map(|message| match message {
+            ToAgent::Process(process) => Some(&process.credentials),
+            _ => None,
+        });
+    let ids = ids.expect("its process is told again");
+    assert_eq!((ids.uid, ids.euid), (1000, 0));
 }
 
 #[test]
