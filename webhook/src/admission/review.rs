@@ -86,7 +86,7 @@ impl Request {
         };
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let review: Review = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| malformed(&error.path().to_string(), error.inner().to_string()))?;
+            .map_err(|error| malformed(&place(error.path()), error.inner().to_string()))?;
         deserializer
             .end()
             .map_err(|error| malformed(".", error.to_string()))?;
@@ -113,6 +113,15 @@ impl Request {
             && self.kind.kind == "Pod"
             && self.kind.group.is_empty()
             && self.sub_resource.as_deref().unwrap_or_default().is_empty()
+    }
+}
+
+/// The path of a fault, as far as it is known: a body that ends early ends somewhere in the
+/// last thing that was begun.
+fn place(path: &serde_path_to_error::Path) -> String {
+    match path.to_string().trim_end_matches(['?', '.']) {
+        "" => ".".to_owned(),
+        known => known.to_owned(),
     }
 }
 
@@ -204,6 +213,8 @@ mod tests {
         let base = r#""apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview""#;
         for (body, path, message) in [
             ("".to_owned(), ".", "EOF"),
+            ("{".to_owned(), ".", "EOF"),
+            (format!("{{{base},\"request\":{{"), "request", "EOF"),
             ("[]".to_owned(), ".", "an AdmissionReview"),
             ("7".to_owned(), ".", "an AdmissionReview"),
             (format!("{{{base}}}"), ".", "missing field `request`"),
