@@ -22,9 +22,6 @@ use crate::sink::Sink;
 use greeting::Greetings;
 pub use socket::{Socket, SocketError};
 
-/// How long the server is without connections before it believes, when it shuts down, that
-/// nobody comes any more.
-const SETTLE: Duration = Duration::from_millis(200);
 /// How long the last lines may take to be written.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -39,6 +36,9 @@ pub struct Options {
     pub hello_timeout: Duration,
     /// How long the last events are waited for at shutdown.
     pub drain: Duration,
+    /// How long the server is without connections before it believes, when it shuts down,
+    /// that nobody comes any more.
+    pub settle: Duration,
     /// Time between heartbeats; zero for none.
     pub heartbeat: Duration,
 }
@@ -50,6 +50,7 @@ impl Default for Options {
             greetings: 32,
             hello_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(20),
+            settle: Duration::from_millis(200),
             heartbeat: Duration::from_secs(300),
         }
     }
@@ -151,8 +152,8 @@ impl Server {
     pub async fn shutdown(self) -> Counters {
         let deadline = Instant::now() + self.shared.options.drain;
         let mut quiet_since = Instant::now();
-        while Instant::now() < deadline && quiet_since.elapsed() < SETTLE {
-            sleep(Duration::from_millis(20)).await;
+        while Instant::now() < deadline && quiet_since.elapsed() < self.shared.options.settle {
+            sleep(Duration::from_millis(5)).await;
             if self.connections() > 0 {
                 quiet_since = Instant::now();
             }

@@ -110,6 +110,8 @@ async fn trace(
         pipeline.observe(Box::new(Verbose(Arc::clone(&output))));
     }
     let options = Options {
+        // There is one tracer, and it has ended by then.
+        settle: Duration::from_millis(20),
         heartbeat: Duration::ZERO,
         ..Options::default()
     };
