@@ -14,10 +14,8 @@ use picket_webhook::{Policy, Settings};
 use crate::arguments;
 
 /// The sidecar image of this version, as the chart names it by default.
-pub(crate) const SIDECAR_IMAGE: &str = concat!(
-    "ghcr.io/picket-dev/picket-sidecar:",
-    env!("CARGO_PKG_VERSION")
-);
+pub(crate) const SIDECAR_IMAGE: &str =
+    concat!("picket-dev/picket-sidecar:", env!("CARGO_PKG_VERSION"));
 
 /// Why a manifest could not be injected.
 #[derive(Debug, thiserror::Error)]
