@@ -3,6 +3,7 @@
 # friends from Debian, and a Kubernetes control plane.
 source "$(dirname "$0")/lib.sh"
 source "$root/scripts/containers.sh"
+"$root/scripts/packages.sh" gdb python3 strace
 
 assets=$("$root/scripts/kube.sh" | tail -1)
 say "containers: $(podman --version), configured in $containers"

@@ -361,6 +361,7 @@ fn ids_that_a_setuid_program_changed_are_told_before_its_exec() {
     assert_eq!((ids.uid, ids.euid), (1000, 0));
 }
 
+#[cfg(feature = "test-tools")]
 #[test]
 fn a_chroot_is_followed() {
     need_root();
@@ -394,6 +395,7 @@ fn a_chroot_is_followed() {
     );
 }
 
+#[cfg(feature = "test-tools")]
 #[test]
 fn debuggers_work_inside() {
     let strace = output(&mut silent(&[
