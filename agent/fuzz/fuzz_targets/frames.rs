@@ -2,15 +2,20 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use picket_agent::identity::Identity;
 use picket_agent::ingest::Ingest;
-use picket_agent::pipeline::{Output, Pipeline};
+use picket_agent::pipeline::{LoadedRules, Output, Pipeline};
 use picket_agent::rulefiles::RuleFiles;
+
+/// Loading them takes a hundred times as long as what is to be tried.
+static RULES: LazyLock<LoadedRules> = LazyLock::new(|| RuleFiles::default().load());
 
 fuzz_target!(|data: &[u8]| {
     let Some((&cut, bytes)) = data.split_first() else { return };
-    let mut pipeline = Pipeline::new(RuleFiles::default().load(), Identity::default());
+    let mut pipeline = Pipeline::new(RULES.clone(), Identity::default());
     let mut outputs: Vec<Output> = Vec::new();
     let mut ingest = Ingest::new();
     for chunk in bytes.chunks(usize::from(cut) + 1) {
