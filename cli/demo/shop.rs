@@ -104,7 +104,9 @@ fn diagnostics(host: &str) -> io::Result<String> {
 fn fetch(host: &str, path: &str, file: &str) -> io::Result<()> {
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
+    // In one piece: a server that answers the first piece and closes would reset the connection.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let body = answer
