@@ -36,11 +36,23 @@ fn main() -> ExitCode {
         _ => match execute(Arguments::parse().command) {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("picket: {error:#}");
+                eprintln!("picket: {}", describe(&error));
                 ExitCode::FAILURE
             }
         },
     }
+}
+
+/// An error with its causes, each told once: some of them tell their cause themselves.
+fn describe(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| {
+        let cause = cause.to_string();
+        match told.as_str() {
+            "" => cause,
+            _ if told.contains(&cause) => told,
+            _ => format!("{told}: {cause}"),
+        }
+    })
 }
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {

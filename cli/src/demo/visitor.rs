@@ -1,6 +1,6 @@
 //! The people outside the pod: a customer, and an attacker with a file server.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread;
@@ -63,8 +63,12 @@ pub(super) fn serve_tool(tool: PathBuf) -> io::Result<SocketAddr> {
 
 fn send(mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
     stream.set_read_timeout(Some(ANSWER))?;
-    let mut request = [0; 1024];
-    let _ = stream.read(&mut request)?;
+    // To its end: closing with something unread would reset the connection.
+    let mut request = BufReader::new(&stream);
+    let mut line = String::new();
+    while request.read_line(&mut line)? > 2 {
+        line.clear();
+    }
     write!(
         stream,
         "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n",

@@ -129,6 +129,15 @@ impl Sandbox {
     }
 }
 
+/// A container ends with whoever started it: its process 1 is bound to the one killed here.
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // Both fail only when it has ended and been waited for already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// Entry of the hidden `picket sandbox` command. Runs before any thread is made.
 pub(crate) fn main(stage: &str, specification: &Path) -> ExitCode {
     let result = match (stage, read(specification)) {
