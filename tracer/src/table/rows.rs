@@ -20,7 +20,8 @@ const PTRACE_REQUESTS: &[u32] = &[0, 4, 5, 6, 16, 13, 0x4205, 0x4206];
 /// `SYS_SOCKET`, `SYS_BIND`, `SYS_CONNECT`, `SYS_LISTEN`, `SYS_ACCEPT`, `SYS_SETSOCKOPT`,
 /// `SYS_ACCEPT4`.
 const SOCKET_CALLS: &[u32] = &[1, 2, 3, 4, 5, 14, 18];
-/// `SIGURG`: Go preempts its threads with it thousands of times a second; nobody is harmed
+/// `SIGURG`: Go preempts its threads with it thousands of times a second, and PostgreSQL's
+/// processes wake each other with it; nobody is harmed
 /// by it, since it is ignored unless asked for.
 const SIGURG: u32 = 23;
 /// Several signal-owner commands: `F_SETOWN`, `F_SETOWN_EX`.
@@ -275,7 +276,14 @@ pub(crate) static TABLE: &[Row] = &[
         process::prctl,
     ),
     // Processes reaching for each other.
-    row("kill", [62, 37, 129], E::Signal, EVERY, tracer_safety::kill).always(),
+    row(
+        "kill",
+        [62, 37, 129],
+        E::Signal,
+        &[Test::Not(1, SIGURG)],
+        tracer_safety::kill,
+    )
+    .always(),
     row(
         "tkill",
         [200, 238, 130],
