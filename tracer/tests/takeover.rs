@@ -96,10 +96,14 @@ fn a_worker_killed_again_and_again_under_load_is_not_noticed() {
     let numbers: std::collections::HashSet<_> =
         record.events().iter().map(|e| e.sequence).collect();
     assert_eq!(numbers.len(), record.events().len(), "no number twice");
-    assert_eq!(
-        numbers.len() as u64 + lost,
-        record.goodbye().unwrap().last_sequence,
-        "{died:?}"
+    // Nothing is missing that is not counted. A worker that dies between writing an event and
+    // noting that it did makes its successor count one that arrived; nothing else does.
+    let told = numbers.len() as u64 + lost;
+    let in_doubt: u64 = died.iter().map(|lost| lost.count).sum();
+    let last_sequence = record.goodbye().unwrap().last_sequence;
+    assert!(
+        (last_sequence..=last_sequence + in_doubt).contains(&told),
+        "{told} of {last_sequence}: {died:?}"
     );
 }
 
