@@ -125,7 +125,8 @@ pub struct Account {
     pub name: String,
 }
 
-/// Events that were dropped since the last report of this kind. Counts are exact.
+/// Events that were dropped since the last report of this kind. Counts are exact, but for
+/// [`LossReason::WorkerDied`], which can count an event that arrived and is never too low.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// How many in all.
