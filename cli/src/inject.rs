@@ -91,6 +91,7 @@ fn plan(arguments: &arguments::Inject) -> Result<Injected, InjectError> {
             policies,
             namespace: &arguments.namespace,
             fargate: (!arguments.labelled_only).then_some(true),
+            images: picket_webhook::entrypoint::Images::NONE,
         };
         inject_manifest(&text, &options).map_err(in_file(&arguments.filename))
     };

@@ -17,8 +17,8 @@ pub use manifest::{manifests, unknown_field};
 pub use names::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations, labels};
 pub use policy::{
     Agent, AgentResources, Amounts, ComputeType, Containers, Entrypoint, EntrypointOverride, Mode,
-    NativeSidecar, OnInjectFailure, OptOut, ProtectionPolicy, ProtectionPolicySpec,
-    ProtectionPolicyStatus, Sizing, Startup,
+    NativeSidecar, OnEntrypointFailure, OnInjectFailure, OptOut, ProtectionPolicy,
+    ProtectionPolicySpec, ProtectionPolicyStatus, Resolve, Sizing, Startup,
 };
 pub use selector::{LabelSelector, Operator, Requirement};
 

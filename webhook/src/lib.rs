@@ -4,6 +4,7 @@
 //! * [`plan`]: raw pod and context in, JSON Patch operations and a [`report::Report`] out.
 //!   Touches no socket, no file and no clock.
 //! * [`policy`]: which policy wins; [`store`]: the policies a webhook answers from.
+//! * [`entrypoint`]: what images run, asked of registries.
 //! * [`report`]: what was decided, in words that are the same in metrics, logs, events and
 //!   the command line.
 //! * [`admission`]: AdmissionReview over HTTP, health and metrics.
@@ -11,6 +12,7 @@
 
 pub mod admission;
 pub mod capacity;
+pub mod entrypoint;
 mod glob;
 pub mod inject;
 pub mod plan;

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use picket_crds::{Mode, OnInjectFailure};
+use picket_crds::{Mode, OnEntrypointFailure, OnInjectFailure};
 use serde::Serialize;
 
 use crate::capacity::{FargateSize, Qos};
+use crate::entrypoint::Wanted;
 use crate::reason::{Outcome, Reason};
 use crate::status::{AgentKind, ArgvSource, Change};
 
@@ -31,6 +32,9 @@ pub struct Report {
     pub added: Option<Added>,
     /// What else someone should know.
     pub notes: Vec<Note>,
+    /// Images that have to be known for a better answer, and about which nobody was asked.
+    #[serde(skip)]
+    pub wanted: Vec<Wanted>,
 }
 
 /// The policies that select the pod.
@@ -47,6 +51,8 @@ pub struct PolicyReport {
     pub rule_sets: Vec<String>,
     /// What the winner wants when the pod cannot be injected.
     pub on_inject_failure: OnInjectFailure,
+    /// What the winner wants when an entrypoint cannot be found out.
+    pub on_entrypoint_failure: OnEntrypointFailure,
 }
 
 /// One container.
@@ -60,6 +66,34 @@ pub struct ContainerReport {
     /// What was decided.
     #[serde(flatten)]
     pub decision: Decision,
+    /// More about the reason, if it is not traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The image that said what runs, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageReport>,
+}
+
+/// What an image says about its process, as far as people want to see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageReport {
+    /// Digest of what the reference names.
+    pub digest: String,
+    /// True when the container's image reference is pinned to it.
+    pub pinned: bool,
+    /// `User`; the container keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `WorkingDir`; the container keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// `StopSignal`; the tracer passes it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// `PATH`, in which the tracer looks for a relative ENTRYPOINT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// What was decided about a container.
@@ -174,6 +208,30 @@ impl fmt::Display for Note {
     }
 }
 
+impl fmt::Display for ImageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = match self.digest.as_str() {
+            "" => "given by hand",
+            digest => digest,
+        };
+        write!(f, "image: {digest}")?;
+        if self.pinned {
+            f.write_str(" (pinned)")?;
+        }
+        for (name, value) in [
+            ("user", &self.user),
+            ("working directory", &self.working_dir),
+            ("stop signal", &self.stop_signal),
+            ("PATH", &self.path),
+        ] {
+            if let Some(value) = value {
+                write!(f, ", {name} {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Report {
     /// A report without anything but a reason.
     pub fn of(reason: Reason) -> Self {
@@ -185,6 +243,7 @@ impl Report {
             containers: Vec::new(),
             added: None,
             notes: Vec::new(),
+            wanted: Vec::new(),
         }
     }
 
@@ -208,11 +267,19 @@ impl Report {
     /// True when something was meant to be traced and is not, and the policy wants such pods
     /// refused.
     pub fn wants_refusal(&self) -> bool {
-        let deny = self
-            .policy
-            .as_ref()
-            .is_some_and(|policy| policy.on_inject_failure == OnInjectFailure::Deny);
-        deny && (self.reason.is_failure() || self.failed_containers().next().is_some())
+        let Some(policy) = &self.policy else {
+            return false;
+        };
+        let unresolved = [Reason::EntrypointUnresolved, Reason::NoEntrypoint];
+        if policy.on_entrypoint_failure == OnEntrypointFailure::Deny
+            && self
+                .failed_containers()
+                .any(|(_, reason)| unresolved.contains(&reason))
+        {
+            return true;
+        }
+        policy.on_inject_failure == OnInjectFailure::Deny
+            && (self.reason.is_failure() || self.failed_containers().next().is_some())
     }
 
     /// One line for an event, a warning or a refusal.
@@ -222,11 +289,16 @@ impl Report {
             line.push_str(&format!(" ({detail})"));
         }
         if self.reason == Reason::PartlyInjected {
-            for (container, reason) in self.failed_containers() {
-                line.push_str(&format!(
-                    "; container {container}: {reason}: {}",
-                    reason.text()
-                ));
+            for container in &self.containers {
+                if let Decision::Skipped { reason } = &container.decision
+                    && reason.is_failure()
+                {
+                    let name = &container.name;
+                    line.push_str(&format!("; container {name}: {reason}: {}", reason.text()));
+                    if let Some(detail) = &container.detail {
+                        line.push_str(&format!(" ({detail})"));
+                    }
+                }
             }
         }
         line
@@ -273,7 +345,13 @@ impl fmt::Display for Report {
                         container.name,
                         reason.text()
                     )?;
+                    if let Some(detail) = &container.detail {
+                        writeln!(f, "  {detail}")?;
+                    }
                 }
+            }
+            if let Some(image) = &container.image {
+                writeln!(f, "  {image}")?;
             }
         }
         if let Some(added) = &self.added {

@@ -66,9 +66,19 @@ pub struct ContainerStatus {
     /// Length of the container's own `args`; absent if it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub args: Option<usize>,
+    /// Digest of the image that the arguments came from, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// True when that digest was appended to the container's image reference.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pinned: bool,
     /// Why it is not traced, if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Where the arguments of a traced container came from.
@@ -76,6 +86,8 @@ pub struct ContainerStatus {
 pub enum ArgvSource {
     /// The container's `command` and `args`.
     Spec,
+    /// The image's ENTRYPOINT, with `args` or the image's CMD.
+    Image,
     /// An entrypoint override of the policy.
     Override,
 }

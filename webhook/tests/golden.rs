@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use picket_crds::ProtectionPolicy;
+use picket_webhook::entrypoint::Images;
 use picket_webhook::plan::uninjected;
 use picket_webhook::{Context, Outcome, Policy, Reason, Settings, plan};
 use serde::Deserialize;
@@ -74,6 +75,7 @@ fn check(case: &Path) -> Outcome {
         settings: &settings,
         workload: known.workload.as_deref(),
         fargate: known.fargate,
+        images: Images::NONE,
     };
     let first = plan(&pod, &context);
     compare(

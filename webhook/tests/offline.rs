@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use picket_webhook::entrypoint::Images;
 use picket_webhook::inject::{Options, catch_all, inject_manifest, uninject_manifest};
 use picket_webhook::{Context, Outcome, Policy, Reason, Settings, plan};
 use serde_json::Value;
@@ -89,6 +90,7 @@ fn inject(
             policies,
             namespace: "shop",
             fargate: None,
+            images: Images::NONE,
         },
     )
     .unwrap()
@@ -187,6 +189,7 @@ fn the_same_answer_as_the_webhook() {
             settings: &settings,
             workload: None,
             fargate: None,
+            images: Images::NONE,
         };
         let online = plan(&pod, &context);
         let offline = inject(&text, &settings, &policies);
@@ -219,6 +222,7 @@ fn what_is_no_manifest_is_an_error_with_its_document() {
         policies: &policies,
         namespace: "shop",
         fargate: None,
+        images: Images::NONE,
     };
     let error = inject_manifest("a: 1\n---\nb: [\n", &options).unwrap_err();
     assert_eq!(error.document, 2);

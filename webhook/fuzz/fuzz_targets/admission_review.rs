@@ -8,6 +8,7 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
+use picket_webhook::entrypoint::Images;
 use picket_webhook::admission::Entry;
 use picket_webhook::admission::review::Request;
 use picket_webhook::admission::service::answer;
@@ -35,6 +36,7 @@ fuzz_target!(|body: &[u8]| {
         settings: &SETTINGS,
         workload: None,
         fargate: None,
+            images: Images::NONE,
     };
     let mut pod = request.object;
     let first = plan(&pod, &context);

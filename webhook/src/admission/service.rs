@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::review::{Malformed, Refusal, Request, Response};
+use crate::entrypoint::Images;
 use crate::plan::{Context, Plan, plan};
 use crate::reason::{Outcome, Reason};
 use crate::report::{Note, Report};
@@ -85,6 +86,7 @@ pub fn answer(
             settings,
             workload: None,
             fargate: None,
+            images: Images::NONE,
         };
         plan(pod, &context)
     } else {

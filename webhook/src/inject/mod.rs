@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::entrypoint::Images;
 use crate::plan::{Context, desired, uninjected};
 use crate::policy::Policy;
 use crate::report::Report;
@@ -41,6 +42,8 @@ pub struct Options<'a> {
     /// Whether the pods will run on Fargate: `Some(true)` plans them as they will be once
     /// AWS' webhook has labelled them; `None` goes by the labels in the manifest.
     pub fargate: Option<bool>,
+    /// What is known about images.
+    pub images: &'a Images,
 }
 
 /// A manifest with what was decided about it.
@@ -93,6 +96,7 @@ pub fn inject_manifest(text: &str, options: &Options<'_>) -> Result<Injected, Ma
                 settings: options.settings,
                 workload: workload.controller.as_deref(),
                 fargate: options.fargate,
+                images: options.images,
             };
             let (new, report) = desired(workload.pod, &context);
             workloads.push(WorkloadReport {

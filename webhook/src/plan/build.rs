@@ -36,11 +36,12 @@ pub(super) fn build(
         selection,
         fargate,
         agent: kind,
+        image_uids,
         mut report,
     } = injection;
     let settings = context.settings;
     let agent = &selection.winner.spec.agent;
-    let uid = resources::unused_uid(&pod);
+    let uid = resources::unused_uid(&pod, &image_uids);
     let memory = resources::agent_memory(agent, &pod, fargate);
     let requirements = resources::requirements(agent, &pod, memory);
     let size_before = FargateSize::holding(Need::of(&pod));
@@ -147,6 +148,8 @@ fn trace_containers(
                 argv_source: None,
                 command: None,
                 args: None,
+                image: None,
+                pinned: false,
                 skipped: None,
             };
             match &report.decision {
@@ -157,6 +160,14 @@ fn trace_containers(
                     status.args = length(&container["args"]);
                     container["command"] = argv::traced_command(&report.name, interest).into();
                     container["args"] = argv.clone().into();
+                    if let Some(image) = &report.image {
+                        status.image =
+                            Some(image.digest.clone()).filter(|digest| !digest.is_empty());
+                        status.pinned = image.pinned;
+                        if image.pinned {
+                            container["image"] = pinned(&container["image"], &image.digest);
+                        }
+                    }
                     let mount = json!({"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": true});
                     insert(container, "volumeMounts", None, mount);
                 }
@@ -165,6 +176,11 @@ fn trace_containers(
         }
     }
     statuses
+}
+
+/// The reference with the digest behind it; the tag stays, for people.
+fn pinned(image: &Value, digest: &str) -> Value {
+    format!("{}@{digest}", image.as_str().unwrap_or_default()).into()
 }
 
 fn length(list: &Value) -> Option<usize> {

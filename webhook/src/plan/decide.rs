@@ -1,8 +1,8 @@
 //! Whether a pod is injected, and which of its containers are traced.
 
 use picket_crds::{
-    AGENT_CONTAINER, Containers, MOUNT_PATH, Mode, NativeSidecar, OptOut, SETUP_CONTAINER,
-    annotations, labels,
+    AGENT_CONTAINER, Containers, MOUNT_PATH, Mode, NativeSidecar, OptOut, ProtectionPolicySpec,
+    SETUP_CONTAINER, annotations, labels,
 };
 use serde_json::Value;
 
@@ -10,10 +10,11 @@ use super::Context;
 use super::argv::{self, Argv};
 use super::shape::{self, CONTAINER_LISTS};
 use super::strip::{entries, strip};
+use crate::entrypoint::{ImageConfig, Platform};
 use crate::glob;
 use crate::policy::{Selection, select};
 use crate::reason::Reason;
-use crate::report::{ContainerReport, Decision, Note, PolicyReport, Report};
+use crate::report::{ContainerReport, Decision, ImageReport, Note, PolicyReport, Report};
 use crate::settings::Settings;
 use crate::status::{AgentKind, Status};
 
@@ -31,6 +32,8 @@ pub(super) struct Injection<'a> {
     pub(super) fargate: bool,
     /// How the agent runs.
     pub(super) agent: AgentKind,
+    /// Uids that images run as.
+    pub(super) image_uids: Vec<u32>,
     /// What was decided so far: policy, workload, containers, notes.
     pub(super) report: Report,
 }
@@ -88,6 +91,7 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
     }
     let claimed = Status::of(pod);
     let before = [SETUP_CONTAINER, AGENT_CONTAINER].map(|name| container(pod, name).cloned());
+    let baked = argv::baked(pod, claimed.as_ref());
     let mut pod = pod.clone();
     if let Err(conflict) = strip(&mut pod) {
         return skip(report, conflict);
@@ -97,34 +101,73 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
     if agent == AgentKind::Container && is_meant_to_end(&pod) {
         return skip(report, Reason::SidecarWouldBlockEnd);
     }
+    let source = argv::ImageSource {
+        images: context.images,
+        platform: Platform::of_pod(&pod),
+        baked: &baked,
+        entrypoint: &spec.entrypoint,
+    };
+    let mut image_uids = Vec::new();
     for list in CONTAINER_LISTS {
         for container in entries(&pod["spec"], list) {
             let init = list == "initContainers";
-            let decision = match traced(container, init, spec) {
-                Ok(Argv { words, source }) => Decision::Traced {
-                    argv: words,
-                    source,
-                },
-                Err(reason) => Decision::Skipped { reason },
-            };
             let name = container["name"].as_str().unwrap_or_default().to_owned();
-            if matches!(decision, Decision::Traced { .. }) {
-                note_gaps(container, &name, &mut report.notes);
-            }
-            report.containers.push(ContainerReport {
+            let resolved = traced(container, init, &spec.containers)
+                .map_err(argv::Unknown::because)
+                .and_then(|()| argv::resolve(container, &source));
+            let mut entry = ContainerReport {
                 name,
                 init,
-                decision,
-            });
+                decision: Decision::Skipped {
+                    reason: Reason::EntrypointUnresolved,
+                },
+                detail: None,
+                image: None,
+            };
+            match resolved {
+                Ok(Argv {
+                    words,
+                    source,
+                    image,
+                    wanted,
+                }) => {
+                    report.wanted.extend(wanted);
+                    note_gaps(container, &entry.name, &mut report.notes);
+                    image_uids.extend(image.as_ref().and_then(|image| image.uid()));
+                    entry.image = image.map(|image| image_report(&image, container, spec));
+                    entry.decision = Decision::Traced {
+                        argv: words,
+                        source,
+                    };
+                }
+                Err(unknown) => {
+                    report.wanted.extend(unknown.wanted);
+                    entry.detail = unknown.detail;
+                    entry.decision = Decision::Skipped {
+                        reason: unknown.reason,
+                    };
+                }
+            }
+            report.containers.push(entry);
         }
     }
+    report.wanted.sort();
+    report.wanted.dedup();
     let failure = report.failed_containers().next().map(|(_, reason)| reason);
     let any = report
         .containers
         .iter()
         .any(|container| matches!(container.decision, Decision::Traced { .. }));
     match (any, failure) {
-        (false, failure) => return skip(report, failure.unwrap_or(Reason::NoContainerSelected)),
+        (false, Some(failure)) => {
+            let of_failed = report.containers.iter().find_map(|container| {
+                let detail = container.detail.as_ref()?;
+                Some(format!("container {}: {detail}", container.name))
+            });
+            report.detail = of_failed;
+            return skip(report, failure);
+        }
+        (false, None) => return skip(report, Reason::NoContainerSelected),
         (true, Some(_)) => report.reason = Reason::PartlyInjected,
         (true, None) => {}
     }
@@ -135,6 +178,7 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
         selection,
         fargate,
         agent,
+        image_uids,
         report,
     })
 }
@@ -153,6 +197,7 @@ fn policy_report(selection: &Selection<'_>) -> PolicyReport {
         mode: selection.winner.spec.mode,
         rule_sets: selection.rule_sets.clone(),
         on_inject_failure: selection.winner.spec.on_inject_failure,
+        on_entrypoint_failure: selection.winner.spec.entrypoint.on_failure,
     }
 }
 
@@ -198,16 +243,32 @@ fn workload(pod: &Value) -> String {
     }
 }
 
-fn traced(
+/// What is told of the image that said what a container runs.
+fn image_report(
+    image: &ImageConfig,
     container: &Value,
-    init: bool,
-    spec: &picket_crds::ProtectionPolicySpec,
-) -> Result<Argv, Reason> {
+    spec: &ProtectionPolicySpec,
+) -> ImageReport {
+    let has_digest = container["image"]
+        .as_str()
+        .is_some_and(|image| image.contains('@'));
+    ImageReport {
+        digest: image.digest.clone(),
+        pinned: spec.entrypoint.pin_digest && !has_digest && !image.digest.is_empty(),
+        user: image.user.clone(),
+        working_dir: image.working_dir.clone(),
+        stop_signal: image.stop_signal.clone(),
+        path: image.path.clone(),
+    }
+}
+
+/// Whether a container is meant to be traced and can be, as far as its own fields say.
+fn traced(container: &Value, init: bool, containers: &Containers) -> Result<(), Reason> {
     let Containers {
         include,
         exclude,
         init_containers,
-    } = &spec.containers;
+    } = containers;
     let name = container["name"].as_str().unwrap_or_default();
     let named = |globs: &[String]| globs.iter().any(|pattern| glob::matches(pattern, name));
     if named(exclude) {
@@ -222,7 +283,7 @@ fn traced(
     if takes_our_path(container) {
         return Err(Reason::MountConflict);
     }
-    argv::resolve(container, &spec.entrypoint.overrides)
+    Ok(())
 }
 
 /// Something at our path, or below it, where a read-only mount of ours would leave no place

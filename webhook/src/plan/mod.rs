@@ -17,6 +17,7 @@ use std::sync::Arc;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
+use crate::entrypoint::Images;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::report::Report;
@@ -37,6 +38,9 @@ pub struct Context<'a> {
     pub workload: Option<&'a str>,
     /// Whether the pod runs on Fargate; `None`: as its label says.
     pub fargate: Option<bool>,
+    /// What is known about images. What else the planner has to know, it names in
+    /// [`Report::wanted`]; with the answers it may be asked again.
+    pub images: &'a Images,
 }
 
 /// What has to change, and why.

@@ -107,7 +107,7 @@ fn millicores(amounts: &Amounts) -> Option<u64> {
 }
 
 /// A uid and gid that nothing in the pod runs as.
-pub(super) fn unused_uid(pod: &Value) -> u32 {
+pub(super) fn unused_uid(pod: &Value, of_images: &[u32]) -> u32 {
     let contexts = CONTAINER_LISTS
         .into_iter()
         .flat_map(|list| entries(&pod["spec"], list));
@@ -116,12 +116,13 @@ pub(super) fn unused_uid(pod: &Value) -> u32 {
         .chain([&pod["spec"]["securityContext"]])
         .collect();
     let used = |uid: u32| {
-        contexts.iter().any(|context| {
-            ["runAsUser", "runAsGroup", "fsGroup"]
-                .iter()
-                .any(|field| context[*field] == uid)
-                || entries(context, "supplementalGroups").any(|group| *group == uid)
-        })
+        of_images.contains(&uid)
+            || contexts.iter().any(|context| {
+                ["runAsUser", "runAsGroup", "fsGroup"]
+                    .iter()
+                    .any(|field| context[*field] == uid)
+                    || entries(context, "supplementalGroups").any(|group| *group == uid)
+            })
     };
     // A pod has too few containers to use all of them up.
     (UID..=u32::from(u16::MAX))
@@ -236,9 +237,10 @@ mod tests {
     #[test]
     fn a_used_uid_is_not_taken() {
         let mut pod = json!({"spec": {"containers": [{"securityContext": {"runAsUser": 64738}}]}});
-        assert_eq!(unused_uid(&pod), 64739);
+        assert_eq!(unused_uid(&pod, &[]), 64739);
         pod["spec"]["securityContext"] = json!({"fsGroup": 64739, "supplementalGroups": [64740]});
-        assert_eq!(unused_uid(&pod), 64741);
-        assert_eq!(unused_uid(&json!({"spec": {}})), 64738);
+        assert_eq!(unused_uid(&pod, &[]), 64741);
+        assert_eq!(unused_uid(&json!({"spec": {}}), &[]), 64738);
+        assert_eq!(unused_uid(&json!({"spec": {}}), &[64738]), 64739);
     }
 }

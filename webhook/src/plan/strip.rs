@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::argv;
 use super::shape::CONTAINER_LISTS;
 use crate::reason::Reason;
-use crate::status::Status;
+use crate::status::{ContainerStatus, Status};
 
 /// The pod as it was before injection: same meaning, same order. `None` when nothing of ours
 /// is in it. Pull secrets that the annotation says were appended go too.
@@ -93,12 +93,32 @@ pub(super) fn strip(pod: &mut Value) -> Result<(), Reason> {
 fn unwrap(container: &mut Value, status: Option<&Status>) {
     let recorded = status.and_then(|status| status.container(container["name"].as_str()?));
     if let Some(own) = argv::unwrap(container, recorded) {
+        unpin(container, recorded);
         for (field, words) in [("command", own.command), ("args", own.args)] {
             match words {
                 Some(words) => container[field] = words.into(),
                 None => remove(container, field),
             }
         }
+    }
+}
+
+/// Takes the digest off an image reference to which we appended it.
+fn unpin(container: &mut Value, recorded: Option<&ContainerStatus>) {
+    let Some(ContainerStatus {
+        image: Some(digest),
+        pinned: true,
+        ..
+    }) = recorded
+    else {
+        return;
+    };
+    let image = container["image"].as_str().unwrap_or_default();
+    if let Some(own) = image
+        .strip_suffix(digest.as_str())
+        .and_then(|image| image.strip_suffix('@'))
+    {
+        container["image"] = own.into();
     }
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use picket_crds::{ComputeType, ProtectionPolicySpec, annotations};
+use picket_webhook::entrypoint::Images;
 use picket_webhook::{Context, Plan, Policy, Settings, plan};
 use serde_json::Value;
 
@@ -49,6 +50,7 @@ pub(crate) fn planned(pod: &Value, policy: Policy) -> Plan {
             settings: &settings,
             workload: None,
             fargate: None,
+            images: Images::NONE,
         },
     )
 }
