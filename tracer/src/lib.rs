@@ -27,6 +27,7 @@ mod scrub;
 mod setup;
 mod sys;
 mod table;
+mod told;
 mod transport;
 mod worker;
 

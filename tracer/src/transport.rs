@@ -2,7 +2,8 @@
 //!
 //! Events get their sequence number here, whether they fit or not. What does not fit is
 //! counted, and the count is sent before the next event that does. After each (re)connect the
-//! agent is told who speaks and which processes are alive, then everything that waited.
+//! agent is told who speaks and which processes there were when what waits began, then
+//! everything that waited.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -13,10 +14,11 @@ use std::os::unix::net::UnixStream;
 use picket_events::wire::{
     FrameReader, FrameWriter, Hello, LossReason, Lost, Refusal, ToAgent, ToTracer,
 };
-use picket_events::{Event, EventType};
+use picket_events::{Event, EventType, Process};
 
 use crate::config::Config;
 use crate::sys::poll;
+use crate::told::{Change, Told};
 
 /// What may wait for the agent: 2 MiB.
 pub(crate) const BUFFER_LIMIT: usize = 2 * 1024 * 1024;
@@ -36,6 +38,19 @@ struct Frame {
     bytes: Vec<u8>,
     /// Sequence number of the last event so far.
     sequence: u64,
+    /// What the agent knows otherwise once it has read this.
+    changes: Vec<Change>,
+}
+
+impl Frame {
+    /// Greeting or snapshot.
+    fn of_preamble(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            sequence: 0,
+            changes: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,6 +84,10 @@ pub(crate) struct Transport {
     /// How much of the front frame (of preamble, else of frames) was written.
     written: usize,
     open_frame: FrameWriter,
+    /// Changes that belong to the open frame.
+    open_changes: Vec<Change>,
+    /// The processes as the agent knows them by what was written so far.
+    told: Told,
     lost: Vec<(EventType, u64)>,
     sequence: u64,
     /// Sequence number up to which everything, or its loss, was written to the socket.
@@ -89,6 +108,8 @@ impl Transport {
             frames_bytes: 0,
             written: 0,
             open_frame: FrameWriter::new(),
+            open_changes: Vec::new(),
+            told: Told::default(),
             lost: Vec::new(),
             sequence,
             sent: sequence,
@@ -190,17 +211,11 @@ impl Transport {
             // A process whose description does not fit a frame is told by its events alone.
             let _ = writer.push(message);
             if writer.len() > FRAME_TARGET {
-                self.preamble.push_back(Frame {
-                    bytes: writer.take(),
-                    sequence: 0,
-                });
+                self.preamble.push_back(Frame::of_preamble(writer.take()));
             }
         }
         if !writer.is_empty() {
-            self.preamble.push_back(Frame {
-                bytes: writer.take(),
-                sequence: 0,
-            });
+            self.preamble.push_back(Frame::of_preamble(writer.take()));
         }
     }
 
@@ -214,15 +229,22 @@ impl Transport {
         let kind = event.event_type();
         if !self.has_room(kind) {
             self.count_loss(kind);
+            self.note_end(kind, event.pid);
             return false;
         }
         self.report_losses();
-        match self.open_frame.push(&ToAgent::Event(Box::new(event))) {
+        let pid = event.pid;
+        let message = ToAgent::Event(Box::new(event));
+        match self.open_frame.push(&message) {
             Ok(()) => {
+                if let ToAgent::Event(event) = message {
+                    self.open_changes.extend(Change::of(*event));
+                }
                 self.close_frame_if_long();
                 true
             }
             Err(_) => {
+                self.note_end(kind, pid);
                 let by_type = vec![(kind, 1)];
                 let lost = Lost {
                     count: 1,
@@ -241,8 +263,31 @@ impl Transport {
             return;
         }
         self.report_losses();
-        let _ = self.open_frame.push(message);
+        if self.open_frame.push(message).is_ok()
+            && let ToAgent::Process(process) = message
+        {
+            self.open_changes.push(Change::Process(process.clone()));
+        }
         self.close_frame_if_long();
+    }
+
+    /// An end that could not be told is not told by a later snapshot either, which for the
+    /// agent is the same.
+    fn note_end(&mut self, kind: EventType, pid: u32) {
+        if kind == EventType::Exit {
+            self.open_changes.push(Change::Ended(pid));
+        }
+    }
+
+    /// The next snapshot has this process: nobody was told of it by a message.
+    pub(crate) fn assume_told(&mut self, process: Process) {
+        self.told.apply(Change::Process(Box::new(process)));
+    }
+
+    /// The processes as an agent has to know them before what waits makes sense to it, parents
+    /// first.
+    pub(crate) fn told(&self) -> Vec<Process> {
+        self.told.processes()
     }
 
     fn count_loss(&mut self, kind: EventType) {
@@ -279,6 +324,7 @@ impl Transport {
             self.frames.push_back(Frame {
                 bytes,
                 sequence: self.sequence,
+                changes: std::mem::take(&mut self.open_changes),
             });
         }
     }
@@ -308,12 +354,16 @@ impl Transport {
                 Err(_) => return self.close(),
             }
             if self.written == frame.bytes.len() {
-                if !from_preamble {
+                self.written = 0;
+                if let Some(frame) = queue.pop_front()
+                    && !from_preamble
+                {
                     self.frames_bytes -= frame.bytes.len();
                     self.sent = frame.sequence;
+                    for change in frame.changes {
+                        self.told.apply(change);
+                    }
                 }
-                queue.pop_front();
-                self.written = 0;
             }
         }
     }

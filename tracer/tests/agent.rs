@@ -7,8 +7,8 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use picket_events::EventType;
 use picket_events::wire::{Engine, LossReason, ToAgent, ToTracer};
+use picket_events::{EventKind, EventType};
 use support::*;
 
 #[test]
@@ -106,18 +106,73 @@ fn a_late_agent_hears_everything() {
         "{told:?}"
     );
     assert_eq!(record.lost(), Vec::<&picket_events::wire::Lost>::new());
-    // The first program is dead by now and its parent is not: parents go first all the same.
-    let snapshot = record.processes();
-    assert!(snapshot.len() > 1, "{snapshot:?}");
-    for (at, process) in snapshot.iter().enumerate() {
-        let is_told = |parent: u32| snapshot[..at].iter().any(|before| before.pid == parent);
-        assert!(
-            process.parent == 0 || is_told(process.parent),
-            "{snapshot:#?}"
-        );
-    }
+    assert_replays(&record);
     let last = record.goodbye().unwrap().last_sequence;
     assert_eq!(record.events().len() as u64, last);
+}
+
+/// What is told of a process is never ahead of the events that follow, and parents go first.
+fn assert_replays(record: &Record) {
+    let mut known: Vec<(u32, u64)> = Vec::new();
+    for message in &record.0 {
+        let (process, is_new) = match message {
+            ToAgent::Process(process) => (process, false),
+            ToAgent::Event(event) => match &event.kind {
+                EventKind::Fork(process) => (process, true),
+                EventKind::Exec(_) => {
+                    let told = known.iter().rev().find(|(pid, _)| *pid == event.pid);
+                    let (_, executed_at) = told.expect("told of before its exec");
+                    assert!(
+                        *executed_at < event.time,
+                        "the future was told: {record:#?}"
+                    );
+                    known.push((event.pid, event.time));
+                    continue;
+                }
+                _ => continue,
+            },
+            _ => continue,
+        };
+        let is_known = |pid: u32| known.iter().any(|(known, _)| *known == pid);
+        assert!(
+            process.parent == 0 || is_known(process.parent),
+            "{record:#?}"
+        );
+        assert!(!is_new || !is_known(process.pid), "made twice: {record:#?}");
+        known.push((process.pid, process.executed_at));
+    }
+    assert!(!known.is_empty());
+}
+
+#[test]
+fn a_late_agent_sees_programs_in_the_order_in_which_they_ran() {
+    let scratch = Scratch::new("order");
+    let (go, socket) = (scratch.text("go"), scratch.path("agent.sock"));
+    let mut command = std::process::Command::new(tracer());
+    command.args(["trace", "--interest", "exec", "--socket"]);
+    command.arg(&socket).arg("--");
+    let wait_for = format!("while [ ! -e {go} ]; do sleep 0.05; done; /bin/true last");
+    command.args([
+        "/bin/sh",
+        "-c",
+        "exec env A=1 sh -c \"exec sh -c '$0'\"",
+        &wait_for,
+    ]);
+    let mut child = start(&mut command);
+    std::thread::sleep(Duration::from_millis(400));
+    let agent = Agent::start_at(socket);
+    agent.until("the loop", |record| record.images().len() > 4);
+    std::fs::write(go, "").unwrap();
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    assert_replays(&record);
+    let main = record.images()[0].0.pid;
+    let ran = record
+        .images()
+        .into_iter()
+        .filter(|(event, _)| event.pid == main);
+    let ran: Vec<_> = ran.map(|(_, image)| image.comm.clone()).collect();
+    assert_eq!(ran, ["sh", "env", "sh", "sh"]);
 }
 
 #[test]

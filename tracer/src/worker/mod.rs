@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
+use picket_events::Interest;
 use picket_events::wire::{Engine, Goodbye, LossReason, Lost, Notice, ToAgent, ToTracer};
-use picket_events::{Interest, Process};
 
 use crate::accounts::Accounts;
 use crate::config::Config;
@@ -68,8 +68,6 @@ struct Worker<'a> {
     execs: HashMap<u32, execs::Attempt>,
     /// Threads that we have seized, and their processes.
     seized: HashMap<u32, u32>,
-    /// Processes that have ended while events of theirs wait to be sent.
-    departed: Vec<Process>,
     /// No process has the filter any more.
     all_gone: bool,
     /// The main process has been in the table.
@@ -158,7 +156,6 @@ impl<'a> Worker<'a> {
             pending: Vec::new(),
             execs: HashMap::new(),
             seized: HashMap::new(),
-            departed: Vec::new(),
             all_gone: false,
             is_main_known: false,
             ended_at: None,
@@ -230,13 +227,8 @@ impl<'a> Worker<'a> {
             return;
         }
         self.accounts.forget();
-        // Departed ones are still named in unsent events; their parents may well be alive, so
-        // only the order of their making puts parents first.
-        let living = self.processes.all().map(|entry| entry.describe());
-        let mut known: Vec<_> = self.departed.iter().cloned().chain(living).collect();
-        known.sort_by_key(|process| (process.started_at, process.pid));
         let mut messages = Vec::new();
-        for process in known {
+        for process in self.transport.told() {
             let accounts = self.accounts.of_process(&process.credentials);
             messages.extend(accounts.into_iter().map(ToAgent::Account));
             messages.push(ToAgent::Process(Box::new(process)));
@@ -293,9 +285,6 @@ impl<'a> Worker<'a> {
             .board
             .sent
             .store(self.transport.sent(), Ordering::Release);
-        if !self.transport.has_unsent() {
-            self.departed.clear();
-        }
     }
 
     /// Deals with whatever our children and tracees have done.

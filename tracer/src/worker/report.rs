@@ -4,16 +4,13 @@ use std::os::fd::AsFd;
 
 use picket_events::event::{Exit, ExitCause};
 use picket_events::wire::ToAgent;
-use picket_events::{Event, EventKind, Outcome, Process};
+use picket_events::{Event, EventKind, EventType, Outcome, Process};
 use std::sync::atomic::Ordering;
 
 use super::Worker;
 use crate::image;
 use crate::proc;
 use crate::sys::{poll, process};
-
-/// Ended processes remembered while the agent does not read.
-const DEPARTED_MAX: usize = 4096;
 
 impl Worker<'_> {
     /// Numbers and queues an event, after whatever the agent has to know about its process.
@@ -29,13 +26,8 @@ impl Worker<'_> {
         if !self.interest.contains(kind.event_type()) {
             return true;
         }
-        if let Some(entry) = self.processes.get_mut(pid)
-            && !entry.is_announced
-            && self.transport.has_room(kind.event_type())
-        {
-            entry.is_announced = true;
-            let process = entry.describe();
-            self.tell_process(process);
+        if self.transport.has_room(kind.event_type()) {
+            self.tell_lineage(pid);
         }
         if self.transport.has_room(kind.event_type()) {
             for account in self.accounts.of_event(&kind) {
@@ -66,6 +58,23 @@ impl Worker<'_> {
         for pid in added {
             self.watch_end(pid);
             self.announce(pid);
+        }
+    }
+
+    /// Tells of a process and of its ancestors, as far as that could not be done before.
+    fn tell_lineage(&mut self, pid: u32) {
+        let mut untold = Vec::new();
+        let mut next = self.processes.get_mut(pid);
+        while let Some(entry) = next.filter(|entry| !entry.is_announced) {
+            entry.is_announced = true;
+            let (pid, parent) = (entry.pid, entry.parent);
+            untold.push(pid);
+            next = self.processes.get_mut(parent);
+        }
+        for pid in untold.into_iter().rev() {
+            if let Some(process) = self.processes.get(pid).map(|entry| entry.describe()) {
+                self.tell_process(process);
+            }
         }
     }
 
@@ -100,6 +109,9 @@ impl Worker<'_> {
             return;
         }
         let process = Box::new(process);
+        if self.transport.has_room(EventType::Fork) {
+            self.tell_lineage(process.parent);
+        }
         let time = poll::now();
         let kind = EventKind::Fork(process);
         let is_queued = self.emit(pid, pid, time, Outcome::Succeeded, kind);
@@ -124,6 +136,7 @@ impl Worker<'_> {
             entry.image = std::rc::Rc::new(image);
             // The snapshot, which goes first on the new connection, tells of it.
             entry.is_announced = true;
+            self.transport.assume_told(entry.describe());
         }
     }
 
@@ -146,12 +159,7 @@ impl Worker<'_> {
             Outcome::Succeeded,
             EventKind::Exit(exit),
         );
-        if let Some(entry) = self.processes.remove(pid)
-            && self.transport.has_unsent()
-            && self.departed.len() < DEPARTED_MAX
-        {
-            self.departed.push(entry.describe());
-        }
+        self.processes.remove(pid);
     }
 
     /// Raw wait status of a process that has ended, where it is to be had.
