@@ -4,8 +4,14 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# What is slow to make and does not belong in the tree is kept here.
-cache=${PICKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/picket}
+# What is slow to make and does not belong in the tree is kept here. A build machine may have
+# no home at all; tests/src/lib.rs looks in the same places.
+if [ -n "${HOME:-}" ]; then
+	home_cache=$HOME/.cache
+else
+	home_cache=/var/cache
+fi
+cache=${PICKET_CACHE:-${XDG_CACHE_HOME:-$home_cache}/picket}
 
 # Binaries and images of the product.
 dist=$root/dist
