@@ -1,18 +1,25 @@
 //! The API of Picket: group `picket.dev`, version `v1alpha1`.
 //!
-//! * [`policy`]: which pods are protected, and how ([`ProtectionPolicy`]).
+//! * [`policy`]: which pods are protected, and how ([`ProtectionPolicy`]); [`cluster`]: the
+//!   same for several namespaces ([`ClusterProtectionPolicy`]).
+//! * [`provider`], [`coverage`]: parts of both.
 //! * [`selector`]: label selectors as a pure function.
 //! * [`labels`], [`annotations`]: every key that Picket reads or writes, in one place.
 //! * [`manifests`]: the CustomResourceDefinitions as YAML, as they are checked in.
 //!
 //! This crate does no I/O. Doc comments on API types become `kubectl explain`.
 
+pub mod cluster;
 pub mod conditions;
+pub mod coverage;
 pub mod manifest;
 pub mod names;
 pub mod policy;
+pub mod provider;
 pub mod selector;
 
+pub use cluster::{ClusterProtectionPolicy, ClusterProtectionPolicySpec};
+pub use coverage::Coverage;
 pub use manifest::{manifests, unknown_field};
 pub use names::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations, labels};
 pub use policy::{
@@ -20,6 +27,7 @@ pub use policy::{
     NativeSidecar, OnEntrypointFailure, OnInjectFailure, OptOut, ProtectionPolicy,
     ProtectionPolicySpec, ProtectionPolicyStatus, Resolve, Sizing, Startup,
 };
+pub use provider::{Datadog, Provider, SecretKey};
 pub use selector::{LabelSelector, Operator, Requirement};
 
 /// The API group.

@@ -3,6 +3,7 @@
 use kube::CustomResourceExt;
 use serde_json::Value;
 
+use crate::cluster::ClusterProtectionPolicy;
 use crate::policy::ProtectionPolicy;
 
 /// Every CustomResourceDefinition as (file name, YAML), keys sorted so that the text changes
@@ -11,10 +12,24 @@ use crate::policy::ProtectionPolicy;
 /// # Panics
 /// Never: the definitions are constants of plain data, and a test writes each of them.
 pub fn manifests() -> Vec<(&'static str, String)> {
-    let definition = serde_json::to_value(ProtectionPolicy::crd()).expect("plain data");
-    let yaml = serde_saphyr::to_string(&sorted(definition)).expect("plain data");
-    let text = format!("# Written by `picket crds --write crds/yaml`. Do not edit.\n{yaml}");
-    vec![("picket.dev_protectionpolicies.yaml", text)]
+    [
+        (
+            "picket.dev_clusterprotectionpolicies.yaml",
+            ClusterProtectionPolicy::crd(),
+        ),
+        (
+            "picket.dev_protectionpolicies.yaml",
+            ProtectionPolicy::crd(),
+        ),
+    ]
+    .into_iter()
+    .map(|(file, definition)| {
+        let definition = serde_json::to_value(definition).expect("plain data");
+        let yaml = serde_saphyr::to_string(&sorted(definition)).expect("plain data");
+        let text = format!("# Written by `picket crds --write crds/yaml`. Do not edit.\n{yaml}");
+        (file, text)
+    })
+    .collect()
 }
 
 /// The same value with the keys of every object in order, whatever map `serde_json` was built
@@ -34,10 +49,15 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-/// The first field of a ProtectionPolicy's spec that the API does not know, with its path and
-/// the fields that there are: what `kubectl` says, for those who read policies from files.
+/// The first field of a policy's spec that the API does not know, with its path and the fields
+/// that there are: what `kubectl` says, for those who read policies from files.
 pub fn unknown_field(policy: &Value) -> Option<String> {
-    let definition = serde_json::to_value(ProtectionPolicy::crd()).ok()?;
+    let definition = if policy["kind"] == "ClusterProtectionPolicy" {
+        ClusterProtectionPolicy::crd()
+    } else {
+        ProtectionPolicy::crd()
+    };
+    let definition = serde_json::to_value(definition).ok()?;
     let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")?;
     find_unknown(&policy["spec"], schema, "spec")
 }

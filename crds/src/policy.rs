@@ -11,13 +11,17 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::coverage::Coverage;
+use crate::provider::{Datadog, Provider};
 use crate::selector::LabelSelector;
 
 /// Protects pods of its namespace at run time.
 ///
 /// Pods that it selects get the tracer and the agent when they are created; pods that already
-/// run have to be restarted. Where several policies select a pod exactly one wins: the highest
-/// `priority`, then the oldest, then the first by name. Rule sets of all of them add up.
+/// run have to be restarted. Where several policies select a pod exactly one wins: cluster
+/// policies that forbid opting out, then the highest `priority`, then policies of the namespace
+/// over those of the cluster, then the oldest, then the first by name. Rule sets of all of them
+/// add up.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -31,7 +35,7 @@ use crate::selector::LabelSelector;
     namespaced,
     derive = "PartialEq",
     status = "ProtectionPolicyStatus",
-    doc = "Protects pods of its namespace at run time. Pods that it selects get the tracer and the agent when they are created; pods that already run have to be restarted. Where several policies select a pod exactly one wins: the highest priority, then the oldest, then the first by name; rule sets of all of them add up.",
+    doc = "Protects pods of its namespace at run time. Pods that it selects get the tracer and the agent when they are created; pods that already run have to be restarted. Where several policies select a pod exactly one wins: cluster policies that forbid opting out, then the highest priority, then policies of the namespace over those of the cluster, then the oldest, then the first by name; rule sets of all of them add up.",
     printcolumn(
         name = "Mode",
         type_ = "string",
@@ -75,13 +79,16 @@ use crate::selector::LabelSelector;
         json_path = ".metadata.creationTimestamp"
     )
 )]
+#[x_kube(
+    validation = Rule::new("self.provider != 'Datadog' || !(self.coverage.execProbes || self.coverage.lifecycleHooks || self.coverage.ephemeralContainers)").message("`coverage` is for `provider: Picket`: Datadog's tracer runs containers only")
+)]
 pub struct ProtectionPolicySpec {
     /// What happens to what the rules find. Monitor reports what deny and kill actions would
     /// have done; Enforce lets them act; Disabled leaves the pods that this policy wins alone.
     #[serde(default)]
     pub mode: Mode,
 
-    /// The pods of this namespace that are meant; empty means all of them.
+    /// The pods that are meant, by their labels; empty means all of them.
     #[serde(default)]
     pub pod_selector: LabelSelector,
 
@@ -112,6 +119,18 @@ pub struct ProtectionPolicySpec {
     /// Where it comes from what a container without `command` runs.
     #[serde(default)]
     pub entrypoint: Entrypoint,
+
+    /// What is traced beside the containers' own commands.
+    #[serde(default)]
+    pub coverage: Coverage,
+
+    /// Whose tracer and agent are put into pods: Picket's, or Datadog's.
+    #[serde(default)]
+    pub provider: Provider,
+
+    /// How Datadog's tracer and agent are set up, for `provider: Datadog`.
+    #[serde(default)]
+    pub datadog: Datadog,
 
     /// Rule sets that apply. Empty means `default`, the rules built into the agent. In this
     /// version `default` is the only rule set.

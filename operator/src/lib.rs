@@ -5,6 +5,7 @@
 //! * [`certificates`]: the webhook's own authority and certificate.
 //! * [`ca_bundle`]: what API servers are told to trust.
 //! * [`policies`]: what the API server knows of policies and namespaces.
+//! * [`facts`]: what the webhook is told about namespaces.
 //! * [`status`]: what the operator thinks of each policy.
 //! * [`lease`]: which replica writes.
 //! * [`settings`](mod@settings): what the planner is told.
@@ -15,6 +16,7 @@
 pub mod arguments;
 pub mod ca_bundle;
 pub mod certificates;
+pub mod facts;
 pub mod lease;
 pub mod metrics;
 pub mod policies;

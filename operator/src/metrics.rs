@@ -51,7 +51,7 @@ impl Collector for StateCollector {
             (
                 "picket_operator_policies",
                 "Policies in use",
-                count(policies.valid.len()),
+                count(policies.valid.len() + policies.cluster.len()),
             ),
             (
                 "picket_operator_invalid_policies",

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use crate::arguments::{ArgumentError, Arguments};
 use crate::certificates::keeper::{Keeper, serve_from_secret};
 use crate::certificates::{ServerNames, ServingCertificate};
+use crate::facts::Facts;
 use crate::lease::Candidate;
 use crate::metrics::StateCollector;
 use crate::policies::{follow_namespaces, follow_policies};
@@ -98,7 +99,8 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
 
     let serve = async {
         let settings = settings(&arguments, &cluster_version(&client).await);
-        let state = AdmissionState::new(parts.readiness.policies.clone(), settings.into(), metrics);
+        let state = AdmissionState::new(parts.readiness.policies.clone(), settings.into(), metrics)
+            .with_namespaces(Arc::new(parts.facts.clone()));
         let certificate = Arc::clone(&parts.readiness.certificate);
         WebhookServer::start(webhook_listener, router(state), certificate)
     };
@@ -143,6 +145,7 @@ struct Parts {
     readiness: Readiness,
     leading: watch::Receiver<bool>,
     policies: crate::policies::View<crate::policies::Policies>,
+    facts: Facts,
     stop: watch::Sender<bool>,
 }
 
@@ -189,6 +192,8 @@ impl Parts {
             "namespace watch",
             Box::pin(follow_namespaces(client.clone(), namespaces_seen)),
         );
+        let facts = Facts::new(client.clone(), namespaces.clone());
+        part("limits watch", Box::pin(facts.clone().follow()));
         part(
             "certificate",
             Box::pin(serve_from_secret(secret.clone(), Arc::clone(&certificate))),
@@ -230,6 +235,7 @@ impl Parts {
             },
             leading,
             policies,
+            facts,
             stop,
         }
     }

@@ -55,6 +55,7 @@ impl World {
     fn see(&self, policies: &[ProtectionPolicy]) {
         let policies = Policies {
             valid: policies.to_vec(),
+            cluster: Vec::new(),
             invalid: Vec::new(),
         };
         self.policies.send_replace(Some(Arc::new(policies)));

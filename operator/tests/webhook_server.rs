@@ -202,7 +202,7 @@ async fn health_is_served_in_clear() {
 async fn a_review_is_answered_from_a_store_filled_by_hand() {
     let store = PolicyStore::new();
     store.replace([Policy {
-        namespace: "shop".to_owned(),
+        scope: picket_webhook::Scope::Namespace("shop".to_owned()),
         name: "all".to_owned(),
         created: None,
         spec: picket_crds::ProtectionPolicySpec {

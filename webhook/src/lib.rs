@@ -3,7 +3,8 @@
 //!
 //! * [`plan`]: raw pod and context in, JSON Patch operations and a [`report::Report`] out.
 //!   Touches no socket, no file and no clock.
-//! * [`policy`]: which policy wins; [`store`]: the policies a webhook answers from.
+//! * [`policy`]: which policy wins; [`store`]: the policies a webhook answers from;
+//!   [`namespace`]: what is known about the namespace of a pod.
 //! * [`entrypoint`]: what images run, asked of registries.
 //! * [`report`]: what was decided, in words that are the same in metrics, logs, events and
 //!   the command line.
@@ -15,6 +16,7 @@ pub mod capacity;
 pub mod entrypoint;
 mod glob;
 pub mod inject;
+pub mod namespace;
 pub mod plan;
 pub mod policy;
 pub mod quantity;
@@ -24,8 +26,9 @@ pub mod settings;
 pub mod status;
 pub mod store;
 
+pub use namespace::{NamesOnly, Namespace, Namespaces};
 pub use plan::{Context, Plan, plan};
-pub use policy::Policy;
+pub use policy::{Policy, Scope};
 pub use reason::{Outcome, Reason};
 pub use report::Report;
 pub use settings::Settings;

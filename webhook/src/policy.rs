@@ -2,15 +2,28 @@
 
 use std::cmp::Reverse;
 
-use picket_crds::{ComputeType, DEFAULT_RULE_SET, Mode, ProtectionPolicy, ProtectionPolicySpec};
+use picket_crds::{
+    ClusterProtectionPolicy, ComputeType, DEFAULT_RULE_SET, LabelSelector, Mode, OptOut,
+    ProtectionPolicy, ProtectionPolicySpec,
+};
 
+use crate::namespace::Namespace;
 use crate::reason::Reason;
+
+/// The namespaces that a policy is for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scope {
+    /// This one: a ProtectionPolicy.
+    Namespace(String),
+    /// Those with these labels: a ClusterProtectionPolicy.
+    Cluster(LabelSelector),
+}
 
 /// A policy as the planner needs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// The namespace that it is for.
-    pub namespace: String,
+    /// The namespaces that it is for.
+    pub scope: Scope,
     /// Its name.
     pub name: String,
     /// When it was created, in seconds since 1970; `None` (offline) counts as the youngest.
@@ -23,19 +36,47 @@ impl Policy {
     /// From an API object; `default_namespace` where it names none, as `kubectl` does.
     pub fn new(resource: ProtectionPolicy, default_namespace: &str) -> Self {
         let metadata = resource.metadata;
+        let namespace = metadata
+            .namespace
+            .unwrap_or_else(|| default_namespace.to_owned());
         Self {
-            namespace: metadata
-                .namespace
-                .unwrap_or_else(|| default_namespace.to_owned()),
+            scope: Scope::Namespace(namespace),
             name: metadata.name.unwrap_or_default(),
             created: metadata.creation_timestamp.map(|time| time.0.as_second()),
             spec: resource.spec,
         }
     }
 
-    /// `namespace/name`.
+    /// From an API object of the cluster.
+    pub fn of_cluster(resource: ClusterProtectionPolicy) -> Self {
+        let metadata = resource.metadata;
+        Self {
+            scope: Scope::Cluster(resource.spec.namespace_selector),
+            name: metadata.name.unwrap_or_default(),
+            created: metadata.creation_timestamp.map(|time| time.0.as_second()),
+            spec: resource.spec.policy,
+        }
+    }
+
+    /// `namespace/name`; the name alone for a policy of the cluster.
     pub fn key(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
+        match &self.scope {
+            Scope::Namespace(namespace) => format!("{namespace}/{}", self.name),
+            Scope::Cluster(_) => self.name.clone(),
+        }
+    }
+
+    /// Whether pods of a namespace are meant.
+    pub fn is_for(&self, name: &str, namespace: &Namespace) -> bool {
+        match &self.scope {
+            Scope::Namespace(own) => own == name,
+            Scope::Cluster(selector) => selector.matches(|key| namespace.label(key)),
+        }
+    }
+
+    /// Whether this policy wins over another where both select a pod.
+    pub fn wins_over(&self, other: &Self) -> bool {
+        rank(self) < rank(other)
     }
 }
 
@@ -50,21 +91,22 @@ pub struct Selection<'a> {
     pub rule_sets: Vec<String>,
 }
 
-/// Finds the policies of a namespace that select a pod with these labels, and the one that
-/// wins: the highest priority, then the oldest, then the first by name.
+/// Finds the policies for a namespace that select a pod with these labels, and the one that
+/// wins: cluster policies that forbid opting out, then the highest priority, then policies of
+/// the namespace over those of the cluster, then the oldest, then the first by name.
 ///
 /// # Errors
 /// [`Reason::NotSelected`] when none does, [`Reason::NotFargate`] when one would if the pod
 /// ran on Fargate.
 pub fn select<'a, 'l>(
     policies: impl IntoIterator<Item = &'a Policy>,
-    namespace: &str,
+    (name, namespace): (&str, &Namespace),
     label: impl Fn(&str) -> Option<&'l str>,
     fargate: bool,
 ) -> Result<Selection<'a>, Reason> {
     let mut selecting: Vec<&Policy> = policies
         .into_iter()
-        .filter(|policy| policy.namespace == namespace && policy.spec.pod_selector.matches(&label))
+        .filter(|policy| policy.is_for(name, namespace) && policy.spec.pod_selector.matches(&label))
         .collect();
     if selecting.is_empty() {
         return Err(Reason::NotSelected);
@@ -91,9 +133,14 @@ pub fn select<'a, 'l>(
     })
 }
 
-fn rank(policy: &Policy) -> (Reverse<i32>, i64, &str) {
+/// The least wins.
+fn rank(policy: &Policy) -> (bool, Reverse<i32>, bool, i64, &str) {
+    let of_cluster = matches!(policy.scope, Scope::Cluster(_));
+    let commands = of_cluster && policy.spec.opt_out == OptOut::Forbidden;
     (
+        !commands,
         Reverse(policy.spec.priority),
+        of_cluster,
         policy.created.unwrap_or(i64::MAX),
         &policy.name,
     )
@@ -103,6 +150,8 @@ fn rank(policy: &Policy) -> (Reverse<i32>, i64, &str) {
 mod tests {
     use super::*;
 
+    const SHOP: (&str, &Namespace) = ("shop", Namespace::UNKNOWN);
+
     fn policy(name: &str, priority: i32, created: i64) -> Policy {
         let spec = ProtectionPolicySpec {
             priority,
@@ -110,7 +159,7 @@ mod tests {
             ..Default::default()
         };
         Policy {
-            namespace: "shop".into(),
+            scope: Scope::Namespace("shop".into()),
             name: name.into(),
             created: Some(created),
             spec,
@@ -118,7 +167,7 @@ mod tests {
     }
 
     fn names(policies: &[Policy]) -> Vec<String> {
-        let selection = select(policies, "shop", |_| None, false).unwrap();
+        let selection = select(policies, SHOP, |_| None, false).unwrap();
         std::iter::once(selection.winner)
             .chain(selection.losers)
             .map(|policy| policy.name.clone())
@@ -143,12 +192,58 @@ mod tests {
         assert_eq!(names(&[offline, policy("b", 0, 100)]), ["b", "a"]);
     }
 
+    fn of_cluster(name: &str, priority: i32, created: i64) -> Policy {
+        Policy {
+            scope: Scope::Cluster(LabelSelector::default()),
+            ..policy(name, priority, created)
+        }
+    }
+
+    #[test]
+    fn a_namespace_over_the_cluster_unless_the_cluster_forbids_opting_out() {
+        let own = policy("own", 0, 9);
+        let older = of_cluster("older", 0, 1);
+        assert_eq!(names(&[older.clone(), own.clone()]), ["own", "older"]);
+        let higher = of_cluster("higher", 1, 9);
+        assert_eq!(
+            names(&[older.clone(), own.clone(), higher.clone()]),
+            ["higher", "own", "older"]
+        );
+        let mut forbids = of_cluster("forbids", -1000, 9);
+        forbids.spec.opt_out = OptOut::Forbidden;
+        let mut own_forbids = policy("own-forbids", 5, 9);
+        own_forbids.spec.opt_out = OptOut::Forbidden;
+        assert_eq!(
+            names(&[older, own, higher, forbids.clone(), own_forbids.clone()]),
+            ["forbids", "own-forbids", "higher", "own", "older"]
+        );
+        assert!(forbids.wins_over(&own_forbids) && !own_forbids.wins_over(&forbids));
+    }
+
+    #[test]
+    fn a_namespace_selector_chooses_by_labels() {
+        let mut policy = of_cluster("a", 0, 0);
+        let team = LabelSelector {
+            match_labels: [("team".to_owned(), "shop".to_owned())].into(),
+            ..LabelSelector::default()
+        };
+        policy.scope = Scope::Cluster(team);
+        let mut namespace = Namespace::named("web");
+        let selected = |namespace: &Namespace| {
+            select([&policy], ("web", namespace), |_| None, true).map(|found| found.winner.key())
+        };
+        assert_eq!(selected(&namespace), Err(Reason::NotSelected));
+        namespace.labels.insert("team".into(), "shop".into());
+        assert_eq!(selected(&namespace), Ok("a".to_owned()));
+        assert_eq!(selected(Namespace::UNKNOWN), Err(Reason::NotSelected));
+    }
+
     #[test]
     fn other_namespaces_do_not_count() {
         let mut elsewhere = policy("a", 0, 0);
-        elsewhere.namespace = "blog".into();
+        elsewhere.scope = Scope::Namespace("blog".into());
         assert_eq!(
-            select([&elsewhere], "shop", |_| None, true),
+            select([&elsewhere], SHOP, |_| None, true),
             Err(Reason::NotSelected)
         );
     }
@@ -158,12 +253,12 @@ mod tests {
         let mut fargate = policy("a", 5, 0);
         fargate.spec.compute_type = ComputeType::Fargate;
         assert_eq!(
-            select([&fargate], "shop", |_| None, false),
+            select([&fargate], SHOP, |_| None, false),
             Err(Reason::NotFargate)
         );
         assert_eq!(names(&[fargate.clone(), policy("b", 0, 0)]), ["b"]);
         assert_eq!(
-            select([&fargate], "shop", |_| None, true)
+            select([&fargate], SHOP, |_| None, true)
                 .unwrap()
                 .winner
                 .name,
@@ -180,7 +275,7 @@ mod tests {
         disabled.spec.mode = Mode::Disabled;
         disabled.spec.rule_sets = vec!["unused".into()];
         let policies = [first, second, disabled];
-        let selection = select(&policies, "shop", |_| None, false).unwrap();
+        let selection = select(&policies, SHOP, |_| None, false).unwrap();
         assert_eq!(selection.rule_sets, ["default", "web"]);
     }
 }

@@ -41,7 +41,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyReport {
-    /// The winner, as `namespace/name`.
+    /// The winner, as `namespace/name`; a policy of the cluster by its name alone.
     pub winner: String,
     /// Those that lost, the next in line first.
     pub losers: Vec<String>,

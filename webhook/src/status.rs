@@ -15,7 +15,7 @@ use crate::capacity::{FargateSize, Qos};
 pub struct Status {
     /// What was injected.
     pub revision: String,
-    /// The policy that won, as `namespace/name`.
+    /// The policy that won, as `namespace/name`; a policy of the cluster by its name alone.
     pub policy: String,
     /// Its mode.
     pub mode: Mode,

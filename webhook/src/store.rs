@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::policy::Policy;
+use crate::policy::{Policy, Scope};
 
+/// Namespace, empty for a policy of the cluster, and name.
 type Key = (String, String);
 
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ impl PolicyStore {
         });
     }
 
-    /// Removes a policy, if it is there.
+    /// Removes a policy, if it is there; those of the cluster have an empty namespace.
     pub fn remove(&self, namespace: &str, name: &str) {
         self.change(|state| {
             state
@@ -81,7 +82,11 @@ impl PolicyStore {
 }
 
 fn key(policy: &Policy) -> Key {
-    (policy.namespace.clone(), policy.name.clone())
+    let namespace = match &policy.scope {
+        Scope::Namespace(namespace) => namespace.clone(),
+        Scope::Cluster(_) => String::new(),
+    };
+    (namespace, policy.name.clone())
 }
 
 #[cfg(test)]
@@ -94,7 +99,7 @@ mod tests {
             ..Default::default()
         };
         Policy {
-            namespace: "shop".into(),
+            scope: Scope::Namespace("shop".into()),
             name: name.into(),
             created: None,
             spec,

@@ -1,42 +1,18 @@
-//! One folder per pod shape: `pod.yaml`, `policy.yaml` (one or more; without it everything is
-//! selected) and `context.yaml` in, `patch.json` and `report.txt` out.
+//! One folder per pod shape ([`Case`]) in, `patch.json` and `report.txt` out.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p picket-webhook --test golden` writes the outputs anew.
 
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use common::Case;
 use k8s_openapi::api::core::v1::Pod;
-use picket_crds::ProtectionPolicy;
-use picket_webhook::entrypoint::Images;
 use picket_webhook::plan::uninjected;
-use picket_webhook::{Context, Outcome, Policy, Reason, Settings, plan};
-use serde::Deserialize;
-use serde_json::Value;
+use picket_webhook::{Outcome, Reason, plan};
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CaseContext {
-    fargate: Option<bool>,
-    native_sidecars: Option<bool>,
-    enabled: Option<bool>,
-    namespace: Option<String>,
-    workload: Option<String>,
-    #[serde(default)]
-    image_pull_secrets: Vec<String>,
-}
-
-fn read(path: PathBuf) -> Option<String> {
-    path.exists().then(|| {
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    })
-}
-
-fn compare(case: &Path, file: &str, actual: &str) {
-    let path = case.join(file);
+fn compare(case: &Case, file: &str, actual: &str) {
+    let path = case.folder.join(file);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, actual).unwrap();
     }
@@ -48,35 +24,8 @@ fn compare(case: &Path, file: &str, actual: &str) {
     );
 }
 
-fn check(case: &Path) -> Outcome {
-    let pod: Value =
-        serde_saphyr::from_str(&read(case.join("pod.yaml")).expect("pod.yaml")).unwrap();
-    let known: CaseContext = read(case.join("context.yaml"))
-        .map(|text| serde_saphyr::from_str(&text).unwrap())
-        .unwrap_or_default();
-    let namespace = known.namespace.as_deref().unwrap_or("shop");
-    let policies: Vec<Arc<Policy>> = match read(case.join("policy.yaml")) {
-        Some(text) => serde_saphyr::from_str_multiple::<ProtectionPolicy, Vec<_>>(&text)
-            .unwrap()
-            .into_iter()
-            .map(|policy| Arc::new(Policy::new(policy, "shop")))
-            .collect(),
-        None => vec![Arc::new(common::everything("shop"))],
-    };
-    let settings = Settings {
-        native_sidecars: known.native_sidecars.unwrap_or(true),
-        enabled: known.enabled.unwrap_or(true),
-        image_pull_secrets: known.image_pull_secrets,
-        ..common::settings()
-    };
-    let context = Context {
-        namespace,
-        policies: &policies,
-        settings: &settings,
-        workload: known.workload.as_deref(),
-        fargate: known.fargate,
-        images: Images::NONE,
-    };
+fn check(case: &Case) -> Outcome {
+    let (pod, context) = (case.pod.clone(), case.context());
     let first = plan(&pod, &context);
     compare(
         case,
@@ -137,16 +86,11 @@ fn check(case: &Path) -> Outcome {
 
 #[test]
 fn every_case() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut cases: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    cases.sort();
+    let cases = Case::all();
     let outcomes: Vec<Outcome> = cases
         .iter()
         .map(|case| {
-            println!("case {}", case.file_name().unwrap_or_default().display());
+            println!("case {}", case.name);
             check(case)
         })
         .collect();

@@ -49,6 +49,7 @@ fn planned(pod: &Value, policy: Policy, images: &Images) -> Plan {
     let policies = [Arc::new(policy)];
     let context = Context {
         namespace: "shop",
+        facts: picket_webhook::Namespace::UNKNOWN,
         policies: &policies,
         settings: &settings,
         workload: None,

@@ -4,27 +4,36 @@
 mod overlap;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use picket_crds::{
-    Mode, OnInjectFailure, ProtectionPolicy, ProtectionPolicyStatus, conditions, labels,
-};
+use picket_crds::{Mode, OnInjectFailure, ProtectionPolicyStatus, conditions, labels};
+use picket_webhook::{Policy, Scope};
 
 pub use overlap::may_overlap;
 pub use writer::{FIELD_MANAGER, StatusWriter};
 
-use crate::policies::{Namespaces, Policies};
+use crate::policies::{Namespaces, Policies, for_webhook};
 
 /// How many other policies a message names.
 const NAMED_AT_MOST: usize = 5;
 
+/// Where a policy lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A ProtectionPolicy, in a namespace.
+    Namespaced,
+    /// A ClusterProtectionPolicy.
+    Cluster,
+}
+
 /// What the operator thinks of one policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assessment {
-    /// The policy's namespace.
+    /// Where the policy lives.
+    pub kind: Kind,
+    /// The policy's namespace; empty for one of the cluster.
     pub namespace: String,
     /// The policy's name.
     pub name: String,
@@ -41,46 +50,79 @@ pub struct Assessment {
     pub before: Option<ProtectionPolicyStatus>,
 }
 
+/// A policy of either kind, with the namespaces that it is for.
+struct Candidate<'a> {
+    policy: Policy,
+    generation: Option<i64>,
+    status: &'a Option<ProtectionPolicyStatus>,
+    namespaces: BTreeSet<&'a str>,
+}
+
+impl<'a> Candidate<'a> {
+    fn all(policies: &'a Policies, namespaces: &'a Namespaces) -> Vec<Self> {
+        let own = policies.valid.iter().map(|policy| Self {
+            policy: for_webhook(policy),
+            generation: policy.metadata.generation,
+            status: &policy.status,
+            namespaces: policy.metadata.namespace.as_deref().into_iter().collect(),
+        });
+        let cluster = policies.cluster.iter().map(|policy| Self {
+            policy: Policy::of_cluster(policy.clone()),
+            generation: policy.metadata.generation,
+            status: &policy.status,
+            namespaces: namespaces
+                .iter()
+                .filter(|(_, labels)| {
+                    let label = |key: &str| labels.get(key).map(String::as_str);
+                    policy.spec.namespace_selector.matches(label)
+                })
+                .map(|(name, _)| name.as_str())
+                .collect(),
+        });
+        own.chain(cluster).collect()
+    }
+
+    fn may_overlap(&self, other: &Self) -> bool {
+        !self.namespaces.is_disjoint(&other.namespaces)
+            && may_overlap(
+                &self.policy.spec.pod_selector,
+                &other.policy.spec.pod_selector,
+            )
+    }
+}
+
 /// Assesses all policies. `excluded` are the namespaces in which nothing is
 /// ever injected.
 #[must_use]
 pub fn assess(policies: &Policies, namespaces: &Namespaces, excluded: &[&str]) -> Vec<Assessment> {
-    let mut by_namespace: BTreeMap<String, Vec<&ProtectionPolicy>> = BTreeMap::new();
-    for policy in &policies.valid {
-        let namespace = policy.namespace().unwrap_or_default();
-        by_namespace.entry(namespace).or_default().push(policy);
-    }
+    let candidates = Candidate::all(policies, namespaces);
     let mut assessments = Vec::new();
-    for (namespace, policies) in &by_namespace {
-        let enforced = namespaces
-            .get(namespace)
-            .and_then(|found| found.get(labels::ENFORCE))
-            .is_some_and(|value| value == "true");
-        for policy in policies {
-            let (reason, mut message) = if excluded.contains(&namespace.as_str()) {
-                (
-                    conditions::REASON_ACCEPTED,
-                    "pods of this namespace are never injected: the policy has no effect"
-                        .to_owned(),
-                )
-            } else {
-                reason(policy, enforced)
-            };
-            message.push_str(&overlaps(policy, policies));
-            assessments.push(Assessment {
-                namespace: namespace.clone(),
-                name: policy.name_any(),
-                generation: policy.metadata.generation,
-                accepted: true,
-                reason,
-                message,
-                before: Some(policy.status.clone().unwrap_or_default()),
-            });
-        }
+    for candidate in &candidates {
+        let (reason, mut message) = reason(candidate, namespaces, excluded);
+        message.push_str(&overlaps(candidate, &candidates));
+        let (kind, namespace) = match &candidate.policy.scope {
+            Scope::Namespace(namespace) => (Kind::Namespaced, namespace.clone()),
+            Scope::Cluster(_) => (Kind::Cluster, String::new()),
+        };
+        assessments.push(Assessment {
+            kind,
+            namespace,
+            name: candidate.policy.name.clone(),
+            generation: candidate.generation,
+            accepted: true,
+            reason,
+            message,
+            before: Some(candidate.status.clone().unwrap_or_default()),
+        });
     }
     for invalid in &policies.invalid {
+        let namespace = invalid.metadata.namespace.clone();
         assessments.push(Assessment {
-            namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
+            kind: match namespace {
+                Some(_) => Kind::Namespaced,
+                None => Kind::Cluster,
+            },
+            namespace: namespace.unwrap_or_default(),
             name: invalid.metadata.name.clone().unwrap_or_default(),
             generation: invalid.metadata.generation,
             accepted: false,
@@ -92,49 +134,102 @@ pub fn assess(policies: &Policies, namespaces: &Namespaces, excluded: &[&str]) -
     assessments
 }
 
-fn reason(policy: &ProtectionPolicy, enforced: bool) -> (&'static str, String) {
-    let spec = &policy.spec;
-    if spec.mode == Mode::Disabled {
-        (
-            conditions::REASON_DISABLED,
-            "pods that this policy wins are left alone".to_owned(),
-        )
-    } else if spec.on_inject_failure == OnInjectFailure::Deny && !enforced {
-        (
-            conditions::REASON_DENY_NOT_BACKED,
-            format!(
-                "in use, but nothing is refused: `onInjectFailure: Deny` holds only in namespaces labelled {}=true",
-                labels::ENFORCE
-            ),
-        )
-    } else {
-        (
-            conditions::REASON_ACCEPTED,
-            "in use for new pods".to_owned(),
-        )
+fn reason(
+    candidate: &Candidate<'_>,
+    namespaces: &Namespaces,
+    excluded: &[&str],
+) -> (&'static str, String) {
+    let spec = &candidate.policy.spec;
+    let of_cluster = matches!(candidate.policy.scope, Scope::Cluster(_));
+    let meant: Vec<&str> = candidate
+        .namespaces
+        .iter()
+        .copied()
+        .filter(|name| !excluded.contains(name))
+        .collect();
+    if meant.is_empty() {
+        let message = if of_cluster {
+            "in use, but it selects no namespace whose pods are ever injected"
+        } else {
+            "pods of this namespace are never injected: the policy has no effect"
+        };
+        return (conditions::REASON_ACCEPTED, message.to_owned());
     }
+    if spec.mode == Mode::Disabled {
+        let message = "pods that this policy wins are left alone".to_owned();
+        return (conditions::REASON_DISABLED, message);
+    }
+    let unbacked: Vec<&str> = meant
+        .iter()
+        .copied()
+        .filter(|name| {
+            let labels = namespaces.get(*name);
+            labels.and_then(|found| found.get(labels::ENFORCE)) != Some(&"true".to_owned())
+        })
+        .collect();
+    if spec.on_inject_failure == OnInjectFailure::Deny && !unbacked.is_empty() {
+        let whom = if of_cluster {
+            format!("in use, but nothing is refused in {}", named(&unbacked))
+        } else {
+            "in use, but nothing is refused".to_owned()
+        };
+        let message = format!(
+            "{whom}: `onInjectFailure: Deny` holds only in namespaces labelled {}=true",
+            labels::ENFORCE
+        );
+        return (conditions::REASON_DENY_NOT_BACKED, message);
+    }
+    let message = if of_cluster {
+        format!("in use for new pods of {} namespace(s)", meant.len())
+    } else {
+        "in use for new pods".to_owned()
+    };
+    (conditions::REASON_ACCEPTED, message)
 }
 
 /// A sentence on the policies that may select the same pods, or nothing.
-fn overlaps(policy: &ProtectionPolicy, all: &[&ProtectionPolicy]) -> String {
-    let name = policy.name_any();
-    let others: Vec<String> = all
+fn overlaps(candidate: &Candidate<'_>, all: &[Candidate<'_>]) -> String {
+    let others: Vec<&Policy> = all
         .iter()
-        .filter(|other| other.name_any() != name)
-        .filter(|other| may_overlap(&policy.spec.pod_selector, &other.spec.pod_selector))
-        .map(|other| format!("`{}`", other.name_any()))
+        .filter(|other| !std::ptr::eq(*other, candidate) && candidate.may_overlap(other))
+        .map(|other| &other.policy)
         .collect();
-    if others.is_empty() {
-        return String::new();
-    }
-    let more = match others.len().saturating_sub(NAMED_AT_MOST) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
+    let own = &candidate.policy;
+    let (beaten, winners): (Vec<&Policy>, Vec<&Policy>) =
+        others.into_iter().partition(|other| own.wins_over(other));
+    let called = |policies: &[&Policy]| {
+        let names: Vec<String> = policies
+            .iter()
+            .map(|policy| match (&policy.scope, &own.scope) {
+                (Scope::Namespace(_), Scope::Namespace(_)) => policy.name.clone(),
+                _ => policy.key(),
+            })
+            .collect();
+        named(&names.iter().map(String::as_str).collect::<Vec<_>>())
     };
-    let named = others[..others.len().min(NAMED_AT_MOST)].join(", ");
-    format!(
-        "; {named}{more} may select the same pods: the highest priority wins, then the oldest, then the first by name"
-    )
+    match (winners.is_empty(), beaten.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!("; wins over {} where both select a pod", called(&beaten)),
+        (false, true) => format!("; loses to {} where both select a pod", called(&winners)),
+        (false, false) => format!(
+            "; loses to {} and wins over {} where both select a pod",
+            called(&winners),
+            called(&beaten)
+        ),
+    }
+}
+
+/// Names in a sentence, the first few of them.
+fn named(names: &[&str]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(NAMED_AT_MOST)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match names.len().saturating_sub(NAMED_AT_MOST) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 impl Assessment {
@@ -182,6 +277,7 @@ impl Assessment {
 mod tests {
     use super::*;
     use kube::core::error_boundary::InvalidObject;
+    use picket_crds::{ClusterProtectionPolicy, ProtectionPolicy};
     use serde_json::json;
 
     fn policy(name: &str, spec: &serde_json::Value) -> ProtectionPolicy {
@@ -205,6 +301,7 @@ mod tests {
     fn assess_valid(valid: Vec<ProtectionPolicy>, namespaces: &Namespaces) -> Vec<Assessment> {
         let policies = Policies {
             valid,
+            cluster: Vec::new(),
             invalid: Vec::new(),
         };
         assess(&policies, namespaces, &["picket-system"])
@@ -258,6 +355,7 @@ mod tests {
     fn an_excluded_namespace_is_told() {
         let policies = Policies {
             valid: vec![policy("a", &json!({}))],
+            cluster: Vec::new(),
             invalid: Vec::new(),
         };
         let assessments = assess(&policies, &Namespaces::new(), &["shop"]);
@@ -279,17 +377,110 @@ mod tests {
         let assessments = assess_valid(all, &Namespaces::new());
         let messages: Vec<&str> = assessments.iter().map(|a| a.message.as_str()).collect();
         assert!(
-            messages[0].contains("`web`, `job` may select the same pods"),
+            messages[0].contains("; wins over `web`, `job` where both select a pod"),
             "{messages:?}"
         );
-        assert!(messages[1].contains("; `all` may select"), "{messages:?}");
-        assert!(messages[2].contains("; `all` may select"), "{messages:?}");
+        assert!(
+            messages[1].contains("; loses to `all` where"),
+            "{messages:?}"
+        );
+        assert!(
+            messages[2].contains("; loses to `all` where"),
+            "{messages:?}"
+        );
+    }
+
+    fn cluster(name: &str, spec: &serde_json::Value) -> ClusterProtectionPolicy {
+        serde_json::from_value(json!({
+            "apiVersion": "picket.dev/v1alpha1",
+            "kind": "ClusterProtectionPolicy",
+            "metadata": {"name": name, "generation": 3},
+            "spec": spec,
+        }))
+        .expect("policy")
+    }
+
+    #[test]
+    fn policies_of_the_cluster_are_assessed_by_the_namespaces_that_they_select() {
+        let labels = |team: &str, enforce: &str| {
+            [
+                ("team".to_owned(), team.to_owned()),
+                (labels::ENFORCE.to_owned(), enforce.to_owned()),
+            ]
+            .into()
+        };
+        let namespaces: Namespaces = [
+            ("shop".to_owned(), labels("web", "true")),
+            ("blog".to_owned(), labels("web", "false")),
+            ("bank".to_owned(), labels("bank", "true")),
+        ]
+        .into();
+        let of_team = |team: &str, more: serde_json::Value| {
+            let mut spec = json!({"namespaceSelector": {"matchLabels": {"team": team}}});
+            spec.as_object_mut()
+                .expect("spec")
+                .extend(more.as_object().expect("more").clone());
+            spec
+        };
+        let policies = Policies {
+            valid: vec![policy("own", &json!({}))],
+            cluster: vec![
+                cluster("bank", &of_team("bank", json!({"onInjectFailure": "Deny"}))),
+                cluster(
+                    "floor",
+                    &of_team(
+                        "web",
+                        json!({"optOut": "Forbidden", "onInjectFailure": "Deny"}),
+                    ),
+                ),
+                cluster("nobody", &of_team("nobody", json!({}))),
+            ],
+            invalid: Vec::new(),
+        };
+        let found: Vec<(Kind, String, &str, String)> = assess(&policies, &namespaces, &[])
+            .into_iter()
+            .map(|found| (found.kind, found.name, found.reason, found.message))
+            .collect();
+        let expected = [
+            (
+                Kind::Namespaced,
+                "own",
+                conditions::REASON_ACCEPTED,
+                "in use for new pods; loses to `floor` where both select a pod",
+            ),
+            (
+                Kind::Cluster,
+                "bank",
+                conditions::REASON_ACCEPTED,
+                "in use for new pods of 1 namespace(s)",
+            ),
+            (
+                Kind::Cluster,
+                "floor",
+                conditions::REASON_DENY_NOT_BACKED,
+                "in use, but nothing is refused in `blog`: `onInjectFailure: Deny` holds only in namespaces labelled picket.dev/enforce=true; wins over `shop/own` where both select a pod",
+            ),
+            (
+                Kind::Cluster,
+                "nobody",
+                conditions::REASON_ACCEPTED,
+                "in use, but it selects no namespace whose pods are ever injected",
+            ),
+        ];
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(
+                (found.0, found.1.as_str(), found.2, found.3.as_str()),
+                *expected
+            );
+        }
+        assert_eq!(found.len(), expected.len());
     }
 
     #[test]
     fn a_policy_that_cannot_be_understood_does_not_touch_the_others() {
         let policies = Policies {
             valid: vec![policy("good", &json!({}))],
+            cluster: Vec::new(),
             invalid: vec![InvalidObject {
                 error: "unknown variant `Sleep`".to_owned(),
                 metadata: policy("bad", &json!({})).metadata,

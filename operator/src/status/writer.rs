@@ -6,13 +6,13 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
-use picket_crds::{ProtectionPolicy, ProtectionPolicyStatus};
+use picket_crds::{ClusterProtectionPolicy, ProtectionPolicy, ProtectionPolicyStatus};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Assessment, assess};
+use super::{Assessment, Kind, assess};
 use crate::policies::{Namespaces, Policies, View};
 
 /// The field manager that owns the status of policies.
@@ -93,9 +93,19 @@ impl StatusWriter {
 
     async fn write(&self, assessment: &Assessment) -> Result<bool, kube::Error> {
         // Untyped, because a policy that cannot be understood has a status too.
-        let resource = ApiResource::erase::<ProtectionPolicy>(&());
-        let policies: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &assessment.namespace, &resource);
+        let client = self.client.clone();
+        let (resource, policies): (_, Api<DynamicObject>) = match assessment.kind {
+            Kind::Namespaced => {
+                let resource = ApiResource::erase::<ProtectionPolicy>(&());
+                let policies = Api::namespaced_with(client, &assessment.namespace, &resource);
+                (resource, policies)
+            }
+            Kind::Cluster => {
+                let resource = ApiResource::erase::<ClusterProtectionPolicy>(&());
+                let policies = Api::all_with(client, &resource);
+                (resource, policies)
+            }
+        };
         let before = match &assessment.before {
             Some(before) => before.clone(),
             None => status_of(&policies.get(&assessment.name).await?),

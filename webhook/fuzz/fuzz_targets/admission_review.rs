@@ -11,32 +11,38 @@ use libfuzzer_sys::fuzz_target;
 use picket_webhook::entrypoint::Images;
 use picket_webhook::admission::Entry;
 use picket_webhook::admission::review::Request;
-use picket_webhook::admission::service::answer;
+use picket_webhook::admission::service::{Known, answer};
 use picket_webhook::inject::catch_all;
-use picket_webhook::{Context, Outcome, Policy, PolicyStore, Settings, plan};
+use picket_webhook::{Context, Namespace, Outcome, Policy, Settings, plan};
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings::new("picket:1", "1"));
 static POLICIES: LazyLock<[Arc<Policy>; 1]> = LazyLock::new(|| [Arc::new(catch_all("shop"))]);
-static STORE: LazyLock<PolicyStore> = LazyLock::new(|| {
-    let store = PolicyStore::new();
-    store.replace([catch_all("shop")]);
-    store
-});
+
+fn known() -> Known<'static> {
+    Known {
+        policies: &*POLICIES,
+        facts: Namespace::UNKNOWN,
+        settings: &SETTINGS,
+        images: Images::NONE,
+    }
+}
 
 fuzz_target!(|body: &[u8]| {
     for entry in [Entry::Ignore, Entry::Enforce] {
-        if let Ok((response, _)) = answer(body, entry, &STORE, &SETTINGS) {
+        let Ok(request) = Request::parse(body) else { return };
+        if let Ok((response, _)) = answer(request, entry, &known()) {
             assert!(entry == Entry::Enforce || response.allowed);
         }
     }
     let Ok(request) = Request::parse(body) else { return };
     let context = Context {
         namespace: "shop",
+        facts: Namespace::UNKNOWN,
         policies: &*POLICIES,
         settings: &SETTINGS,
         workload: None,
         fargate: None,
-            images: Images::NONE,
+        images: Images::NONE,
     };
     let mut pod = request.object;
     let first = plan(&pod, &context);

@@ -1,19 +1,24 @@
 //! The routes, and their limits on size, time and concurrency.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Json};
 use axum::routing::post;
+use picket_crds::Provider;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::metrics::{Metrics, Rejection};
-use super::service::{Decided, Entry, Recorder, answer};
+use super::review::{Malformed, Request, Response};
+use super::service::{Decided, Entry, Known, Recorder, answer};
+use crate::entrypoint::Images;
+use crate::namespace::{NamesOnly, Namespaces};
 use crate::settings::Settings;
 use crate::store::PolicyStore;
 
@@ -35,6 +40,7 @@ const MAX_READ: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct AdmissionState {
     store: PolicyStore,
+    namespaces: Arc<dyn Namespaces>,
     settings: Arc<Settings>,
     metrics: Metrics,
     recorder: Option<Arc<dyn Recorder>>,
@@ -46,11 +52,18 @@ impl AdmissionState {
     pub fn new(store: PolicyStore, settings: Arc<Settings>, metrics: Metrics) -> Self {
         Self {
             store,
+            namespaces: Arc::new(NamesOnly),
             settings,
             metrics,
             recorder: None,
             turns: Arc::new(Semaphore::new(MAX_CONCURRENT)),
         }
+    }
+
+    /// Asks these for what is known about a namespace.
+    pub fn with_namespaces(mut self, namespaces: Arc<dyn Namespaces>) -> Self {
+        self.namespaces = namespaces;
+        self
     }
 
     /// Tells decisions to this recorder too.
@@ -64,7 +77,7 @@ impl AdmissionState {
 pub fn router(state: AdmissionState) -> Router {
     let entry = |entry: Entry| {
         post(
-            move |State(state): State<AdmissionState>, request: Request| async move {
+            move |State(state): State<AdmissionState>, request: axum::extract::Request| async move {
                 mutate(&state, entry, request).await
             },
         )
@@ -75,7 +88,11 @@ pub fn router(state: AdmissionState) -> Router {
         .with_state(state)
 }
 
-async fn mutate(state: &AdmissionState, entry: Entry, request: Request) -> Response {
+async fn mutate(
+    state: &AdmissionState,
+    entry: Entry,
+    request: axum::extract::Request,
+) -> axum::response::Response {
     if !state.store.is_synced() {
         return reject(
             state,
@@ -98,7 +115,11 @@ async fn mutate(state: &AdmissionState, entry: Entry, request: Request) -> Respo
     response
 }
 
-async fn read_and_answer(state: &AdmissionState, entry: Entry, body: Body) -> Response {
+async fn read_and_answer(
+    state: &AdmissionState,
+    entry: Entry,
+    body: Body,
+) -> axum::response::Response {
     let body = match timeout(MAX_READ, to_bytes(body, MAX_BODY)).await {
         Err(_) => {
             return reject(
@@ -120,7 +141,11 @@ async fn read_and_answer(state: &AdmissionState, entry: Entry, body: Body) -> Re
         Ok(Ok(body)) => body,
     };
     let start = Instant::now();
-    match answer(&body, entry, &state.store, &state.settings) {
+    let answered = match Request::parse(&body) {
+        Ok(request) => answer_request(state, entry, request).await,
+        Err(malformed) => Err(malformed),
+    };
+    match answered {
         Ok((response, decided)) => {
             state.metrics.decided(&decided, start.elapsed());
             log(&decided);
@@ -141,12 +166,43 @@ async fn read_and_answer(state: &AdmissionState, entry: Entry, body: Body) -> Re
     }
 }
 
+/// Gathers what the answer depends on, and answers.
+async fn answer_request(
+    state: &AdmissionState,
+    entry: Entry,
+    request: Request,
+) -> Result<(Response, Decided), Malformed> {
+    let policies = state.store.snapshot();
+    let namespace = request.namespace();
+    let mut facts = state.namespaces.get(&namespace).await;
+    let wanted: BTreeSet<&str> = policies
+        .iter()
+        .filter(|policy| policy.spec.provider == Provider::Datadog)
+        .filter(|policy| policy.is_for(&namespace, &facts))
+        .map(|policy| policy.spec.datadog.api_key.name.as_str())
+        .collect();
+    for secret in wanted {
+        if state.namespaces.has_secret(&namespace, secret).await == Some(false) {
+            Arc::make_mut(&mut facts)
+                .missing_secrets
+                .insert(secret.to_owned());
+        }
+    }
+    let known = Known {
+        policies: &policies,
+        facts: &facts,
+        settings: &state.settings,
+        images: Images::NONE,
+    };
+    answer(request, entry, &known)
+}
+
 fn reject(
     state: &AdmissionState,
     rejection: Rejection,
     status: StatusCode,
     message: &'static str,
-) -> Response {
+) -> axum::response::Response {
     state.metrics.rejected(rejection);
     (status, message).into_response()
 }

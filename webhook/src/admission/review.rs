@@ -107,6 +107,14 @@ impl Request {
         Ok(review.request)
     }
 
+    /// The namespace of the object; empty when it has none.
+    pub fn namespace(&self) -> String {
+        self.namespace
+            .clone()
+            .or_else(|| text(&self.object["metadata"]["namespace"]))
+            .unwrap_or_default()
+    }
+
     /// True for the creation of a pod.
     pub fn creates_a_pod(&self) -> bool {
         self.operation == "CREATE"
@@ -114,6 +122,14 @@ impl Request {
             && self.kind.group.is_empty()
             && self.sub_resource.as_deref().unwrap_or_default().is_empty()
     }
+}
+
+/// A text that is there and not empty.
+pub(super) fn text(value: &Value) -> Option<String> {
+    value
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
 }
 
 /// The path of a fault, as far as it is known: a body that ends early ends somewhere in the

@@ -1,14 +1,17 @@
 //! A review in, an answer out.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::review::{Malformed, Refusal, Request, Response};
+use super::review::{Malformed, Refusal, Request, Response, text};
 use crate::entrypoint::Images;
+use crate::namespace::Namespace;
 use crate::plan::{Context, Plan, plan};
+use crate::policy::Policy;
 use crate::reason::{Outcome, Reason};
 use crate::report::{Note, Report};
 use crate::settings::Settings;
-use crate::store::PolicyStore;
 
 /// Which entry of the webhook configuration asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,39 +57,40 @@ pub trait Recorder: Send + Sync + 'static {
     fn record(&self, decided: &Decided);
 }
 
-/// Answers a review.
+/// What an answer is made from besides the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The policies there are.
+    pub policies: &'a [Arc<Policy>],
+    /// What is known about the request's namespace.
+    pub facts: &'a Namespace,
+    /// What the installation decides.
+    pub settings: &'a Settings,
+    /// What is known about images.
+    pub images: &'a Images,
+}
+
+/// Answers a request.
 ///
 /// # Errors
-/// [`Malformed`] when the body is no review.
+/// [`Malformed`] when the answer cannot be written.
 pub fn answer(
-    body: &[u8],
+    request: Request,
     entry: Entry,
-    store: &PolicyStore,
-    settings: &Settings,
+    known: &Known<'_>,
 ) -> Result<(Response, Decided), Malformed> {
-    let request = Request::parse(body)?;
     let pod = &request.object;
     let metadata = &pod["metadata"];
-    let text = |value: &Value| {
-        value
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-    };
-    let namespace = request
-        .namespace
-        .clone()
-        .or_else(|| text(&metadata["namespace"]))
-        .unwrap_or_default();
+    let namespace = request.namespace();
     let Plan { operations, report } = if request.creates_a_pod() {
-        let policies = store.snapshot();
         let context = Context {
             namespace: &namespace,
-            policies: &policies,
-            settings,
+            facts: known.facts,
+            policies: known.policies,
+            settings: known.settings,
             workload: None,
             fargate: None,
-            images: Images::NONE,
+            images: known.images,
         };
         plan(pod, &context)
     } else {

@@ -5,6 +5,7 @@
 //! further down go.
 
 mod documents;
+mod facts;
 mod policies;
 mod workload;
 
@@ -18,6 +19,7 @@ use crate::policy::Policy;
 use crate::report::Report;
 use crate::settings::Settings;
 
+pub use facts::Facts;
 pub use policies::{catch_all, policies_from_yaml};
 
 /// A manifest that could not be read or written.
@@ -88,10 +90,12 @@ impl std::fmt::Display for WorkloadReport {
 /// [`ManifestError`] when a document is no YAML.
 pub fn inject_manifest(text: &str, options: &Options<'_>) -> Result<Injected, ManifestError> {
     let mut workloads = Vec::new();
+    let namespaces = Facts::of(text)?;
     let text = documents::rewrite(text, |document, object| {
         workload::each(object, options.namespace, &mut |workload| {
             let context = Context {
                 namespace: &workload.namespace,
+                facts: &namespaces.about(&workload.namespace),
                 policies: options.policies,
                 settings: options.settings,
                 workload: workload.controller.as_deref(),

@@ -1,12 +1,14 @@
 //! Policies from files, checked more strictly than an API server's watch would: a misspelt
 //! field is an error, because nobody else will say so.
 
-use picket_crds::{ComputeType, GROUP, ProtectionPolicy, ProtectionPolicySpec, unknown_field};
+use picket_crds::{ComputeType, GROUP, ProtectionPolicySpec, unknown_field};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{ManifestError, documents};
-use crate::policy::Policy;
+use crate::policy::{Policy, Scope};
 
-/// Reads every ProtectionPolicy of a YAML stream; other objects in it are passed over.
+/// Reads every ProtectionPolicy and ClusterProtectionPolicy of a YAML stream; other objects in it are passed over.
 ///
 /// # Errors
 /// [`ManifestError`] for a document that is no YAML, for a policy that does not have the shape
@@ -19,23 +21,32 @@ pub fn policies_from_yaml(
     for (document, value) in documents::read_all(text)? {
         let error = |message: String| ManifestError { document, message };
         let api_version = value["apiVersion"].as_str().unwrap_or_default();
-        if value["kind"] != "ProtectionPolicy" || !api_version.starts_with(&format!("{GROUP}/")) {
+        let of_cluster = value["kind"] == "ClusterProtectionPolicy";
+        let is_policy = of_cluster || value["kind"] == "ProtectionPolicy";
+        if !is_policy || !api_version.starts_with(&format!("{GROUP}/")) {
             continue;
         }
         if let Some(unknown) = unknown_field(&value) {
             return Err(error(unknown));
         }
-        let policy: ProtectionPolicy = serde_path_to_error::deserialize(value)
-            .map_err(|fault| error(format!("{}: {}", fault.path(), fault.inner())))?;
-        policies.push(Policy::new(policy, default_namespace));
+        policies.push(if of_cluster {
+            Policy::of_cluster(read(value).map_err(error)?)
+        } else {
+            Policy::new(read(value).map_err(error)?, default_namespace)
+        });
     }
     if policies.is_empty() {
         return Err(ManifestError {
             document: 1,
-            message: "there is no ProtectionPolicy in it".to_owned(),
+            message: "there is no ProtectionPolicy and no ClusterProtectionPolicy in it".to_owned(),
         });
     }
     Ok(policies)
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|fault| format!("{}: {}", fault.path(), fault.inner()))
 }
 
 /// A policy that wants every pod of a namespace, wherever it runs: what the offline commands
@@ -46,7 +57,7 @@ pub fn catch_all(namespace: &str) -> Policy {
         ..ProtectionPolicySpec::default()
     };
     Policy {
-        namespace: namespace.to_owned(),
+        scope: Scope::Namespace(namespace.to_owned()),
         name: "default".to_owned(),
         created: None,
         spec,
@@ -57,7 +68,7 @@ pub fn catch_all(namespace: &str) -> Policy {
 mod tests {
     use super::*;
 
-    fn read(spec: &str) -> Result<Vec<Policy>, ManifestError> {
+    fn read_spec(spec: &str) -> Result<Vec<Policy>, ManifestError> {
         let head = "apiVersion: picket.dev/v1alpha1\nkind: ProtectionPolicy\nmetadata: {name: a}\n";
         policies_from_yaml(
             &format!("apiVersion: v1\nkind: ConfigMap\n---\n{head}{spec}\n"),
@@ -67,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_policy_gets_the_namespace_of_the_command() {
-        let policies = read("spec: {mode: Enforce}").unwrap();
+        let policies = read_spec("spec: {mode: Enforce}").unwrap();
         assert_eq!(policies[0].key(), "shop/a");
         assert!(
             policies[0].spec.containers.init_containers,
@@ -96,9 +107,22 @@ mod tests {
             ),
             ("spec: {priority: high}", "spec.priority: invalid type"),
         ] {
-            let error = read(spec).unwrap_err().to_string();
+            let error = read_spec(spec).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+        let cluster = "apiVersion: picket.dev/v1alpha1\nkind: ClusterProtectionPolicy\nmetadata: {name: a}\nspec: {namespaceSelecter: {}}\n";
+        let error = policies_from_yaml(cluster, "shop").unwrap_err().to_string();
+        assert!(
+            error.contains("spec.namespaceSelecter: unknown field"),
+            "{error}"
+        );
+        let cluster = cluster.replace(
+            "Selecter: {}",
+            "Selector: {matchLabels: {a: b}}, mode: Enforce",
+        );
+        let policies = policies_from_yaml(&cluster, "shop").unwrap();
+        assert_eq!(policies[0].key(), "a");
+        assert_eq!(policies[0].spec.mode, picket_crds::Mode::Enforce);
         let none = policies_from_yaml("apiVersion: v1\nkind: ConfigMap\n", "shop").unwrap_err();
         assert!(none.to_string().contains("no ProtectionPolicy"));
     }

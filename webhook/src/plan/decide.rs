@@ -67,7 +67,8 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
         .fargate
         .unwrap_or_else(|| label(labels::FARGATE_PROFILE).is_some());
     let policies = context.policies.iter().map(AsRef::as_ref);
-    let selection = match select(policies, context.namespace, label, fargate) {
+    let namespace = (context.namespace, context.facts);
+    let selection = match select(policies, namespace, label, fargate) {
         Ok(selection) => selection,
         Err(reason) => return skip(reason),
     };

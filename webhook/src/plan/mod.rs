@@ -18,6 +18,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::entrypoint::Images;
+use crate::namespace::Namespace;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::report::Report;
@@ -30,7 +31,9 @@ pub use strip::uninjected;
 pub struct Context<'a> {
     /// The namespace of the request; a pod with `generateName` may not name one itself.
     pub namespace: &'a str,
-    /// The policies there are; those of other namespaces do not count.
+    /// What is known about that namespace.
+    pub facts: &'a Namespace,
+    /// The policies there are; those for other namespaces do not count.
     pub policies: &'a [Arc<Policy>],
     /// What the installation decides.
     pub settings: &'a Settings,

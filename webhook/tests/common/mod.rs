@@ -2,11 +2,15 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use picket_crds::{ComputeType, ProtectionPolicySpec, annotations};
 use picket_webhook::entrypoint::Images;
-use picket_webhook::{Context, Plan, Policy, Settings, plan};
+use picket_webhook::inject::{Facts, policies_from_yaml};
+use picket_webhook::{Context, Namespace, Plan, Policy, Scope, Settings, plan};
+use serde::Deserialize;
 use serde_json::Value;
 
 pub(crate) const IMAGE: &str = "registry.example/picket-sidecar@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -18,6 +22,104 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+/// A golden case: `pod.yaml`; `policy.yaml` (one or more; without it everything is selected),
+/// `namespace.yaml` (Namespace, LimitRange, ResourceQuota) and `context.yaml` if they are there.
+pub(crate) struct Case {
+    pub(crate) folder: PathBuf,
+    pub(crate) name: String,
+    pub(crate) pod: Value,
+    pub(crate) namespace: String,
+    pub(crate) facts: Namespace,
+    pub(crate) policies: Vec<Arc<Policy>>,
+    pub(crate) settings: Settings,
+    pub(crate) known: CaseContext,
+}
+
+/// What else a case depends on.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CaseContext {
+    pub(crate) fargate: Option<bool>,
+    native_sidecars: Option<bool>,
+    enabled: Option<bool>,
+    namespace: Option<String>,
+    pub(crate) workload: Option<String>,
+    #[serde(default)]
+    image_pull_secrets: Vec<String>,
+    /// Names of Secrets that the namespace lacks.
+    #[serde(default)]
+    missing_secrets: Vec<String>,
+}
+
+impl Case {
+    /// Every golden case, by name.
+    pub(crate) fn all() -> Vec<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let mut cases: Vec<PathBuf> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        cases.sort();
+        cases.into_iter().map(Self::read).collect()
+    }
+
+    fn read(folder: PathBuf) -> Self {
+        let file = |name: &str| {
+            let path = folder.join(name);
+            path.exists().then(|| {
+                fs::read_to_string(&path)
+                    .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+            })
+        };
+        let pod = serde_saphyr::from_str(&file("pod.yaml").expect("pod.yaml")).unwrap();
+        let known: CaseContext = file("context.yaml")
+            .map(|text| serde_saphyr::from_str(&text).unwrap())
+            .unwrap_or_default();
+        let namespace = known.namespace.clone().unwrap_or_else(|| "shop".to_owned());
+        let policies = match file("policy.yaml") {
+            Some(text) => policies_from_yaml(&text, "shop").unwrap(),
+            None => vec![everything("shop")],
+        };
+        let mut facts = Facts::of(&file("namespace.yaml").unwrap_or_default())
+            .unwrap()
+            .about(&namespace)
+            .into_owned();
+        facts.missing_secrets.extend(known.missing_secrets.clone());
+        Self {
+            name: folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            pod,
+            namespace,
+            facts,
+            policies: policies.into_iter().map(Arc::new).collect(),
+            settings: Settings {
+                native_sidecars: known.native_sidecars.unwrap_or(true),
+                enabled: known.enabled.unwrap_or(true),
+                image_pull_secrets: known.image_pull_secrets.clone(),
+                ..settings()
+            },
+            known,
+            folder,
+        }
+    }
+
+    /// What the planner is given.
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
+            namespace: &self.namespace,
+            facts: &self.facts,
+            policies: &self.policies,
+            settings: &self.settings,
+            workload: self.known.workload.as_deref(),
+            fargate: self.known.fargate,
+            images: Images::NONE,
+        }
+    }
+}
+
 /// A policy that wants every pod of the namespace.
 pub(crate) fn everything(namespace: &str) -> Policy {
     let spec = ProtectionPolicySpec {
@@ -25,7 +127,7 @@ pub(crate) fn everything(namespace: &str) -> Policy {
         ..Default::default()
     };
     Policy {
-        namespace: namespace.into(),
+        scope: Scope::Namespace(namespace.into()),
         name: "protect".into(),
         created: Some(0),
         spec,
@@ -46,6 +148,7 @@ pub(crate) fn planned(pod: &Value, policy: Policy) -> Plan {
         pod,
         &Context {
             namespace: "shop",
+            facts: Namespace::UNKNOWN,
             policies: &policies,
             settings: &settings,
             workload: None,
