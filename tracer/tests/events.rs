@@ -273,7 +273,7 @@ fn connects_are_told_with_address_and_protocol() {
         format!(
             "python3 -c 'import socket as s
 a=s.socket(); a.connect((\"127.0.0.1\",{port}))
-b=s.socket(s.AF_INET6,s.SOCK_DGRAM); b.connect((\"::1\",53))
+b=s.socket(s.AF_INET6,s.SOCK_DGRAM); b.connect_ex((\"::1\",53))
 c=s.socket(s.AF_UNIX); c.connect(\"{}\")'",
             socket.display()
         )
@@ -315,7 +315,11 @@ c=s.socket(s.AF_UNIX); c.connect(\"{}\")'",
                 port: 53
             },
             17,
-            Outcome::Succeeded
+            if std::net::UdpSocket::bind("[::1]:0").is_ok() {
+                Outcome::Succeeded
+            } else {
+                Outcome::Unconfirmed // a machine without IPv6
+            }
         )
     );
     assert!(
