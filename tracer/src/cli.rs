@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use picket_events::Interest;
 
-use crate::config::{self, Config};
+use crate::config::{self, Choice, Config};
 use crate::sys::{files, poll, process};
 use crate::{keeper, launch, probe, processes, setup};
 
@@ -21,7 +21,8 @@ const INTEREST_FILE: &str = "interest";
 const USAGE: &str = "\
 usage: picket-tracer setup --dir DIR
        picket-tracer trace [--socket PATH] [--container NAME] [--interest TEXT]
-                           [--require-tracing] [--no-agent] -- COMMAND [ARGUMENT]...
+                           [--engine auto|notification|ptrace] [--require-tracing]
+                           [--no-agent] -- COMMAND [ARGUMENT]...
        picket-tracer probe [--json]
 ";
 
@@ -111,19 +112,29 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
     let mut socket = Some(OsString::from(DEFAULT_SOCKET));
     let mut container = String::new();
     let mut interest = None;
+    let mut engine = Choice::default();
     let mut flags = flags.into_iter();
     while let Some(flag) = flags.next() {
         let mut value = || flags.next();
         match flag.to_str() {
             Some("--require-tracing") => {}
             Some("--no-agent") => socket = None,
-            Some(name @ ("--socket" | "--container" | "--interest")) => {
+            Some(name @ ("--socket" | "--container" | "--interest" | "--engine")) => {
                 let name = name.to_owned();
                 let Some(value) = value() else {
                     return Err(misuse(format!("trace: {name} needs a value")));
                 };
                 match name.as_str() {
                     "--socket" => socket = Some(value),
+                    "--engine" => match value.to_str().and_then(Choice::from_word) {
+                        Some(choice) => engine = choice,
+                        None => {
+                            let value = value.to_string_lossy();
+                            return Err(misuse(format!(
+                                "trace: unknown engine {value}: auto, notification or ptrace"
+                            )));
+                        }
+                    },
                     "--container" => container = value.to_string_lossy().into_owned(),
                     _ => interest = Some(value.to_string_lossy().into_owned()),
                 }
@@ -155,6 +166,7 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         socket,
         container,
         interest: wanted,
+        engine,
         require_tracing,
         inherited: files::open_descriptors(),
         command,
@@ -196,6 +208,7 @@ mod tests {
             ("--frobnicate -- true", "--frobnicate"),
             ("--socket -- true", "--socket needs a value"),
             ("--interest opne -- true", "opne"),
+            ("--engine steam -- true", "steam"),
         ] {
             let misuse = parsed(line).err().unwrap();
             assert!(misuse.sentence.contains(word), "{}", misuse.sentence);

@@ -3,6 +3,29 @@
 use std::ffi::{CString, OsString};
 
 use picket_events::Interest;
+use picket_events::wire::Engine;
+
+/// Which engines may trace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// User notification, and ptrace where that is not to be had.
+    #[default]
+    Auto,
+    /// This one or none.
+    Only(Engine),
+}
+
+impl Choice {
+    /// From the word of the command line.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "auto" => Choice::Auto,
+            "notification" => Choice::Only(Engine::UserNotification),
+            "ptrace" => Choice::Only(Engine::Ptrace),
+            _ => return None,
+        })
+    }
+}
 
 /// Everything that `trace` was told, ready for use.
 #[derive(Debug, Clone)]
@@ -13,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) container: String,
     /// What is traced.
     pub(crate) interest: Interest,
+    /// Which engines may trace.
+    pub(crate) engine: Choice,
     /// Fail rather than run the program untraced.
     pub(crate) require_tracing: bool,
     /// Descriptors above standard error that we were started with.

@@ -251,7 +251,7 @@ pub(crate) fn set_ids(kind: &mut EventKind, credentials: Credentials) {
 }
 
 /// Puts in the file as it is after the call.
-fn set_file(kind: &mut EventKind, found: File) {
+pub(crate) fn set_file(kind: &mut EventKind, found: File) {
     match kind {
         EventKind::Open { file, .. }
         | EventKind::Mkdir { file, .. }

@@ -48,8 +48,15 @@ fn branch(code: u16, k: u32, jump_true: u8, jump_false: u8) -> Instruction {
 }
 
 /// The program for this machine's ABIs.
-pub(crate) fn compile(interest: &Interest) -> Vec<Instruction> {
-    compile_for(&Abi::NATIVE, interest)
+/// `action` is what it answers for a call of interest.
+pub(crate) fn compile(interest: &Interest, action: u32) -> Vec<Instruction> {
+    let mut program = compile_for(&Abi::NATIVE, interest);
+    for instruction in &mut program {
+        if instruction.code == RETURN && instruction.k == RETURN_USER_NOTIF {
+            instruction.k = action;
+        }
+    }
+    program
 }
 
 /// The program for a set of ABIs that one kernel serves.

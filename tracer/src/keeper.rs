@@ -10,19 +10,32 @@ use std::time::Duration;
 use picket_events::wire::{Engine, Hello, VERSION};
 
 use crate::cli::OWN_FAILURE;
-use crate::config::Config;
+use crate::config::{Choice, Config};
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Instruction, Notification};
 use crate::sys::shared::{self, Board, Install, WORKER_STAYS};
 use crate::sys::signals::{self, Mask, Received};
-use crate::sys::{Errno, files, inherited, poll};
-use crate::{filter, launch, scrub, table, transport, worker};
+use crate::sys::{Errno, files, inherited, poll, ptrace};
+use crate::worker::WORKER_NAME;
+use crate::{filter, launch, proc, scrub, table, transport, worker};
 
 /// Why the application cannot be traced.
 struct Failure {
     step: &'static str,
     errno: Errno,
+}
+
+impl Failure {
+    /// What a reader can make of the errno.
+    fn hint(&self) -> &'static str {
+        match self.errno.0 {
+            libc::EBUSY => "; another tracer has a listener already",
+            libc::EPERM | libc::EACCES => "; the sandbox refuses it",
+            libc::ENOSYS | libc::EINVAL => "; the kernel does not have it",
+            _ => "",
+        }
+    }
 }
 
 fn at<T>(step: &'static str, result: Result<T, Errno>) -> Result<T, Failure> {
@@ -54,27 +67,59 @@ pub(crate) fn run(config: Config) -> ExitCode {
         mask: signals::block_all(),
         child_signal_ignored: signals::set_default(libc::SIGCHLD),
     };
-    match Keeper::start(&config, before) {
-        Ok(mut keeper) => keeper.stand(&config),
-        Err(failure) => untraced(&config, before, &failure),
+    let engines: &[Engine] = match config.engine {
+        Choice::Auto => &[Engine::UserNotification, Engine::Ptrace],
+        Choice::Only(ref engine) => std::slice::from_ref(engine),
+    };
+    let mut first_failure = None;
+    for engine in engines {
+        if *engine == Engine::Ptrace && first_failure.is_some() && is_nested() {
+            break;
+        }
+        match Keeper::start(&config, before, engine, first_failure.as_ref()) {
+            Ok(mut keeper) => return keeper.stand(&config),
+            Err(failure) => first_failure = first_failure.or(Some(failure)),
+        }
     }
+    let failure = first_failure.unwrap_or(Failure {
+        step: "engine",
+        errno: Errno(libc::ENOSYS),
+    });
+    untraced(&config, before, &failure)
+}
+
+/// Whether a tracer of ours stands above us: it sees what we would, and more.
+fn is_nested() -> bool {
+    // Our own name is the same until we give ourselves another.
+    let mut pid = process::parent_pid();
+    for _ in 0..64 {
+        match proc::stat(pid) {
+            Ok(stat) if stat.comm == WORKER_NAME.to_string_lossy() => return true,
+            Ok(stat) if stat.parent != 0 => pid = stat.parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Says that the second-best engine is at work.
+fn tell_fallback(failure: &Failure) {
+    let (step, errno, hint) = (failure.step, failure.errno, failure.hint());
+    eprintln!(
+        "picket-tracer: the program is traced with ptrace, which is slower: {step} failed: {errno}{hint}"
+    );
 }
 
 /// Runs the application without us, saying so.
 fn untraced(config: &Config, before: Before, failure: &Failure) -> ExitCode {
     let (step, errno) = (failure.step, failure.errno);
     let outcome = if config.require_tracing {
-        "not started"
+        "is not started"
     } else {
         "runs untraced"
     };
-    let hint = match errno.0 {
-        libc::EBUSY => "; another tracer has a listener already",
-        libc::EPERM | libc::EACCES => "; the sandbox refuses it",
-        libc::ENOSYS | libc::EINVAL => "; the kernel does not have it",
-        _ => "",
-    };
-    eprintln!("picket-tracer: the program is {outcome}: {step} failed: {errno}{hint}");
+    let hint = failure.hint();
+    eprintln!("picket-tracer: the program {outcome}: {step} failed: {errno}{hint}");
     let engine = Engine::Failed {
         step: step.to_owned(),
         errno: errno.0,
@@ -126,7 +171,8 @@ struct Keeper {
     signals: OwnedFd,
     wake: OwnedFd,
     poller: Poller,
-    listener: OwnedFd,
+    /// Where notifications come from; `None` under the ptrace engine.
+    listener: Option<OwnedFd>,
     worker: i32,
     /// No worker: we answer.
     answering: bool,
@@ -141,9 +187,17 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Starts worker and application. When it fails, nothing is left behind.
-    fn start(config: &Config, before: Before) -> Result<Self, Failure> {
-        at("user notification", seccomp::has_notifications())?;
+    /// Starts worker and application; `instead` says what made us take this engine. When it
+    /// fails, nothing is left behind.
+    fn start(
+        config: &Config,
+        before: Before,
+        engine: &Engine,
+        instead: Option<&Failure>,
+    ) -> Result<Self, Failure> {
+        if *engine == Engine::UserNotification {
+            at("user notification", seccomp::has_notifications())?;
+        }
         let board = at("shared memory", Board::map())?;
         let wake = at("eventfd", poll::event())?;
         let signals = at("signalfd", signals::descriptor())?;
@@ -153,13 +207,16 @@ impl Keeper {
         if process::own_pid() != 1 {
             at("subreaper", process::set_subreaper())?;
         }
-        let program = filter::compile(&config.interest);
+        let program = filter::compile(&config.interest, action(engine));
         let keeper = process::own_pid();
         let worker = match at("clone", process::fork(true))? {
-            Side::Child => start_worker(config, board, &wake, &program, before, keeper),
+            Side::Child => start_worker(config, board, &wake, engine, &program, before, keeper),
             Side::Parent(pid) => pid,
         };
-        let listener = at("seccomp", await_listener(board, worker))?;
+        let listener = at(step(engine), await_listener(board, worker, engine))?;
+        if let Some(failure) = instead {
+            tell_fallback(failure);
+        }
         process::set_not_dumpable();
         process::set_name(c"picket-keeper");
         files::let_go(&config.inherited);
@@ -195,12 +252,7 @@ impl Keeper {
                 match ready.token {
                     TOKEN_SIGNALS => {}
                     TOKEN_WAKE => poll::drain(self.wake.as_fd()),
-                    _ if ready.readable => {
-                        if seccomp::receive(self.listener.as_fd(), &mut slot).is_ok() {
-                            let _ = seccomp::answer_continue(self.listener.as_fd(), slot.id);
-                        }
-                    }
-                    _ => self.poller.remove(self.listener.as_fd()),
+                    _ => self.answer(ready.readable, &mut slot),
                 }
             }
             while let Some(received) = signals::next(self.signals.as_fd()) {
@@ -211,6 +263,18 @@ impl Keeper {
             self.reap(config);
             self.follow_stop();
             self.watch_over();
+        }
+    }
+
+    /// Without a worker: lets the next call run, or stops looking when there will be none.
+    fn answer(&self, readable: bool, slot: &mut Notification) {
+        let Some(listener) = self.listener.as_ref().map(AsFd::as_fd) else {
+            return;
+        };
+        if !readable {
+            self.poller.remove(listener);
+        } else if seccomp::receive(listener, slot).is_ok() {
+            let _ = seccomp::answer_continue(listener, slot.id);
         }
     }
 
@@ -307,8 +371,9 @@ impl Keeper {
 
     /// Lets the application go on at once, and starts another worker.
     fn worker_died(&mut self, config: &Config, change: Change) {
-        if let Some(id) = self.board.unanswered() {
-            let _ = seccomp::answer_continue(self.listener.as_fd(), id);
+        let listener = self.listener.as_ref().map(AsFd::as_fd);
+        if let (Some(listener), Some(id)) = (listener, self.board.unanswered()) {
+            let _ = seccomp::answer_continue(listener, id);
         }
         self.board.answered();
         if self.board.worker_done.load(Ordering::Acquire) != 0 {
@@ -332,7 +397,7 @@ impl Keeper {
                         config,
                         board: self.board,
                         wake: self.wake.as_fd(),
-                        listener: self.listener.as_fd(),
+                        listener: self.listener.as_ref().map(AsFd::as_fd),
                         keeper,
                         generation: self.generation,
                         died_by: signal,
@@ -346,7 +411,9 @@ impl Keeper {
             }
         }
         self.answering = true;
-        let _ = self.poller.add(self.listener.as_fd(), TOKEN_LISTENER);
+        if let Some(listener) = &self.listener {
+            let _ = self.poller.add(listener.as_fd(), TOKEN_LISTENER);
+        }
     }
 }
 
@@ -355,12 +422,13 @@ fn start_worker(
     config: &Config,
     board: &'static Board,
     wake: &OwnedFd,
+    engine: &Engine,
     program: &[Instruction],
     before: Before,
     keeper: u32,
 ) -> ! {
     let main = match process::fork(true) {
-        Ok(Side::Child) => start_application(config, board, program, before),
+        Ok(Side::Child) => start_application(config, board, engine, program, before),
         Ok(Side::Parent(pid)) => pid,
         Err(errno) => {
             board.decide(Install::Failed(errno.0));
@@ -368,6 +436,10 @@ fn start_worker(
         }
     };
     board.main_pid.store(main, Ordering::Release);
+    if *engine == Engine::Ptrace {
+        let seized = ptrace::seize(main as u32, ptrace::FOLLOW);
+        board.seized(seized.err());
+    }
     while board.install() == Install::Undecided {
         board.await_install();
         if process::peek_ended().is_some() {
@@ -379,13 +451,13 @@ fn start_worker(
     };
     // From here on the descriptor tables are three.
     let _ = process::unshare_files();
-    let listener = process::adopt(listener);
+    let listener = (*engine == Engine::UserNotification).then(|| process::adopt(listener));
     shared::set_and_wake(&board.worker_ready, 1);
     worker::run(worker::Start {
         config,
         board,
         wake: wake.as_fd(),
-        listener: listener.as_fd(),
+        listener: listener.as_ref().map(AsFd::as_fd),
         keeper,
         generation: 0,
         died_by: None,
@@ -396,12 +468,19 @@ fn start_worker(
 fn start_application(
     config: &Config,
     board: &'static Board,
+    engine: &Engine,
     program: &[Instruction],
     before: Before,
 ) -> ! {
-    match install(program) {
-        Ok(listener) => {
-            let number = listener.into_raw_fd();
+    let installed = match engine {
+        Engine::Ptrace => board
+            .await_seizure()
+            .and_then(|()| install_for_ptrace(program))
+            .map(|()| 0),
+        _ => install(program).map(IntoRawFd::into_raw_fd),
+    };
+    match installed {
+        Ok(number) => {
             // Our copy of the listener goes with the exec; the others keep theirs.
             let _ = process::unshare_files();
             if !board.decide(Install::Installed(number)) {
@@ -443,8 +522,34 @@ fn install(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     result
 }
 
+/// Installs a filter that stops for a ptracer.
+fn install_for_ptrace(program: &[Instruction]) -> Result<(), Errno> {
+    let result = seccomp::install_quietly(program);
+    if matches!(result, Err(Errno(libc::EACCES))) {
+        process::set_no_new_privs()?;
+        return seccomp::install_quietly(program);
+    }
+    result
+}
+
+/// What the filter answers for a call of interest.
+fn action(engine: &Engine) -> u32 {
+    match engine {
+        Engine::Ptrace => seccomp::RETURN_TRACE,
+        _ => seccomp::RETURN_USER_NOTIF,
+    }
+}
+
+/// The step at which an engine's start mostly fails.
+fn step(engine: &Engine) -> &'static str {
+    match engine {
+        Engine::Ptrace => "ptrace",
+        _ => "seccomp",
+    }
+}
+
 /// Waits until the application has its filter, and takes the listener.
-fn await_listener(board: &Board, worker: i32) -> Result<OwnedFd, Errno> {
+fn await_listener(board: &Board, worker: i32, engine: &Engine) -> Result<Option<OwnedFd>, Errno> {
     let start = poll::monotonic_ms();
     let is_late = || poll::monotonic_ms() - start > START_LIMIT.as_millis() as u64;
     let worker_ended = || process::peek_ended().is_some();
@@ -465,7 +570,7 @@ fn await_listener(board: &Board, worker: i32) -> Result<OwnedFd, Errno> {
         shared::wait_while(&board.worker_ready, 0, Duration::from_millis(50));
         let _ = signals::kill(worker, libc::SIGCONT);
     }
-    Ok(process::adopt(listener))
+    Ok((*engine == Engine::UserNotification).then(|| process::adopt(listener)))
 }
 
 /// After a failed start: leaves no process behind.

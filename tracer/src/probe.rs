@@ -61,7 +61,7 @@ fn trace_child() -> Result<(), Errno> {
             process::exit(0)
         }
         process::Side::Parent(pid) => {
-            let result = ptrace::seize_for_exec(pid as u32);
+            let result = ptrace::seize(pid as u32, ptrace::OPTION_EXEC);
             let _ = crate::sys::signals::kill(pid, libc::SIGKILL);
             result
         }

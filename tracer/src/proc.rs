@@ -12,6 +12,8 @@ use crate::sys::{Errno, Result, files, process};
 pub(crate) struct Status {
     pub(crate) tgid: u32,
     pub(crate) parent: u32,
+    /// Who traces it with ptrace, 0 for nobody.
+    pub(crate) tracer: u32,
     pub(crate) credentials: Credentials,
     pub(crate) groups: Vec<u32>,
 }
@@ -73,6 +75,7 @@ fn parse_status(bytes: &[u8]) -> Status {
         let credentials = &mut status.credentials;
         match key {
             "Tgid" => status.tgid = number(),
+            "TracerPid" => status.tracer = number(),
             "PPid" => status.parent = number(),
             "Uid" => {
                 credentials.uid = id();
@@ -130,6 +133,17 @@ pub(crate) fn terminal_name(device: u32) -> String {
         5 if minor == 1 => "console".to_owned(),
         _ => String::new(),
     }
+}
+
+/// Threads of a process.
+pub(crate) fn threads(pid: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| thread.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Children of all threads of a process.

@@ -157,7 +157,7 @@ fn an_open_of_nothing_is_not_told() {
         .collect();
     assert_eq!(made.len(), 1);
     assert!(made[0].kind.file().unwrap().inode != 0);
-    assert_eq!(made[0].outcome, Outcome::Succeeded);
+    assert!(is_seen(made[0].outcome), "{:?}", made[0].outcome);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn removals_renames_and_modes_are_told_with_the_file_as_it_was() {
         panic!()
     };
     assert_eq!((file.mode & 0o777, *mode & 0o777), (0o644, 0o755));
-    assert_eq!(chmod.outcome, Outcome::Succeeded);
+    assert!(is_seen(chmod.outcome), "{:?}", chmod.outcome);
     let inode = file.inode;
     let [rename] = record.of(EventType::Rename)[..] else {
         panic!("{record:#?}")
@@ -191,12 +191,12 @@ fn removals_renames_and_modes_are_told_with_the_file_as_it_was() {
         panic!()
     };
     assert!(from.path.ends_with("/a") && to.path.ends_with("/b") && to.inode == inode);
-    assert_eq!(rename.outcome, Outcome::Succeeded);
+    assert!(is_seen(rename.outcome), "{:?}", rename.outcome);
     let [unlink] = record.of(EventType::Unlink)[..] else {
         panic!("{record:#?}")
     };
     assert_eq!(unlink.kind.file().unwrap().inode, inode);
-    assert_eq!(unlink.outcome, Outcome::Succeeded);
+    assert!(is_seen(unlink.outcome), "{:?}", unlink.outcome);
     assert_eq!(record.of(EventType::Mkdir).len(), 2);
     assert_eq!(record.of(EventType::Rmdir).len(), 1);
     let [hard, soft] = record.of(EventType::Link)[..] else {
@@ -283,7 +283,7 @@ c=s.socket(s.AF_UNIX); c.connect(\"{}\")'",
         .into_iter()
         .map(|event| match &event.kind {
             EventKind::Connect { address, protocol } => {
-                (address.clone(), protocol.0, event.outcome)
+                (address.clone(), protocol.0, is_seen(event.outcome))
             }
             _ => panic!(),
         })
@@ -293,35 +293,18 @@ c=s.socket(s.AF_UNIX); c.connect(\"{}\")'",
             |(address, ..)| !matches!(address, Address::UnixPath(path) if path.contains("nscd")),
         )
         .collect();
-    let [tcp, udp, unix] = &all[..] else {
-        panic!("{all:?}")
+    let ip = |ip: &str, port| Address::Ip {
+        ip: ip.parse().unwrap(),
+        port,
     };
-    assert_eq!(
-        *tcp,
-        (
-            Address::Ip {
-                ip: "127.0.0.1".parse().unwrap(),
-                port
-            },
-            6,
-            Outcome::Succeeded
-        )
-    );
-    assert_eq!(
-        *udp,
-        (
-            Address::Ip {
-                ip: "::1".parse().unwrap(),
-                port: 53
-            },
-            17,
-            if std::net::UdpSocket::bind("[::1]:0").is_ok() {
-                Outcome::Succeeded
-            } else {
-                Outcome::Unconfirmed // a machine without IPv6
-            }
-        )
-    );
+    // On a machine without IPv6 the second fails: one engine knows, the other cannot tell.
+    let has_ipv6 = std::net::UdpSocket::bind("[::1]:0").is_ok();
+    let mut expected = vec![(ip("127.0.0.1", port), 6, true)];
+    if has_ipv6 || engine() == "notification" {
+        expected.push((ip("::1", 53), 17, has_ipv6));
+    }
+    let (unix, ips) = all.split_last().unwrap();
+    assert_eq!(ips, expected);
     assert!(
         matches!(&unix.0, Address::UnixPath(path) if path.ends_with("/other.sock")),
         "{unix:?}"
@@ -443,5 +426,5 @@ os.execv(\"/proc/self/fd/%d\" % fd, [\"innocent\"])'"
         .into_iter()
         .filter(|event| event.kind.file().unwrap().is_memory_only())
         .collect();
-    assert_eq!((made.len(), made[0].outcome), (1, Outcome::Succeeded));
+    assert!(made.len() == 1 && is_seen(made[0].outcome), "{made:?}");
 }

@@ -8,16 +8,19 @@ use std::process::Command;
 use picket_events::wire::Engine;
 use support::*;
 
-/// Runs the tracer where `call` is refused with `errno`, by a filter that python installs.
-fn where_refused(call: u32, errno: u32, flags: &[&str], agent: &Agent) -> Command {
+/// Runs the tracer where calls are refused with `errno`, by a filter that python installs.
+fn where_refused(calls: &[u32], errno: u32, flags: &[&str], agent: &Agent) -> Command {
+    let calls: Vec<_> = calls.iter().map(u32::to_string).collect();
+    let calls = calls.join(",");
     let program = format!(
         "
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
-code = b''.join(struct.pack('HBBI', *i) for i in [(0x20,0,0,0),(0x15,0,1,{call}),(6,0,0,0x50000|{errno}),(6,0,0,0x7fff0000)])
-buffer = ctypes.create_string_buffer(code)
+refuse = [i for call in [{calls}] for i in [(0x15,0,1,call),(6,0,0,0x50000|{errno})]]
+code = [(0x20,0,0,0)] + refuse + [(6,0,0,0x7fff0000)]
+buffer = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *i) for i in code))
 class P(ctypes.Structure): _fields_ = [('n', ctypes.c_ushort), ('p', ctypes.c_void_p)]
-p = P(4, ctypes.addressof(buffer))
+p = P(len(code), ctypes.addressof(buffer))
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(p), 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
@@ -37,12 +40,72 @@ os.execv(sys.argv[1], sys.argv[1:])
     command
 }
 
+const SECCOMP: u32 = 317;
+const PRCTL: u32 = 157;
+const PTRACE: u32 = 101;
+
 #[test]
-fn a_sandbox_without_seccomp_leaves_the_program_untraced() {
+fn a_sandbox_without_seccomp_is_traced_with_ptrace() {
+    for (errno, word) in [(1, "Operation not permitted"), (38, "not implemented")] {
+        let scratch = Scratch::new("fallback");
+        let agent = Agent::start(&scratch);
+        let output = output(&mut where_refused(&[SECCOMP], errno, &[], &agent));
+        assert_eq!(
+            (stdout(&output).as_str(), output.status.code()),
+            ("ran\n", Some(4))
+        );
+        let text = stderr(&output);
+        assert!(
+            text.lines().count() == 1 && text.contains(word) && text.contains("with ptrace"),
+            "{text}"
+        );
+        let record = agent.finish();
+        assert_eq!(
+            agent.heard()[0].hello.as_ref().unwrap().engine,
+            Engine::Ptrace
+        );
+        record.exec("/bin/sh");
+        assert_eq!(record.goodbye().unwrap().code, Some(4));
+    }
+}
+
+#[test]
+fn a_listener_that_is_there_already_leaves_ptrace() {
+    let scratch = Scratch::new("listener");
+    let agent = Agent::start(&scratch);
+    // As a container engine does that handles mknod for its containers.
+    let program = "
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+code = [(0x20,0,0,0),(0x15,0,1,133),(6,0,0,0x7fc00000),(6,0,0,0x7fff0000)]
+buffer = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *i) for i in code))
+class P(ctypes.Structure): _fields_ = [('n', ctypes.c_ushort), ('p', ctypes.c_void_p)]
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+listener = libc.syscall(317, 1, 8, ctypes.byref(P(len(code), ctypes.addressof(buffer))))
+os.set_inheritable(listener, True)
+os.execv(sys.argv[1], sys.argv[1:])
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", program]).arg(tracer());
+    command.args(["trace", "--interest", "exec,unlink", "--socket"]);
+    command.arg(&agent.socket).arg("--");
+    let file = scratch.text("file");
+    command.args(sh(&format!("echo >{file}; rm {file}; exit 4")));
+    let output = output(&mut command);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).contains("another tracer has a listener already"));
+    let record = agent.finish();
+    let event = record.about(picket_events::EventType::Unlink, &file);
+    assert_eq!(event.outcome, picket_events::Outcome::Returned(0));
+}
+
+#[test]
+fn a_sandbox_without_seccomp_and_ptrace_leaves_the_program_untraced() {
     for (errno, word) in [(1, "Operation not permitted"), (38, "not implemented")] {
         let scratch = Scratch::new("refused");
         let agent = Agent::start(&scratch);
-        let output = output(&mut where_refused(317, errno, &[], &agent));
+        let refused = [SECCOMP, PTRACE];
+        let output = output(&mut where_refused(&refused, errno, &[], &agent));
         assert_eq!(
             (stdout(&output).as_str(), output.status.code()),
             ("ran\n", Some(4))
@@ -64,12 +127,40 @@ fn a_sandbox_without_seccomp_leaves_the_program_untraced() {
 fn who_requires_tracing_gets_it_or_nothing() {
     let scratch = Scratch::new("required");
     let agent = Agent::start(&scratch);
-    let output = output(&mut where_refused(317, 1, &["--require-tracing"], &agent));
+    let output = output(&mut where_refused(
+        &[SECCOMP, PTRACE],
+        1,
+        &["--require-tracing"],
+        &agent,
+    ));
     assert_eq!(
         (stdout(&output).as_str(), output.status.code()),
         ("", Some(125))
     );
     assert!(stderr(&output).contains("not started"));
+}
+
+#[test]
+fn an_engine_that_was_asked_for_is_not_replaced() {
+    for (refused, engine) in [
+        (SECCOMP, "notification"),
+        (PTRACE, "ptrace"),
+        (PRCTL, "steam"),
+    ] {
+        let scratch = Scratch::new("asked");
+        let agent = Agent::start(&scratch);
+        let flags = ["--engine", engine];
+        let output = output(&mut where_refused(&[refused], 1, &flags, &agent));
+        assert_eq!(
+            (stdout(&output).as_str(), output.status.code()),
+            ("ran\n", Some(4))
+        );
+        let text = stderr(&output);
+        assert!(
+            text.lines().count() == 1 && text.contains("untraced"),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -103,7 +194,7 @@ fn refused_calls_of_lesser_weight_change_nothing() {
         let scratch = Scratch::new("lesser");
         let agent = Agent::start(&scratch);
         let output = output(&mut where_refused(
-            call,
+            &[call],
             1,
             &["--interest", "exec,open"],
             &agent,

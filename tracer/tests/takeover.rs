@@ -211,3 +211,29 @@ fn without_a_keeper_the_application_goes_on() {
     });
     agent.finish().exec("ls");
 }
+
+#[test]
+fn under_ptrace_too_the_next_worker_goes_on() {
+    let scratch = Scratch::new("seized");
+    let agent = Agent::start(&scratch);
+    let go = scratch.text("go");
+    // The shell's own loop makes no call of interest while nobody traces it.
+    let script = format!("read line <{go}; /bin/echo after >/dev/null; exit 3");
+    assert!(Command::new("mkfifo").arg(&go).status().unwrap().success());
+    let mut command = Command::new(tracer());
+    command
+        .args(["trace", "--engine", "ptrace", "--interest", "exec"])
+        .arg("--socket")
+        .arg(&agent.socket)
+        .arg("--")
+        .args(sh(&script));
+    let mut child = start(&mut command);
+    agent.until("the shell", |record| !record.images().is_empty());
+    signal(worker_of(child.id()).unwrap(), "KILL");
+    agent.until("the notice", |record| !record.notices().is_empty());
+    std::fs::write(&go, "x\n").unwrap();
+    assert_eq!(wait(&mut child).code(), Some(3));
+    let record = agent.finish();
+    assert_eq!(record.exec("/bin/echo").1.argv[1], "after");
+    assert_eq!(record.goodbye().unwrap().code, Some(3));
+}

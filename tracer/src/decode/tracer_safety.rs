@@ -89,6 +89,26 @@ pub(crate) fn process_vm_writev(call: &Call<'_>) -> Verdict {
     watch(EventKind::MemoryWrite { target })
 }
 
+/// `seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER)`: under the ptrace engine
+/// a listener of the application's own could let calls run behind our back. It gets what the
+/// kernel answers where there is a listener already, which under the other engine there is.
+pub(crate) fn own_listener(call: &Call<'_>) -> Verdict {
+    const SET_MODE_FILTER: u32 = 1;
+    const PR_SET_SECCOMP: u32 = 22;
+    if call.word(0) != SET_MODE_FILTER {
+        return Verdict::Pass;
+    }
+    Verdict::Refuse {
+        errno: libc::EBUSY,
+        event: Some(EventKind::Prctl {
+            option: PR_SET_SECCOMP,
+            argument: u64::from(call.word(1)),
+            name: String::new(),
+        }),
+        tampering: false,
+    }
+}
+
 /// Whether a process, or a group given as a negative id, is the tracer's.
 fn reaches_us(call: &Call<'_>, target: i32) -> bool {
     match target {

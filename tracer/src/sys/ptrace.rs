@@ -1,22 +1,161 @@
-//! The little of `ptrace(2)` that confirming an exec takes.
+//! `ptrace(2)`: what confirming an exec takes, and what the ptrace engine takes.
 
-use super::{Result, check};
+use super::seccomp::Data;
+use super::{Errno, Result, check};
 
+const GET_EVENT_MESSAGE: libc::c_int = 0x4201;
 const SEIZE: libc::c_int = 0x4206;
+const LISTEN: libc::c_int = 0x4208;
+const GET_SYSCALL_INFO: libc::c_int = 0x420e;
+const CONTINUE: libc::c_int = 7;
 const DETACH: libc::c_int = 17;
-const OPTION_TRACE_EXEC: usize = 1 << 4;
+const TO_SYSCALL: libc::c_int = 24;
 
-/// Attaches without stopping, to be told of a successful exec.
-pub(crate) fn seize_for_exec(tid: u32) -> Result<()> {
-    // SAFETY: this request takes only plain values.
-    check(unsafe { libc::syscall(libc::SYS_ptrace, SEIZE, tid, 0, OPTION_TRACE_EXEC) })?;
+/// Be told of a successful exec.
+pub(crate) const OPTION_EXEC: usize = 1 << 4;
+
+/// What the ptrace engine is told of: calls that the filter picks, their returns, new
+/// processes and threads, which are traced from their first instruction, and execs.
+pub(crate) const FOLLOW: usize =
+    OPTION_SECCOMP | OPTION_MARK_SYSCALLS | OPTION_FORK | OPTION_VFORK | OPTION_CLONE | OPTION_EXEC;
+
+const OPTION_MARK_SYSCALLS: usize = 1;
+const OPTION_FORK: usize = 1 << 1;
+const OPTION_VFORK: usize = 1 << 2;
+const OPTION_CLONE: usize = 1 << 3;
+const OPTION_SECCOMP: usize = 1 << 7;
+
+fn request(request: libc::c_int, tid: u32, data: usize) -> Result<()> {
+    // SAFETY: only requests that take plain values are passed.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, request, tid, 0, data) })?;
     Ok(())
+}
+
+/// Attaches without stopping.
+pub(crate) fn seize(tid: u32, options: usize) -> Result<()> {
+    request(SEIZE, tid, options)
 }
 
 /// Lets a stopped tracee go, delivering `signal` (0 for none).
 pub(crate) fn detach(tid: u32, signal: i32) -> Result<()> {
-    // SAFETY: this request takes only plain values.
-    check(unsafe { libc::syscall(libc::SYS_ptrace, DETACH, tid, 0, signal as usize) })?;
+    request(DETACH, tid, signal as usize)
+}
+
+/// Lets a stopped tracee run on, delivering `signal` (0 for none).
+pub(crate) fn resume(tid: u32, signal: i32) -> Result<()> {
+    request(CONTINUE, tid, signal as usize)
+}
+
+/// Lets a stopped tracee run on until its present call returns.
+pub(crate) fn resume_to_return(tid: u32) -> Result<()> {
+    request(TO_SYSCALL, tid, 0)
+}
+
+/// Leaves a tracee in its group's stop, until the group is continued.
+pub(crate) fn stay_stopped(tid: u32) -> Result<()> {
+    request(LISTEN, tid, 0)
+}
+
+/// What came with the present event: the new process, or the former id of an exec's thread.
+pub(crate) fn event_message(tid: u32) -> Result<u32> {
+    let mut message: libc::c_ulong = 0;
+    // SAFETY: the kernel writes one unsigned long.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ptrace,
+            GET_EVENT_MESSAGE,
+            tid,
+            0,
+            &raw mut message,
+        )
+    })?;
+    Ok(message as u32)
+}
+
+/// `struct ptrace_syscall_info`.
+#[repr(C)]
+#[derive(Default)]
+struct SyscallInfo {
+    operation: u8,
+    padding: [u8; 3],
+    arch: u32,
+    instruction_pointer: u64,
+    stack_pointer: u64,
+    fields: [u64; 8],
+}
+
+fn syscall_info(tid: u32, operation: u8) -> Result<SyscallInfo> {
+    let mut info = SyscallInfo::default();
+    let size = size_of::<SyscallInfo>();
+    // SAFETY: the kernel writes at most `size` bytes.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, GET_SYSCALL_INFO, tid, size, &raw mut info) })?;
+    if info.operation != operation {
+        return Err(Errno(libc::EINVAL));
+    }
+    Ok(info)
+}
+
+/// The call before which the filter stopped a tracee.
+pub(crate) fn call(tid: u32) -> Result<Data> {
+    const SECCOMP: u8 = 3;
+    let info = syscall_info(tid, SECCOMP)?;
+    let [number, args @ ..] = info.fields;
+    Ok(Data {
+        number: number as i32,
+        arch: info.arch,
+        instruction_pointer: info.instruction_pointer,
+        args: [args[0], args[1], args[2], args[3], args[4], args[5]],
+    })
+}
+
+/// What the call returned after which a tracee stopped; a failure is a negative errno.
+pub(crate) fn returned(tid: u32) -> Result<i64> {
+    const EXIT: u8 = 2;
+    Ok(syscall_info(tid, EXIT)?.fields[0] as i64)
+}
+
+/// Keeps a tracee that stopped before a call from making it: it gets `errno` instead.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn refuse(tid: u32, errno: i32) -> Result<()> {
+    const POKE_USER: libc::c_int = 6;
+    // Offsets in `struct user`, also for 32-bit programs.
+    const RAX: usize = 10 * 8;
+    const ORIG_RAX: usize = 15 * 8;
+    for (offset, value) in [(ORIG_RAX, -1), (RAX, -i64::from(errno))] {
+        // SAFETY: this request takes only plain values.
+        check(unsafe { libc::syscall(libc::SYS_ptrace, POKE_USER, tid, offset, value) })?;
+    }
+    Ok(())
+}
+
+/// Keeps a tracee that stopped before a call from making it: it gets `errno` instead.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn refuse(tid: u32, errno: i32) -> Result<()> {
+    const GENERAL: usize = 1; // NT_PRSTATUS
+    const SYSTEM_CALL: usize = 0x404; // NT_ARM_SYSTEM_CALL
+    let mut number = -1i32;
+    set_registers(tid, SYSTEM_CALL, (&raw mut number).cast(), size_of::<i32>())?;
+    let mut general = [0u64; 34];
+    let mut area = libc::iovec {
+        iov_base: general.as_mut_ptr().cast(),
+        iov_len: size_of_val(&general),
+    };
+    const GET_REGISTERS: libc::c_int = 0x4204;
+    // SAFETY: the kernel writes at most the length given, and puts in what it wrote.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, GET_REGISTERS, tid, GENERAL, &raw mut area) })?;
+    general[0] = -i64::from(errno) as u64;
+    set_registers(tid, GENERAL, area.iov_base, area.iov_len)
+}
+
+#[cfg(target_arch = "aarch64")]
+fn set_registers(tid: u32, set: usize, from: *mut libc::c_void, length: usize) -> Result<()> {
+    const SET_REGISTERS: libc::c_int = 0x4205;
+    let area = libc::iovec {
+        iov_base: from,
+        iov_len: length,
+    };
+    // SAFETY: the callers' memory is as long as they say, and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, SET_REGISTERS, tid, set, &raw const area) })?;
     Ok(())
 }
 
@@ -25,17 +164,29 @@ pub(crate) fn detach(tid: u32, signal: i32) -> Result<()> {
 pub(crate) enum Stop {
     /// A new program is about to run its first instruction.
     Exec,
+    /// It has made a process or thread.
+    Fork,
+    /// Before a call that the filter picked.
+    Call,
+    /// After a call.
+    Return,
     /// A signal is about to be delivered.
     Signal(i32),
-    /// Its whole group stopped, or it was asked to stop.
-    Group,
+    /// Its whole group stopped by this signal.
+    Group(i32),
+    /// It was attached to, or its group was continued.
+    Trap,
 }
 
 /// Reads a ptrace stop from a wait status.
 pub(crate) fn stop_of(status: i32) -> Stop {
     match (status >> 16, (status >> 8) & 0xff) {
+        (1..=3, _) => Stop::Fork,
         (4, _) => Stop::Exec,
-        (128, _) => Stop::Group,
+        (7, _) => Stop::Call,
+        (128, libc::SIGTRAP) => Stop::Trap,
+        (128, signal) => Stop::Group(signal),
+        (_, signal) if signal == libc::SIGTRAP | 0x80 => Stop::Return,
         (_, signal) => Stop::Signal(signal),
     }
 }

@@ -70,6 +70,8 @@ pub(crate) const WAIT_KILLABLE_RECV: u32 = 32;
 
 /// Answer of a filter: let it through.
 pub(crate) const RETURN_ALLOW: u32 = 0x7fff_0000;
+/// Answer of a filter: stop for the ptracer.
+pub(crate) const RETURN_TRACE: u32 = 0x7ff0_0000;
 /// Answer of a filter: notify the listener.
 pub(crate) const RETURN_USER_NOTIF: u32 = 0x7fc0_0000;
 
@@ -99,6 +101,28 @@ pub(crate) fn install(program: &[Instruction], flags: u32) -> Result<OwnedFd> {
     })?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Installs a filter for the calling thread that has no listener. Where `seccomp(2)` is refused
+/// or older than its flags, `prctl(2)` may still do.
+pub(crate) fn install_quietly(program: &[Instruction]) -> Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno(libc::EINVAL))?;
+    let program = Program {
+        length,
+        instructions: program.as_ptr(),
+    };
+    // SAFETY: the program points to `length` instructions that outlive the call; the kernel
+    // copies them.
+    let result =
+        check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, SPEC_ALLOW, &program) });
+    if matches!(result, Ok(_) | Err(Errno(libc::EACCES))) {
+        return result.map(drop);
+    }
+    // SAFETY: as above.
+    let result = check(
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) }.into(),
+    );
+    result.map(drop)
 }
 
 /// Whether the kernel knows this install flag: it refuses an unknown one with EINVAL and, for

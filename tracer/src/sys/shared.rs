@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::seccomp::Notification;
-use super::{Result, check, last};
+use super::{Errno, Result, check, last};
 
 /// What the three processes tell each other. Everything is zero at first.
 #[repr(C)]
@@ -12,6 +12,8 @@ use super::{Result, check, last};
 pub(crate) struct Board {
     /// How the installation went: 0, or one of the two bits with a value below.
     install: AtomicU32,
+    /// Under the ptrace engine, whether the application was seized: 0, [`SEIZED`], or errno.
+    seizure: AtomicU32,
     /// 1 when the worker has a descriptor table of its own.
     pub(crate) worker_ready: AtomicU32,
     /// Process id of the application's main process.
@@ -44,6 +46,8 @@ pub(crate) const WORKER_ENDS: u32 = 2;
 
 const INSTALLED: u32 = 1 << 30;
 const FAILED: u32 = 1 << 31;
+
+const SEIZED: u32 = 1 << 30;
 
 /// How the installation of the filter went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +108,27 @@ impl Board {
             INSTALLED => Install::Installed(value),
             FAILED => Install::Failed(value),
             _ => Install::Undecided,
+        }
+    }
+
+    /// Says whether the application was seized.
+    pub(crate) fn seized(&self, failure: Option<Errno>) {
+        let word = failure.map_or(SEIZED, |errno| errno.0 as u32);
+        set_and_wake(&self.seizure, word);
+    }
+
+    /// Waits until the application is seized, or cannot be.
+    pub(crate) fn await_seizure(&self) -> Result<()> {
+        loop {
+            match self.seizure.load(Ordering::Acquire) {
+                0 => wait_while(&self.seizure, 0, Duration::from_millis(50)),
+                SEIZED => return Ok(()),
+                errno => return Err(Errno(errno as i32)),
+            }
+            // Nobody will tell us if the worker is gone.
+            if self.install() != Install::Undecided {
+                return Err(Errno(libc::ECHILD));
+            }
         }
     }
 

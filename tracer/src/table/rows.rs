@@ -26,6 +26,8 @@ const SOCKET_CALLS: &[u32] = &[1, 2, 3, 4, 5, 14, 18];
 const SIGURG: u32 = 23;
 /// Several signal-owner commands: `F_SETOWN`, `F_SETOWN_EX`.
 const SET_OWNER: &[u32] = &[8, 15];
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+const NEW_LISTENER: u32 = 8;
 /// `FIOSETOWN`, `SIOCSPGRP`.
 const IOCTL_SET_OWNER: &[u32] = &[0x8901, 0x8902];
 
@@ -266,6 +268,14 @@ pub(crate) static TABLE: &[Row] = &[
         E::SetRlimit,
         &[Test::NotZero(0), Test::IfInterested(&Test::NotZero(2))],
         ids::prlimit,
+    )
+    .always(),
+    row(
+        "seccomp",
+        [317, 354, 277],
+        E::Prctl,
+        &[Test::AllBits(1, NEW_LISTENER)],
+        tracer_safety::own_listener,
     )
     .always(),
     row(

@@ -1,6 +1,6 @@
 //! From a notification to its answer.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use picket_events::wire::{Notice, ToAgent};
@@ -9,35 +9,39 @@ use picket_events::{EventKind, EventType, Outcome};
 use super::Worker;
 use crate::confirm::{Check, Pending, Settled};
 use crate::decode::{Call, Verdict};
-use crate::sys::seccomp::{self, Notification};
+use crate::sys::seccomp::{self, Data};
 use crate::sys::{poll, process};
 use crate::table::{self, Abi, Row};
 use crate::{confirm, proc};
 
 /// A look at the effect: how it came to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+pub(super) enum Look {
     /// The thread has made another call, or has ended: the first has returned.
     Returned,
     /// Time has passed.
     Due,
+    /// The kernel has returned this value.
+    Known(i64),
 }
 
 impl Worker<'_> {
     /// Takes one notification and answers it.
-    pub(super) fn notified(&mut self) {
+    pub(super) fn notified(&mut self, listener: BorrowedFd<'_>) {
         let board = self.start.board;
         board
             .busy_since
             .store(poll::monotonic_ms(), Ordering::Release);
-        if seccomp::receive(self.start.listener, board.slot()).is_err() {
+        if seccomp::receive(listener, board.slot()).is_err() {
             // The call was interrupted before we came; it will be made again.
             board.answered();
             return;
         }
         let notification = *board.slot();
-        let verdict = self.judge(&notification);
         let id = notification.id;
+        let verdict = self.judge(notification.pid, &notification.data, || {
+            seccomp::is_valid(listener, id)
+        });
         let errno = match &verdict {
             Some(Judged {
                 verdict: Verdict::Refuse { errno, .. },
@@ -47,8 +51,8 @@ impl Worker<'_> {
         };
         // A failed answer means that the thread is gone.
         let answered = match errno {
-            Some(errno) => seccomp::answer_errno(self.start.listener, id, errno),
-            None => seccomp::answer_continue(self.start.listener, id),
+            Some(errno) => seccomp::answer_errno(listener, id, errno),
+            None => seccomp::answer_continue(listener, id),
         };
         board.answered();
         if let (Some(judged), Ok(())) = (verdict, answered) {
@@ -56,12 +60,16 @@ impl Worker<'_> {
         }
     }
 
-    /// Decides about a call. `None`: it cannot be attributed or is none of ours; let it run.
-    fn judge(&mut self, notification: &Notification) -> Option<Judged> {
-        let data = &notification.data;
+    /// Decides about a call of a thread, which waits for as long as `still_waits` says so.
+    /// `None`: it cannot be attributed or is none of ours; let it run.
+    pub(super) fn judge(
+        &mut self,
+        tid: u32,
+        data: &Data,
+        still_waits: impl Fn() -> bool,
+    ) -> Option<Judged> {
         let (abi, number) = Abi::of(data.arch, data.number as u32)?;
         let row = table::find(abi, number)?;
-        let tid = notification.pid;
         let pid = self.process_of(tid)?;
         self.settle_thread(tid);
         self.settle_exec(pid, tid);
@@ -77,7 +85,7 @@ impl Worker<'_> {
         };
         let verdict = (row.decode)(&call);
         // What we read belongs to this call only if its thread still waits for us.
-        if !seccomp::is_valid(self.start.listener, notification.id) {
+        if !still_waits() {
             return None;
         }
         match &verdict {
@@ -98,7 +106,7 @@ impl Worker<'_> {
     }
 
     /// The process of a thread, registered with its ancestors if it is new.
-    fn process_of(&mut self, tid: u32) -> Option<u32> {
+    pub(super) fn process_of(&mut self, tid: u32) -> Option<u32> {
         if tid == 0 {
             return None; // of a PID name space that we cannot see into
         }
@@ -135,7 +143,7 @@ impl Worker<'_> {
     }
 
     /// After the answer: reports, or remembers to look.
-    fn follow_up(&mut self, judged: Judged) {
+    pub(super) fn follow_up(&mut self, judged: Judged) {
         let Judged {
             row,
             pid,
@@ -162,24 +170,8 @@ impl Worker<'_> {
                 }
             }
             Verdict::Watch(kind, check) => {
-                let check = if changes_mounts(&kind) {
-                    Check::Root
-                } else {
-                    check
-                };
-                let is_upkeep = matches!(check, Check::Ids | Check::Root);
-                if !is_upkeep && !self.interest.contains(kind.event_type()) {
+                let Some(pending) = self.watched(pid, tid, time, kind, check) else {
                     return;
-                }
-                let since = poll::monotonic_ms();
-                let pending = Pending {
-                    pid,
-                    tid,
-                    time,
-                    kind,
-                    check,
-                    looks: 0,
-                    since,
                 };
                 if matches!(pending.check, Check::Nothing | Check::Exists(_)) {
                     // No later look would tell more.
@@ -189,6 +181,36 @@ impl Worker<'_> {
                 }
             }
         }
+    }
+
+    /// A call to be reported once its effect was looked for; `None` for one that is of no
+    /// interest.
+    pub(super) fn watched(
+        &self,
+        pid: u32,
+        tid: u32,
+        time: u64,
+        kind: EventKind,
+        check: Check,
+    ) -> Option<Pending> {
+        let check = if changes_mounts(&kind) {
+            Check::Root
+        } else {
+            check
+        };
+        let is_upkeep = matches!(check, Check::Ids | Check::Root);
+        if !is_upkeep && !self.interest.contains(kind.event_type()) {
+            return None;
+        }
+        Some(Pending {
+            pid,
+            tid,
+            time,
+            kind,
+            check,
+            looks: 0,
+            since: poll::monotonic_ms(),
+        })
     }
 
     /// The thread makes another call: its earlier ones have returned.
@@ -224,18 +246,24 @@ impl Worker<'_> {
     }
 
     /// Looks once; what stays open goes back in line.
-    fn look(&mut self, mut pending: Pending, look: Look) {
+    pub(super) fn look(&mut self, mut pending: Pending, look: Look) {
         let Some(entry) = self.processes.get(pending.pid) else {
             return;
         };
-        let returned = look == Look::Returned;
+        let returned = look != Look::Due;
         pending.looks += 1;
         let last = pending.looks >= confirm::LOOKS.len();
         let view = entry.view(pending.tid);
         let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
         let settled = pending.settle(&view, pidfd, &self.mounts, returned, last);
         let Pending { pid, tid, time, .. } = pending;
+        let known = match look {
+            Look::Known(value) => Some(Outcome::Returned(value)),
+            Look::Returned | Look::Due => None,
+        };
         let outcome = match settled {
+            // What the kernel says needs no proof.
+            Settled::Wait | Settled::Drop if known.is_some() => Outcome::Unconfirmed,
             Settled::Wait => {
                 self.pending.push(pending);
                 return;
@@ -256,7 +284,7 @@ impl Worker<'_> {
                 Outcome::Succeeded
             }
         };
-        self.emit(pid, tid, time, outcome, pending.kind);
+        self.emit(pid, tid, time, known.unwrap_or(outcome), pending.kind);
     }
 }
 
@@ -272,11 +300,11 @@ fn changes_mounts(kind: &EventKind) -> bool {
 }
 
 /// A decision with all that reporting it takes.
-struct Judged {
-    row: &'static Row,
-    pid: u32,
-    tid: u32,
-    verdict: Verdict,
+pub(super) struct Judged {
+    pub(super) row: &'static Row,
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+    pub(super) verdict: Verdict,
     /// When it was made, nanoseconds since the epoch.
-    time: u64,
+    pub(super) time: u64,
 }

@@ -52,8 +52,11 @@ impl Worker<'_> {
     /// Prepares to see whether an exec succeeds.
     pub(super) fn await_exec(&mut self, pid: u32, tid: u32, path: Option<Vec<u8>>) {
         // One left over from an exec that failed serves again.
-        let is_seized = self.seized.contains_key(&tid) || ptrace::seize_for_exec(tid).is_ok();
-        if is_seized {
+        let is_ours = self.start.listener.is_none();
+        let is_seized = is_ours
+            || self.seized.contains_key(&tid)
+            || ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok();
+        if is_seized && !is_ours {
             self.seized.insert(tid, pid);
         }
         let Some(entry) = self.processes.get_mut(pid) else {

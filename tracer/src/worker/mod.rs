@@ -4,6 +4,7 @@
 mod calls;
 mod execs;
 mod report;
+mod traced;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -31,7 +32,8 @@ pub(crate) struct Start<'a> {
     pub(crate) board: &'static Board,
     /// Wakes the keeper.
     pub(crate) wake: BorrowedFd<'a>,
-    pub(crate) listener: BorrowedFd<'a>,
+    /// Where notifications come from; `None` under the ptrace engine.
+    pub(crate) listener: Option<BorrowedFd<'a>>,
     /// Process id of the keeper.
     pub(crate) keeper: u32,
     /// 0 for the first worker.
@@ -39,6 +41,9 @@ pub(crate) struct Start<'a> {
     /// Signal that ended the worker before.
     pub(crate) died_by: Option<u32>,
 }
+
+/// How the worker is called in `ps`.
+pub(crate) const WORKER_NAME: &std::ffi::CStr = c"picket-tracer";
 
 const TOKEN_SIGNALS: u64 = 1 << 32;
 const TOKEN_LISTENER: u64 = 2 << 32;
@@ -66,8 +71,10 @@ struct Worker<'a> {
     pending: Vec<Pending>,
     /// Execs that wait to be confirmed, by process.
     execs: HashMap<u32, execs::Attempt>,
-    /// Threads that we have seized, and their processes.
+    /// Threads that we have seized to see an exec, and their processes.
     seized: HashMap<u32, u32>,
+    /// Under the ptrace engine: every thread that we trace.
+    traced: traced::Traced,
     /// No process has the filter any more.
     all_gone: bool,
     /// The main process has been in the table.
@@ -80,6 +87,10 @@ struct Worker<'a> {
 pub(crate) fn run(start: Start<'_>) -> ! {
     prepare(&start.config.inherited);
     let mut worker = Worker::new(start);
+    if worker.start.listener.is_none() {
+        // The keeper's child has seized it before it made its first call.
+        worker.traced.add(worker.main_pid());
+    }
     worker.connect();
     worker.serve()
 }
@@ -94,6 +105,9 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     let mut worker = Worker::new(start);
     for pid in proc::all() {
         worker.find_again(pid);
+    }
+    if worker.start.listener.is_none() {
+        worker.seize_all();
     }
     worker.connect();
     worker
@@ -113,7 +127,7 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
 fn prepare(inherited: &[i32]) {
     process::set_not_dumpable();
     process::new_session();
-    process::set_name(c"picket-tracer");
+    process::set_name(WORKER_NAME);
     process::raise_file_limit();
     files::let_go(inherited);
 }
@@ -131,10 +145,16 @@ impl<'a> Worker<'a> {
     fn new(start: Start<'a>) -> Self {
         let config = start.config;
         let poller = must(Poller::new());
-        must(poller.add(start.listener, TOKEN_LISTENER));
-        seccomp::wake_synchronously(start.listener);
+        if let Some(listener) = start.listener {
+            must(poller.add(listener, TOKEN_LISTENER));
+            seccomp::wake_synchronously(listener);
+        }
         let worker = process::own_pid();
-        let hello = keeper::hello(config, Engine::UserNotification, start.generation);
+        let engine = match start.listener {
+            Some(_) => Engine::UserNotification,
+            None => Engine::Ptrace,
+        };
+        let hello = keeper::hello(config, engine, start.generation);
         let sequence = start.board.sequence.load(Ordering::Acquire);
         let own = Own {
             keeper: start.keeper,
@@ -156,6 +176,7 @@ impl<'a> Worker<'a> {
             pending: Vec::new(),
             execs: HashMap::new(),
             seized: HashMap::new(),
+            traced: traced::Traced::default(),
             all_gone: false,
             is_main_known: false,
             ended_at: None,
@@ -176,7 +197,8 @@ impl<'a> Worker<'a> {
             let ready = self.poller.wait(&mut space, timeout).to_owned();
             // Ends and exec stops first: a notification of a new program comes after its
             // exec, one with a recycled id after the end of the first.
-            if ready.iter().any(|ready| ready.token == TOKEN_SIGNALS) {
+            let is_behind = self.traced.is_behind();
+            if is_behind || ready.iter().any(|ready| ready.token == TOKEN_SIGNALS) {
                 while signals::next(signals.as_fd()).is_some() {}
                 self.children_changed();
             }
@@ -187,12 +209,13 @@ impl<'a> Worker<'a> {
                     pid => self.process_ended(pid as u32),
                 }
             }
-            for ready in ready.iter().filter(|ready| ready.token == TOKEN_LISTENER) {
+            let heard = ready.iter().find(|ready| ready.token == TOKEN_LISTENER);
+            if let (Some(ready), Some(listener)) = (heard, self.start.listener) {
                 if ready.readable {
-                    self.notified();
+                    self.notified(listener);
                 } else if ready.hung_up {
                     self.all_gone = true;
-                    self.poller.remove(self.start.listener);
+                    self.poller.remove(listener);
                 }
             }
             self.settle_due();
@@ -204,6 +227,9 @@ impl<'a> Worker<'a> {
 
     /// Milliseconds until something is due, -1 for nothing.
     fn timeout(&self) -> i32 {
+        if self.traced.is_behind() {
+            return 0;
+        }
         let looks = self.pending.iter().map(Pending::due);
         let execs = self.execs.values().filter_map(execs::Attempt::due);
         let linger = self.ended_at.map(|at| at + LINGER_AFTER);
@@ -290,6 +316,10 @@ impl<'a> Worker<'a> {
     /// Deals with whatever our children and tracees have done.
     fn children_changed(&mut self) {
         let main = self.main_pid();
+        if self.start.listener.is_none() {
+            self.tracees_changed();
+            return;
+        }
         loop {
             // The main process' status is told before it is reaped: if we die in between,
             // the keeper reaps it itself.

@@ -168,6 +168,9 @@ impl Worker<'_> {
         if pid == self.main_pid() && board.main_ended.load(Ordering::Acquire) != 0 {
             return Some(board.main_status.load(Ordering::Acquire));
         }
+        if let Some(status) = self.traced.status_of(pid) {
+            return Some(status);
+        }
         // Not reaped yet, its status stands in /proc, for those who may see it; reaped, a
         // recent kernel keeps it.
         let waiting = proc::stat(pid)

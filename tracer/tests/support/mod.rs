@@ -22,6 +22,23 @@ pub fn tracer() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_picket-tracer"))
 }
 
+/// The engine that this suite is about: one that is named `…_ptrace` runs all under ptrace.
+pub fn engine() -> &'static str {
+    if env!("CARGO_CRATE_NAME").ends_with("_ptrace") {
+        "ptrace"
+    } else {
+        "notification"
+    }
+}
+
+/// Whether an outcome says, as exactly as the engine can, that the call has succeeded.
+pub fn is_seen(outcome: picket_events::Outcome) -> bool {
+    match engine() {
+        "ptrace" => matches!(outcome, picket_events::Outcome::Returned(0..)),
+        _ => outcome == picket_events::Outcome::Succeeded,
+    }
+}
+
 /// A directory of its own for each test, removed at the end.
 pub struct Scratch(PathBuf);
 
@@ -349,7 +366,8 @@ impl Record {
 /// A command under the tracer, told to `agent`.
 pub fn traced(agent: &Agent, interest: &str, command: &[&str]) -> Command {
     let mut run = Command::new(tracer());
-    run.arg("trace").arg("--socket").arg(&agent.socket);
+    run.args(["trace", "--engine", engine(), "--socket"])
+        .arg(&agent.socket);
     run.args(["--container", "test", "--interest", interest, "--"])
         .args(command);
     run.stdin(Stdio::null());
@@ -359,7 +377,7 @@ pub fn traced(agent: &Agent, interest: &str, command: &[&str]) -> Command {
 /// A command under the tracer, told to nobody.
 pub fn silent(command: &[&str]) -> Command {
     let mut run = Command::new(tracer());
-    run.args(["trace", "--no-agent", "--"])
+    run.args(["trace", "--engine", engine(), "--no-agent", "--"])
         .args(command)
         .stdin(Stdio::null());
     run

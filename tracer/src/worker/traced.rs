@@ -1,0 +1,257 @@
+//! The ptrace engine: the same table and decoders where notifications are not to be had, or
+//! where exact return values of everything are wanted.
+//!
+//! The filter stops a thread before each call of interest. Those that are reported are let run
+//! until they return, so that their outcome is exact; the others are let go.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use picket_events::Outcome;
+
+use super::Worker;
+use super::calls::{Judged, Look};
+use crate::confirm::{self, Check};
+use crate::decode::{self, Verdict};
+use crate::proc;
+use crate::sys::ptrace::{self, Stop};
+use crate::sys::{poll, process};
+
+/// Stops dealt with before everything else gets its turn.
+const BATCH: usize = 128;
+
+/// Return values by which the kernel says to itself that a call is to be made again, or is to
+/// return EINTR: `ERESTARTSYS` to `ERESTART_RESTARTBLOCK`.
+const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
+
+/// Every thread that is traced.
+#[derive(Default)]
+pub(super) struct Traced {
+    threads: HashMap<u32, Thread>,
+    /// There may be stops that were not yet dealt with.
+    behind: bool,
+    /// Wait status of the process that is just being told to have ended.
+    ended: Option<(u32, i32)>,
+}
+
+#[derive(Default)]
+struct Thread {
+    /// A call that is to be reported when it returns.
+    call: Option<Judged>,
+}
+
+impl Traced {
+    pub(super) fn add(&mut self, tid: u32) {
+        self.threads.entry(tid).or_default();
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Wait status of a process that is just being told to have ended.
+    pub(super) fn status_of(&self, pid: u32) -> Option<i32> {
+        let (ended, status) = self.ended?;
+        (ended == pid).then_some(status)
+    }
+}
+
+impl Worker<'_> {
+    /// Seizes what a dead worker has traced. Until then its calls of interest fail.
+    pub(super) fn seize_all(&mut self) {
+        let pids: Vec<u32> = self.processes.all().map(|entry| entry.pid).collect();
+        for pid in pids {
+            // A thread that is made meanwhile is seized with its maker, or found next time.
+            for _ in 0..3 {
+                for tid in proc::threads(pid) {
+                    let is_new = !self.traced.threads.contains_key(&tid);
+                    if is_new && ptrace::seize(tid, ptrace::FOLLOW).is_ok() {
+                        self.traced.add(tid);
+                    }
+                }
+            }
+        }
+        self.all_gone = self.traced.threads.is_empty();
+    }
+
+    /// Deals with what tracees have done.
+    pub(super) fn tracees_changed(&mut self) {
+        for _ in 0..BATCH {
+            // The main process' status is told before it is reaped: see `children_changed`.
+            if let Some((pid, status)) = process::peek_ended()
+                && pid as u32 == self.main_pid()
+            {
+                self.main_status(status);
+            }
+            let Some(change) = process::next_change() else {
+                self.traced.behind = false;
+                return;
+            };
+            let tid = change.pid as u32;
+            if change.ended() {
+                self.thread_ended(tid, change.status);
+            } else if change.stopped() {
+                let board = self.start.board;
+                board
+                    .busy_since
+                    .store(poll::monotonic_ms(), Ordering::Release);
+                self.tracee_stopped(tid, change.status);
+                board.busy_since.store(0, Ordering::Release);
+            }
+        }
+        self.traced.behind = true;
+    }
+
+    fn main_status(&self, status: i32) {
+        let board = self.start.board;
+        board.main_status.store(status, Ordering::Release);
+        board.main_ended.store(1, Ordering::Release);
+    }
+
+    fn thread_ended(&mut self, tid: u32, status: i32) {
+        if let Some(Thread { call: Some(judged) }) = self.traced.threads.remove(&tid) {
+            // It did not live to see it return (`kill -9 $$`).
+            self.follow_up(judged);
+        }
+        if tid == self.main_pid() {
+            self.main_ended(status);
+        } else if self.processes.get(tid).is_some() {
+            self.traced.ended = Some((tid, status));
+            self.process_ended(tid);
+            self.traced.ended = None;
+        }
+        self.all_gone = self.traced.threads.is_empty();
+    }
+
+    fn tracee_stopped(&mut self, tid: u32, status: i32) {
+        if !self.traced.threads.contains_key(&tid) {
+            // Its first stop may be seen before its maker's.
+            self.traced.add(tid);
+            self.process_of(tid);
+        }
+        // A request fails only when the thread was killed meanwhile; its end is told next.
+        let _ = match ptrace::stop_of(status) {
+            Stop::Call => self.called(tid),
+            Stop::Return => {
+                self.call_returned(tid);
+                ptrace::resume(tid, 0)
+            }
+            Stop::Exec => {
+                self.replaced(tid);
+                ptrace::resume(tid, 0)
+            }
+            Stop::Fork => {
+                // It may have ended already: then nothing will tell of its end again.
+                if let Ok(child) = ptrace::event_message(tid)
+                    && proc::status(child).is_ok_and(|status| status.tracer == self.own.worker)
+                {
+                    self.traced.add(child);
+                    self.process_of(child);
+                }
+                ptrace::resume(tid, 0)
+            }
+            Stop::Signal(signal) => ptrace::resume(tid, signal),
+            Stop::Trap => ptrace::resume(tid, 0),
+            Stop::Group(_) => {
+                if tid == self.main_pid() {
+                    self.start.board.main_stops.fetch_add(1, Ordering::AcqRel);
+                    poll::notify(self.start.wake);
+                }
+                ptrace::stay_stopped(tid)
+            }
+        };
+    }
+
+    /// Before a call of interest.
+    fn called(&mut self, tid: u32) -> crate::sys::Result<()> {
+        let data = ptrace::call(tid)?;
+        let Some(judged) = self.judge(tid, &data, || true) else {
+            return ptrace::resume(tid, 0);
+        };
+        match &judged.verdict {
+            Verdict::Refuse { errno, .. } => {
+                ptrace::refuse(tid, *errno)?;
+                self.follow_up(judged);
+                ptrace::resume(tid, 0)
+            }
+            Verdict::Watch(..) => {
+                let thread = self.traced.threads.entry(tid).or_default();
+                thread.call = Some(judged);
+                ptrace::resume_to_return(tid)
+            }
+            _ => ptrace::resume(tid, 0),
+        }
+    }
+
+    /// A call that is to be reported has returned.
+    fn call_returned(&mut self, tid: u32) {
+        let call = self.traced.threads.get_mut(&tid);
+        let Some(judged) = call.and_then(|thread| thread.call.take()) else {
+            return;
+        };
+        let Ok(value) = ptrace::returned(tid) else {
+            return;
+        };
+        let is_told = match -value {
+            ..=0 | 4096.. => true,
+            errno => is_refusal(errno as i32),
+        };
+        if RESTARTS.contains(&value) {
+            return; // made again, it is stopped for again
+        }
+        if value == -i64::from(libc::EINPROGRESS) {
+            self.follow_up(judged);
+            return;
+        }
+        if !is_told {
+            return;
+        }
+        let Judged {
+            pid,
+            tid,
+            verdict,
+            time,
+            ..
+        } = judged;
+        let Verdict::Watch(kind, check) = verdict else {
+            return;
+        };
+        let Some(mut pending) = self.watched(pid, tid, time, kind, check) else {
+            return;
+        };
+        let gives_descriptor = matches!(pending.check, Check::Open { .. } | Check::Descriptor(_));
+        if gives_descriptor
+            && value >= 0
+            && let Some(entry) = self.processes.get(pid)
+        {
+            // No need to follow the path again: here is what the kernel opened.
+            let resolved = entry.view(tid).descriptor(value as i32);
+            let file = decode::file_of(&resolved, &self.mounts);
+            confirm::set_file(&mut pending.kind, file);
+            self.emit(pid, tid, time, Outcome::Returned(value), pending.kind);
+            return;
+        }
+        self.look(pending, Look::Known(value));
+    }
+
+    /// The process runs another program: its other threads are gone, and the one that called
+    /// has the process's id now.
+    fn replaced(&mut self, pid: u32) {
+        let threads = &mut self.traced.threads;
+        if let Ok(former) = ptrace::event_message(pid)
+            && former != pid
+        {
+            threads.remove(&former);
+        }
+        if let Some(thread) = threads.get_mut(&pid) {
+            thread.call = None;
+        }
+        self.executed(pid);
+    }
+}
+
+/// Whether a failure tells more about the caller than that something was not there: it was not
+/// allowed to.
+fn is_refusal(errno: i32) -> bool {
+    matches!(errno, libc::EACCES | libc::EPERM)
+}
