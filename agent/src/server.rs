@@ -22,6 +22,8 @@ use crate::sink::Sink;
 use greeting::Greetings;
 pub use socket::{Socket, SocketError};
 
+/// How often a server that shuts down looks whether somebody is still there.
+const TURN: Duration = Duration::from_millis(5);
 /// How long the last lines may take to be written.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -151,12 +153,13 @@ impl Server {
     /// writes what is still to be written, and gives back the final counts.
     pub async fn shutdown(self) -> Counters {
         let deadline = Instant::now() + self.shared.options.drain;
-        let mut quiet_since = Instant::now();
-        while Instant::now() < deadline && quiet_since.elapsed() < self.shared.options.settle {
-            sleep(Duration::from_millis(5)).await;
-            if self.connections() > 0 {
-                quiet_since = Instant::now();
-            }
+        // Counted in turns of this loop, not in time: where a busy machine does not let us run,
+        // time passes in which nobody could be accepted.
+        let turns = self.shared.options.settle.as_millis() / TURN.as_millis();
+        let mut quiet = 0;
+        while Instant::now() < deadline && quiet <= turns {
+            sleep(TURN).await;
+            quiet = if self.connections() > 0 { 0 } else { quiet + 1 };
         }
         self.shared.ended.send_replace(true);
         for task in self.tasks {
@@ -166,7 +169,7 @@ impl Server {
         // Connections see the same signal; they are given a moment to close.
         let closing = Instant::now() + Duration::from_secs(1);
         while self.shared.active.load(Ordering::Relaxed) > 0 && Instant::now() < closing {
-            sleep(Duration::from_millis(5)).await;
+            sleep(TURN).await;
         }
         let sink = Arc::clone(&self.shared.sink);
         let mut pipeline = self.shared.pipeline.lock().await;

@@ -2,9 +2,9 @@
 //!
 //! A notification comes before its call runs, and the answer to it ends our say. So the
 //! effect is looked for afterwards: at the next notification of the same thread, when the
-//! call has certainly returned, or after 1, 5, 20 and 100 ms (the last for a machine that is
-//! too busy to let the call run). What was not seen is reported as
-//! unconfirmed; what is known to have failed is not reported.
+//! call has certainly returned, or after 1, 5, 20 and 100 ms, and later still as long as a busy
+//! machine has not let the thread run. What was not seen is reported as unconfirmed; what is
+//! known to have failed is not reported.
 
 use picket_events::{Credentials, EventKind, File, Outcome};
 
@@ -96,8 +96,18 @@ pub(crate) struct Pending {
 /// File times are taken from a clock that ticks this coarsely, nanoseconds.
 const CLOCK_TICK: u64 = 10_000_000;
 
-/// When to look, milliseconds after the notification; the last look decides.
-pub(crate) const LOOKS: [u64; 4] = [1, 5, 20, 100];
+/// When to look, milliseconds after the notification. From the look after [`PATIENCE`] on the
+/// next one decides, unless the thread still waits for a processor; the last one always does.
+pub(crate) const LOOKS: [u64; 9] = [1, 5, 20, 100, 200, 400, 800, 1600, 3200];
+
+/// By then a thread that was let run has made its call, milliseconds.
+const PATIENCE: u64 = 100;
+
+/// Whether the look at this time decides about a thread's call.
+fn decides(looks: usize, tid: u32) -> bool {
+    let is_late = LOOKS.get(looks).is_none_or(|after| *after >= PATIENCE);
+    is_late && (looks + 1 >= LOOKS.len() || !proc::is_runnable(tid))
+}
 
 impl Pending {
     /// When the next look is due (milliseconds, monotonic).
@@ -105,16 +115,17 @@ impl Pending {
         self.since + LOOKS[self.looks.min(LOOKS.len() - 1)]
     }
 
-    /// Looks for the effect. `returned`: the call is known to have returned. `last`: there
-    /// will be no other look.
+    /// Looks for the effect. `returned`: the call is known to have returned.
     pub(crate) fn settle(
         &mut self,
         view: &View<'_>,
         pidfd: Option<std::os::fd::BorrowedFd<'_>>,
         mounts: &Mounts,
         returned: bool,
-        last: bool,
     ) -> Settled {
+        // Before the effect is looked for: a call that is made in between is seen.
+        let last = !returned && decides(self.looks, self.tid);
+        self.looks += 1;
         let unless_seen = |seen: bool| match (seen, returned, last) {
             (true, _, _) => Settled::Emit(Outcome::Succeeded),
             (false, true, _) => Settled::Drop,

@@ -122,6 +122,17 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     })
 }
 
+/// Whether a thread runs, or would if it had a processor.
+pub(crate) fn is_runnable(tid: u32) -> bool {
+    read(&format!("/proc/{tid}/stat"), 4096).is_ok_and(|bytes| state(&bytes) == Some(b'R'))
+}
+
+/// The state letter, which stands behind the name.
+fn state(stat: &[u8]) -> Option<u8> {
+    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(close + 2).copied()
+}
+
 /// Name of a terminal by its device number (`pts/0`), empty for none.
 pub(crate) fn terminal_name(device: u32) -> String {
     let major = (device >> 8) & 0xfff;
@@ -253,6 +264,31 @@ mod tests {
         );
         assert_eq!(stat.started, 99);
         assert_eq!(terminal_name(stat.terminal), "pts/0");
+        assert_eq!(state(line), Some(b'S'));
+    }
+
+    #[test]
+    fn a_thread_that_runs_is_told_from_one_that_sleeps() {
+        // A thread that reads its own state runs.
+        assert_eq!(
+            state(&read("/proc/thread-self/stat", 4096).unwrap()),
+            Some(b'R')
+        );
+        let mut sleeper = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let mut sleeps = false;
+        for _ in 0..2000 {
+            sleeps = !is_runnable(sleeper.id());
+            if sleeps {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = sleeper.kill();
+        let _ = sleeper.wait();
+        assert!(sleeps);
     }
 
     #[test]

@@ -29,6 +29,7 @@ const OPENS_LIMIT: usize = BUFFER_LIMIT / 4 * 3;
 const FRAME_TARGET: usize = 32 * 1024;
 const RETRY_FIRST: u64 = 50;
 const RETRY_LAST: u64 = 1000;
+const RETRY_HURRIED: u64 = 10;
 /// Tries of a greeting that nothing follows.
 const HELLO_TRIES: u32 = 5;
 
@@ -94,6 +95,9 @@ pub(crate) struct Transport {
     sent: u64,
     retry_at: u64,
     retry_delay: u64,
+    /// Most that is waited between two tries.
+    retry_last: u64,
+    was_connected: bool,
 }
 
 impl Transport {
@@ -115,7 +119,21 @@ impl Transport {
             sent: sequence,
             retry_at: 0,
             retry_delay: RETRY_FIRST,
+            retry_last: RETRY_LAST,
+            was_connected: false,
         }
+    }
+
+    /// The end is near: tries at once, and then in short intervals.
+    pub(crate) fn hurry(&mut self) {
+        self.retry_at = 0;
+        self.retry_delay = RETRY_HURRIED;
+        self.retry_last = RETRY_HURRIED;
+    }
+
+    /// Whether there ever was a connection.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.was_connected
     }
 
     /// Sequence number of the last event.
@@ -180,6 +198,7 @@ impl Transport {
         }
         match crate::sys::socket::connect(path) {
             Ok(stream) => {
+                self.was_connected = true;
                 let reader = FrameReader::new();
                 self.connection = Some(Connection {
                     stream,
@@ -201,7 +220,7 @@ impl Transport {
 
     fn back_off(&mut self) {
         self.retry_at = poll::monotonic_ms() + self.retry_delay;
-        self.retry_delay = (self.retry_delay * 2).min(RETRY_LAST);
+        self.retry_delay = (self.retry_delay * 2).min(self.retry_last);
     }
 
     /// Puts messages in front of everything that waits.

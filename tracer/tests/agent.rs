@@ -176,6 +176,26 @@ fn a_late_agent_sees_programs_in_the_order_in_which_they_ran() {
 }
 
 #[test]
+fn an_agent_that_starts_when_all_is_over_hears_everything() {
+    let scratch = Scratch::new("last");
+    let socket = scratch.path("agent.sock");
+    let mut command = std::process::Command::new(tracer());
+    command
+        .args(["trace", "--interest", "exec", "--socket"])
+        .arg(&socket)
+        .args(["--", "/bin/true", "alone"]);
+    let mut child = start(&mut command);
+    // By now the next try would be due in a second, and the program has ended.
+    std::thread::sleep(Duration::from_millis(900));
+    let agent = Agent::start_at(socket);
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    assert_eq!(record.exec("/bin/true").1.argv, ["/bin/true", "alone"]);
+    let last = record.goodbye().unwrap().last_sequence;
+    assert_eq!(record.events().len() as u64, last);
+}
+
+#[test]
 fn an_agent_that_restarts_gets_the_living_first_and_misses_nothing() {
     let scratch = Scratch::new("restart");
     let (go, first) = (scratch.text("go"), Agent::start(&scratch));

@@ -92,7 +92,9 @@ async fn serve(shared: &Shared, stream: UnixStream) {
     let mut result = greet(shared, &mut reader, &mut buffer, &mut ingest, &mut delivery).await;
     let mut ended = shared.ended.subscribe();
     while result.is_ok() {
+        // What has come goes first, at the end too.
         let read = tokio::select! {
+            biased;
             read = reader.read(&mut buffer) => read,
             _ = ended.wait_for(|ended| *ended) => break,
         };

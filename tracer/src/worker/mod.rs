@@ -50,10 +50,11 @@ const TOKEN_LISTENER: u64 = 2 << 32;
 const TOKEN_AGENT: u64 = 3 << 32;
 // A token below 1 << 32 is a process id: its pidfd tells of its end.
 
-/// How long the last events may take to get out, milliseconds: to an agent that is there, and
-/// to one that is not.
-const FLUSH_CONNECTED: u64 = 1_000;
-const FLUSH_ABSENT: u64 = 250;
+/// How long the last events may take to get out, milliseconds: to an agent that is or was
+/// there, and to one that has not yet started. A busy node takes a while to start it, and a
+/// short application may be over by then.
+const FLUSH_KNOWN: u64 = 1_000;
+const FLUSH_UNKNOWN: u64 = 3_000;
 /// How long after the main process' end other processes may take to be gone as well, before
 /// the keeper is let go and we stay behind for them.
 const LINGER_AFTER: u64 = 5;
@@ -416,13 +417,15 @@ impl<'a> Worker<'a> {
         self.transport.push(&ToAgent::Goodbye(goodbye));
         let start = poll::monotonic_ms();
         let mut space = Space::new();
+        self.transport.hurry();
         loop {
             self.connect();
             self.send();
             let spent = poll::monotonic_ms() - start;
-            let limit = match self.transport.descriptor() {
-                Some(_) => FLUSH_CONNECTED,
-                None => FLUSH_ABSENT,
+            let limit = if self.transport.was_connected() {
+                FLUSH_KNOWN
+            } else {
+                FLUSH_UNKNOWN
             };
             if !self.transport.has_unsent() || spent >= limit {
                 return;
