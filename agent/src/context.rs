@@ -19,6 +19,7 @@ use picket_rules::{Context, FieldId, IteratorId, Scope, Value};
 
 use crate::accounts::Accounts;
 use crate::identity::Identity;
+use crate::randomness::randomness;
 use crate::tree::{Key, ProcessNode, ProcessTree};
 pub use accessors::Accessors;
 use accessors::Lineage;
@@ -45,6 +46,7 @@ pub struct ContainerInfo {
 pub struct Derived {
     addresses: Vec<IpNet>,
     arguments: Vec<String>,
+    randomness: i64,
 }
 
 impl Derived {
@@ -55,6 +57,7 @@ impl Derived {
                 let addresses = dns.answers.iter().copied().map(IpNet::from).collect();
                 Self {
                     addresses,
+                    randomness: randomness(&dns.name),
                     ..Self::default()
                 }
             }

@@ -33,6 +33,7 @@ pub mod health;
 pub mod identity;
 pub mod ingest;
 pub mod pipeline;
+mod randomness;
 pub mod rulefiles;
 pub mod scrub;
 pub mod server;

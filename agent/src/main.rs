@@ -1,6 +1,6 @@
 //! `picket-agent`: the sidecar.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use picket_agent::rulefiles::{self, RuleFiles};
 use picket_agent::server::{Options, Server, Socket, now};
 use picket_agent::sink::Lines;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Where lists are mounted.
+const LISTS: &str = "/etc/picket/lists";
 
 /// Receives events from tracers, evaluates rules, writes findings to standard output.
 #[derive(Parser)]
@@ -43,7 +46,11 @@ struct Run {
     /// A policy file, or a directory of them.
     #[arg(long = "rules", value_name = "PATH")]
     rules: Vec<PathBuf>,
-    /// Leaves the built-in rules out.
+    /// A list file that rules compare with (.ips, .domains, .hashes, .names), or a directory
+    /// of them; /etc/picket/lists where there is one and nothing else is said.
+    #[arg(long = "lists", value_name = "PATH")]
+    lists: Vec<PathBuf>,
+    /// Leaves the built-in rules and lists out.
     #[arg(long)]
     no_default_rules: bool,
     /// Monitor reports what kill actions would have done; Enforce does it.
@@ -111,6 +118,10 @@ async fn serve(run: Run) -> anyhow::Result<()> {
     let files = RuleFiles {
         defaults: !run.no_default_rules,
         paths: run.rules.clone(),
+        lists: match run.lists.is_empty() && Path::new(LISTS).is_dir() {
+            true => vec![LISTS.into()],
+            false => run.lists.clone(),
+        },
     };
     let loaded = load(&files, &run);
     let options = Options {

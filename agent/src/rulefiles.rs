@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use picket_events::Interest;
+use picket_rules::lists::{ListKind, MAX_LIST};
 use picket_rules::{
-    Catalogue, LoadError, LoadOptions, PolicyReport, PolicySource, RuleSet, Status, defaults,
+    Catalogue, ListReport, ListSource, LoadError, LoadOptions, LoadReport, PolicyReport,
+    PolicySource, RuleSet, Status, defaults,
 };
 
 use crate::pipeline::LoadedRules;
@@ -23,6 +25,8 @@ pub struct RuleFiles {
     pub defaults: bool,
     /// Policy files, and directories of them.
     pub paths: Vec<PathBuf>,
+    /// List files, and directories of them.
+    pub lists: Vec<PathBuf>,
 }
 
 impl Default for RuleFiles {
@@ -31,78 +35,107 @@ impl Default for RuleFiles {
         Self {
             defaults: true,
             paths: Vec::new(),
+            lists: Vec::new(),
         }
     }
+}
+
+/// What was read from disk, before anything of it is loaded.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Policies.
+    pub policies: Vec<PolicySource>,
+    /// Lists.
+    pub lists: Vec<ListSource>,
+    /// What could not be read, reported like policies and lists that are wrong throughout.
+    pub unreadable: LoadReport,
 }
 
 impl RuleFiles {
     /// Loads the rules. What cannot be read is reported like a policy that does not parse;
     /// the rest is loaded.
     ///
-    /// Of a directory, files that end in `.policy`, `.yaml` or `.yml` are taken by name,
-    /// `default.policy` first.
+    /// Of a directory of policies, files that end in `.policy`, `.yaml` or `.yml` are taken by
+    /// name, `default.policy` first; of a directory of lists, those that end in `.ips`,
+    /// `.domains`, `.hashes` or `.names`.
     pub fn load(&self) -> LoadedRules {
-        let (sources, unreadable) = self.read();
-        let catalogue = Catalogue::standard();
-        let (rules, mut report) = RuleSet::load(&catalogue, &sources, &LoadOptions::default());
-        report.policies.extend(unreadable);
+        let Sources {
+            policies,
+            lists,
+            unreadable,
+        } = self.read();
+        let options = LoadOptions {
+            lists,
+            ..LoadOptions::default()
+        };
+        let (rules, mut report) = RuleSet::load(&Catalogue::standard(), &policies, &options);
+        report.policies.extend(unreadable.policies);
+        report.lists.extend(unreadable.lists);
         LoadedRules {
             rules: Arc::new(rules),
             report,
         }
     }
 
-    /// Reads the files without loading their rules; what cannot be read is reported like a
-    /// policy that does not parse.
-    pub fn read(&self) -> (Vec<PolicySource>, Vec<PolicyReport>) {
-        let mut sources = Vec::new();
-        let mut unreadable = Vec::new();
+    /// Reads the files without loading their rules.
+    pub fn read(&self) -> Sources {
+        let mut sources = Sources::default();
         if self.defaults {
-            sources.extend(
-                defaults::policies()
-                    .iter()
-                    .map(|(name, text)| PolicySource {
-                        name: (*name).to_owned(),
-                        text: (*text).to_owned(),
-                        origin: "built-in".to_owned(),
-                    }),
-            );
+            sources.policies = defaults::sources();
+            sources.lists = defaults::lists();
         }
         for path in &self.paths {
-            match files_of(path) {
-                Ok(files) => {
-                    for file in files {
-                        match read(&file) {
-                            Ok(text) => sources.push(source(&file, text)),
-                            Err(error) => unreadable.push(refused(&file, &error)),
-                        }
-                    }
-                }
-                Err(error) => unreadable.push(refused(path, &error)),
-            }
+            read_all(path, is_policy, MAX_FILE, |file, read| match read {
+                Ok(text) => sources.policies.push(PolicySource {
+                    name: name_of(file),
+                    text,
+                    origin: file.display().to_string(),
+                }),
+                Err(error) => sources.unreadable.policies.push(PolicyReport {
+                    name: name_of(file),
+                    origin: file.display().to_string(),
+                    status: Status::Error,
+                    errors: vec![unreadable(&error)],
+                    ..PolicyReport::default()
+                }),
+            });
         }
-        (sources, unreadable)
+        for path in &self.lists {
+            read_all(path, is_list, MAX_LIST as u64, |file, read| match read {
+                Ok(text) => sources.lists.push(ListSource {
+                    name: name_of(file),
+                    text,
+                    origin: file.display().to_string(),
+                }),
+                Err(error) => sources.unreadable.lists.push(ListReport {
+                    name: name_of(file),
+                    origin: file.display().to_string(),
+                    status: Status::Error,
+                    errors: vec![unreadable(&error)],
+                    ..ListReport::default()
+                }),
+            });
+        }
+        sources
     }
 }
 
 /// Every error of a load as a line for people: file, line, column, rule, what is wrong.
 pub fn complaints(loaded: &LoadedRules) -> Vec<String> {
-    let policies = loaded.report.policies.iter();
-    policies
-        .flat_map(|policy| {
-            let rules = policy.rules.iter().filter_map(|rule| rule.error.as_ref());
-            let file = if policy.origin == "built-in" {
-                &policy.name
-            } else {
-                &policy.origin
-            };
-            policy
-                .errors
-                .iter()
-                .chain(rules)
-                .map(move |error| format!("{file}:{error}"))
-        })
-        .collect()
+    let line = |name: &str, origin: &str, error: &LoadError| {
+        let file = if origin == "built-in" { name } else { origin };
+        format!("{file}:{error}")
+    };
+    let policies = loaded.report.policies.iter().flat_map(|policy| {
+        let rules = policy.rules.iter().filter_map(|rule| rule.error.as_ref());
+        let errors = policy.errors.iter().chain(rules);
+        errors.map(move |error| line(&policy.name, &policy.origin, error))
+    });
+    let lists = loaded.report.lists.iter().flat_map(|list| {
+        let errors = list.errors.iter();
+        errors.map(move |error| line(&list.name, &list.origin, error))
+    });
+    policies.chain(lists).collect()
 }
 
 /// Writes the interest of a rule set where tracers of containers that start later find it;
@@ -124,17 +157,42 @@ pub fn publish_interest(path: &Path, interest: &Interest) -> io::Result<()> {
     })
 }
 
-fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// Reads a file, or every file of a directory whose name is `wanted`.
+fn read_all(
+    path: &Path,
+    wanted: impl Fn(&str) -> bool,
+    limit: u64,
+    mut take: impl FnMut(&Path, io::Result<String>),
+) {
+    match files_of(path, wanted) {
+        Ok(files) => {
+            for file in files {
+                take(&file, read(&file, limit));
+            }
+        }
+        Err(error) => take(path, Err(error)),
+    }
+}
+
+fn is_policy(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending))
+}
+
+fn is_list(name: &str) -> bool {
+    ListKind::of(name).is_some()
+}
+
+fn files_of(path: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
     if !std::fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let name = name_of(&file);
         // A mounted ConfigMap has its content under `..data` too.
-        let ending = file.extension().unwrap_or_default().to_string_lossy();
-        if !name.starts_with('.') && ENDINGS.contains(&&*ending) && file.is_file() {
+        if !name.starts_with('.') && wanted(&name) && file.is_file() {
             files.push(file);
         }
     }
@@ -142,37 +200,23 @@ fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(path: &Path) -> io::Result<String> {
+fn read(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     std::fs::File::open(path)?
-        .take(MAX_FILE + 1)
+        .take(limit + 1)
         .read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
+    if text.len() as u64 > limit {
         return Err(io::Error::other(format!(
-            "the file is larger than {MAX_FILE} bytes"
+            "the file is larger than {limit} bytes"
         )));
     }
     Ok(text)
 }
 
-fn source(path: &Path, text: String) -> PolicySource {
-    PolicySource {
-        name: name_of(path),
-        text,
-        origin: path.display().to_string(),
-    }
-}
-
-fn refused(path: &Path, error: &io::Error) -> PolicyReport {
-    PolicyReport {
-        name: name_of(path),
-        origin: path.display().to_string(),
-        status: Status::Error,
-        errors: vec![LoadError {
-            message: format!(" {error}"),
-            ..LoadError::default()
-        }],
-        ..PolicyReport::default()
+fn unreadable(error: &io::Error) -> LoadError {
+    LoadError {
+        message: format!(" {error}"),
+        ..LoadError::default()
     }
 }
 
@@ -199,7 +243,7 @@ mod tests {
         ] {
             std::fs::write(directory.path().join(name), "rules: []\n").unwrap();
         }
-        let files = files_of(directory.path()).unwrap();
+        let files = files_of(directory.path(), is_policy).unwrap();
         let names: Vec<String> = files.iter().map(|file| name_of(file)).collect();
         assert_eq!(names, ["default.policy", "a.policy", "b.yaml"]);
     }
@@ -209,12 +253,44 @@ mod tests {
         let files = RuleFiles {
             defaults: false,
             paths: vec!["/nowhere/x.policy".into()],
+            lists: vec!["/nowhere/x.ips".into()],
         };
         let loaded = files.load();
         assert!(!loaded.report.is_ok());
         let complaints = complaints(&loaded);
+        for (complaint, start) in complaints.iter().zip([
+            "/nowhere/x.policy: No such file",
+            "/nowhere/x.ips: No such file",
+        ]) {
+            assert!(complaint.starts_with(start), "{complaint}");
+        }
+        assert_eq!(complaints.len(), 2);
+    }
+
+    #[test]
+    fn lists_of_a_directory_are_read_and_a_wrong_line_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("own.ips", "# ours\n192.0.2.1\n192.0.2.300\n"),
+            ("own.txt", "nothing of the kind\n"),
+            (
+                "own.policy",
+                "macros: [{id: OWN, list: own.ips}]\nrules: [{id: own, expression: connect.addr.ip in OWN}]\n",
+            ),
+        ] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let files = RuleFiles {
+            defaults: false,
+            paths: vec![directory.path().into()],
+            lists: vec![directory.path().into()],
+        };
+        let loaded = files.load();
+        assert_eq!(loaded.rules.lists()[0].entries, 1);
+        let complaints = complaints(&loaded);
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(
-            complaints[0].starts_with("/nowhere/x.policy: No such file"),
+            complaints[0].ends_with("own.ips:3:1: \"192.0.2.300\" is not an IP address or network"),
             "{complaints:?}"
         );
     }

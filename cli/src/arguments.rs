@@ -53,7 +53,11 @@ pub(crate) struct RuleSources {
     /// A policy file, or a folder of *.policy files; may be given several times.
     #[arg(long = "rules", value_name = "FILE|DIR")]
     pub(crate) rules: Vec<PathBuf>,
-    /// Leave out Picket's own rules.
+    /// A list that rules compare with (.ips, .domains, .hashes, .names), or a folder of them;
+    /// may be given several times.
+    #[arg(long = "lists", value_name = "FILE|DIR")]
+    pub(crate) lists: Vec<PathBuf>,
+    /// Leave out Picket's own rules and lists.
     #[arg(long)]
     pub(crate) no_default_rules: bool,
 }
@@ -129,6 +133,9 @@ pub(crate) enum Rules {
         /// Policy files, or folders of *.policy files.
         #[arg(required = true, value_name = "FILE|DIR")]
         files: Vec<PathBuf>,
+        /// A list that the rules compare with, or a folder of them.
+        #[arg(long = "lists", value_name = "FILE|DIR")]
+        lists: Vec<PathBuf>,
         /// Output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,

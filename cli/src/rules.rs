@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use picket_agent::rulefiles::RuleFiles;
+use picket_agent::rulefiles::{RuleFiles, Sources};
 use picket_events::Interest;
 use picket_rules::tools::{bench, check, describe, eval, testing};
 use picket_rules::{Catalogue, LoadOptions, RuleSet};
@@ -22,7 +22,11 @@ use crate::run;
 pub(crate) fn rules(command: &arguments::Rules) -> anyhow::Result<bool> {
     use arguments::Rules;
     match command {
-        Rules::Check { files, format } => check(files, *format),
+        Rules::Check {
+            files,
+            lists,
+            format,
+        } => check(files, lists, *format),
         Rules::Eval { fields } => evaluate(fields.as_deref()),
         Rules::Test { sources, files } => test(sources, files),
         Rules::Explain { sources, rule } => explain(sources, rule),
@@ -41,17 +45,27 @@ fn load(sources: &arguments::RuleSources) -> anyhow::Result<Arc<RuleSet>> {
     Ok(run::load(sources)?.rules)
 }
 
-fn check(files: &[PathBuf], format: Format) -> anyhow::Result<bool> {
+fn check(files: &[PathBuf], lists: &[PathBuf], format: Format) -> anyhow::Result<bool> {
     let files = RuleFiles {
         defaults: false,
         paths: files.to_vec(),
+        lists: lists.to_vec(),
     };
-    let (sources, unreadable) = files.read();
-    let mut check = check::check(&Catalogue::standard(), &sources, &LoadOptions::default());
-    check.report.policies.extend(unreadable);
+    let Sources {
+        policies,
+        lists,
+        unreadable,
+    } = files.read();
+    let options = LoadOptions {
+        lists,
+        ..LoadOptions::default()
+    };
+    let mut check = check::check(&Catalogue::standard(), &policies, &options);
+    check.report.policies.extend(unreadable.policies);
+    check.report.lists.extend(unreadable.lists);
     match format {
         Format::Json => print(&(serde_json::to_string_pretty(&check)? + "\n"))?,
-        Format::Text => print(&check.render(&sources))?,
+        Format::Text => print(&check.render(&policies, &options.lists))?,
     }
     Ok(check.is_ok())
 }

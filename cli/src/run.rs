@@ -76,6 +76,7 @@ pub(crate) fn load(sources: &arguments::RuleSources) -> Result<LoadedRules, RunE
     let files = RuleFiles {
         defaults: !sources.no_default_rules,
         paths: sources.rules.clone(),
+        lists: sources.lists.clone(),
     };
     let rules = files.load();
     let complaints = rulefiles::complaints(&rules);

@@ -1,5 +1,6 @@
 //! The default rules, built in.
 
+use crate::lists::ListSource;
 use crate::report::PolicySource;
 
 macro_rules! policies {
@@ -7,6 +8,15 @@ macro_rules! policies {
         &[$((
             concat!($name, ".policy"),
             include_str!(concat!("../../charts/picket/rules/", $name, ".policy")),
+        )),+]
+    };
+}
+
+macro_rules! lists {
+    ($($name:literal),+ $(,)?) => {
+        &[$((
+            $name,
+            include_str!(concat!("../../charts/picket/rules/lists/", $name)),
         )),+]
     };
 }
@@ -20,7 +30,29 @@ pub fn policies() -> &'static [(&'static str, &'static str)] {
         "privilege-escalation",
         "defense-evasion",
         "persistence",
+        "threat-lists",
     ]
+}
+
+/// The default lists: name and text. They hold what is widely known and changes slowly;
+/// everything else is for the user to bring.
+pub fn list_files() -> &'static [(&'static str, &'static str)] {
+    lists![
+        "abused.domains",
+        "cryptocurrency.domains",
+        "mining-pools.domains",
+        "suspicious.domains",
+    ]
+}
+
+/// The default lists, ready to be loaded.
+pub fn lists() -> Vec<ListSource> {
+    let source = |(name, text): &(&str, &str)| ListSource {
+        name: (*name).to_owned(),
+        text: (*text).to_owned(),
+        origin: "built-in".to_owned(),
+    };
+    list_files().iter().map(source).collect()
 }
 
 /// The default policies, ready to be loaded.

@@ -31,7 +31,9 @@ const WRITE: i64 = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
 /// What these rules need.
 pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
     let mut interest = Interest::lineage();
-    for rule in rules {
+    // What never matches, such as a rule over an empty list file, needs nothing.
+    let possible = |rule: &&Rule| !matches!(rule.program.root, BoolNode::Constant(false));
+    for rule in rules.iter().filter(possible) {
         match EventType::from_name(catalogue.event_name(rule.event)) {
             Some(EventType::Open) => {
                 let flags = open_flags(catalogue);

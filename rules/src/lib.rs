@@ -8,6 +8,7 @@
 //! * [`catalogue`]: fields, event types, constants.
 //! * [`value`]: values, and the [`Context`] an event is seen through.
 //! * [`ruleset`], [`report`]: loading policies, and what is wrong with them.
+//! * [`lists`]: addresses, domains, hashes and names that rules compare with.
 //! * [`rule`], [`action`]: what was loaded.
 //! * [`evaluator`]: evaluating it.
 //! * [`defaults`]: Picket's own rules.
@@ -22,6 +23,7 @@ pub mod evaluator;
 mod index;
 mod interest;
 mod limits;
+pub mod lists;
 mod matcher;
 mod policy;
 pub mod position;
@@ -38,6 +40,7 @@ mod variable;
 pub use action::{ActionRequest, KillScope};
 pub use catalogue::Catalogue;
 pub use evaluator::{Evaluator, Match};
+pub use lists::{ListKind, ListReport, ListSource};
 pub use position::{Position, Span};
 pub use report::{LoadError, LoadReport, PolicyReport, PolicySource, RuleReport, Status};
 pub use rule::Rule;

@@ -110,12 +110,12 @@ pub(crate) enum BoolNode {
     /// Every element fits every network.
     AllAddresses {
         list: Source,
-        set: Arc<AddressSet>,
+        networks: Arc<[IpNet]>,
     },
     /// The value fits every network.
     AddressInAll {
         value: AddressNode,
-        set: Arc<AddressSet>,
+        networks: Arc<[IpNet]>,
     },
 }
 

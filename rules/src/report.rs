@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::lists::ListReport;
 use crate::position::Position;
 
 /// A policy file as it was handed in.
@@ -20,26 +21,34 @@ pub struct PolicySource {
 pub struct LoadReport {
     /// One for each source, in the order given.
     pub policies: Vec<PolicyReport>,
+    /// One for each list file, in the order given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<ListReport>,
 }
 
 impl LoadReport {
     /// True when nothing was refused.
     pub fn is_ok(&self) -> bool {
-        self.policies
-            .iter()
-            .all(|policy| policy.status == Status::Loaded)
+        let policies = self.policies.iter().map(|policy| policy.status);
+        let lists = self.lists.iter().map(|list| list.status);
+        policies.chain(lists).all(|status| status == Status::Loaded)
     }
 
-    /// Every error, with the name of its policy.
+    /// Every error, with the name of its policy or list.
     pub fn errors(&self) -> impl Iterator<Item = (&str, &LoadError)> {
-        self.policies.iter().flat_map(|policy| {
+        let lists = self.lists.iter().flat_map(|list| {
+            let errors = list.errors.iter();
+            errors.map(|error| (list.name.as_str(), error))
+        });
+        let policies = self.policies.iter().flat_map(|policy| {
             let rules = policy.rules.iter().filter_map(|rule| rule.error.as_ref());
             policy
                 .errors
                 .iter()
                 .chain(rules)
                 .map(|error| (policy.name.as_str(), error))
-        })
+        });
+        policies.chain(lists)
     }
 }
 

@@ -7,6 +7,7 @@ use picket_events::Interest;
 
 use crate::catalogue::Catalogue;
 use crate::index::Index;
+use crate::lists::{ListSource, ListUse};
 use crate::matcher::hash_text;
 use crate::policy;
 use crate::report::{LoadReport, PolicySource};
@@ -24,6 +25,8 @@ pub struct LoadOptions {
     pub facts: BTreeMap<String, String>,
     /// Environment variables that `envs` filters see, as `NAME=value`.
     pub envs: Vec<String>,
+    /// List files; those of one name add up.
+    pub lists: Vec<ListSource>,
 }
 
 impl Default for LoadOptions {
@@ -35,6 +38,7 @@ impl Default for LoadOptions {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
             envs: Vec::new(),
+            lists: Vec::new(),
         }
     }
 }
@@ -47,6 +51,7 @@ pub struct RuleSet {
     variables: Arc<VariableTable>,
     /// By event type.
     groups: Vec<Group>,
+    lists: Vec<ListUse>,
     hash: String,
 }
 
@@ -82,6 +87,7 @@ impl RuleSet {
             rules: loaded.rules,
             variables: Arc::new(loaded.variables),
             groups,
+            lists: loaded.lists,
             hash: hash(sources, options),
         };
         (set, loaded.report)
@@ -95,6 +101,11 @@ impl RuleSet {
     /// The catalogue the rules were compiled against.
     pub fn catalogue(&self) -> &Arc<Catalogue> {
         &self.catalogue
+    }
+
+    /// The lists that the policies take in, by name.
+    pub fn lists(&self) -> &[ListUse] {
+        &self.lists
     }
 
     /// Which events can matter to these rules at all.
@@ -123,9 +134,20 @@ impl RuleSet {
 }
 
 fn hash(sources: &[PolicySource], options: &LoadOptions) -> String {
-    let mut text = format!("{options:?}");
-    for source in sources {
-        text.push_str(&format!("\0{}\0{}", source.name, source.text));
+    let LoadOptions {
+        agent_version,
+        facts,
+        envs,
+        lists,
+    } = options;
+    let mut hash = hash_text(&format!("{agent_version} {facts:?} {envs:?}"));
+    let policies = sources.iter().map(|source| (&source.name, &source.text));
+    let lists = lists.iter().map(|source| (&source.name, &source.text));
+    for (name, text) in policies.chain(lists) {
+        for part in [name, text] {
+            hash = hash.rotate_left(7) ^ hash_text(part);
+            hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        }
     }
-    format!("{:016x}", hash_text(&text))
+    format!("{hash:016x}")
 }

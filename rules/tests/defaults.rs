@@ -6,11 +6,27 @@ use std::sync::Arc;
 
 use picket_events::finding::Severity;
 use picket_rules::tools::testing;
-use picket_rules::{Catalogue, LoadOptions, RuleSet, defaults};
+use picket_rules::{Catalogue, ListSource, LoadOptions, PolicySource, RuleSet, defaults};
 
 fn rules() -> Arc<RuleSet> {
+    let mut lists = defaults::lists();
+    for entry in std::fs::read_dir(folder().join("tests/lists")).unwrap() {
+        let entry = entry.unwrap();
+        lists.push(ListSource {
+            name: entry.file_name().into_string().unwrap(),
+            text: std::fs::read_to_string(entry.path()).unwrap(),
+            origin: "tests".to_owned(),
+        });
+    }
+    load(LoadOptions {
+        lists,
+        ..LoadOptions::default()
+    })
+}
+
+fn load(options: LoadOptions) -> Arc<RuleSet> {
     let catalogue = Catalogue::standard();
-    let (rules, report) = RuleSet::load(&catalogue, &defaults::sources(), &LoadOptions::default());
+    let (rules, report) = RuleSet::load(&catalogue, &defaults::sources(), &options);
     let errors: Vec<String> = report
         .errors()
         .map(|(policy, error)| format!("{policy}: {error}"))
@@ -28,8 +44,10 @@ fn every_default_rule_passes_its_tests_and_has_some() {
     let rules = rules();
     let mut covered = BTreeSet::new();
     let mut failures = Vec::new();
-    for entry in std::fs::read_dir(folder().join("tests")).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    let files = std::fs::read_dir(folder().join("tests")).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    for file in files.filter(|file| file.is_file()) {
+        let text = std::fs::read_to_string(file).unwrap();
         for outcome in testing::run(&rules, &text).unwrap() {
             let name = outcome.name;
             failures.extend(
@@ -54,17 +72,159 @@ fn every_default_rule_passes_its_tests_and_has_some() {
     );
 }
 
-#[test]
-fn every_policy_file_is_built_in() {
-    let mut files: Vec<String> = std::fs::read_dir(folder())
+fn names_in(folder: PathBuf) -> BTreeSet<String> {
+    std::fs::read_dir(folder)
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".policy"))
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn every_policy_file_and_every_list_is_built_in() {
+    let names = |files: &[(&str, &str)]| -> BTreeSet<String> {
+        files.iter().map(|(name, _)| (*name).to_owned()).collect()
+    };
+    assert_eq!(names_in(folder()), names(defaults::policies()));
+    assert_eq!(
+        names_in(folder().join("lists")),
+        names(defaults::list_files())
+    );
+}
+
+/// The types of GuardDuty's Runtime Monitoring, without `:Runtime/` in their middle.
+const GUARDDUTY: [(&str, &[&str]); 11] = [
+    ("CryptoCurrency", &["BitcoinTool.B", "BitcoinTool.B!DNS"]),
+    ("Backdoor", &["C&CActivity.B", "C&CActivity.B!DNS"]),
+    (
+        "UnauthorizedAccess",
+        &["TorRelay", "TorClient", "MetadataDNSRebind"],
+    ),
+    (
+        "Trojan",
+        &[
+            "BlackholeTraffic",
+            "DropPoint",
+            "BlackholeTraffic!DNS",
+            "DropPoint!DNS",
+            "DGADomainRequest.C!DNS",
+            "DriveBySourceTraffic!DNS",
+            "PhishingDomainRequest!DNS",
+        ],
+    ),
+    (
+        "Impact",
+        &[
+            "AbusedDomainRequest.Reputation",
+            "BitcoinDomainRequest.Reputation",
+            "MaliciousDomainRequest.Reputation",
+            "SuspiciousDomainRequest.Reputation",
+            "CryptoMinerExecuted",
+        ],
+    ),
+    (
+        "Execution",
+        &[
+            "NewBinaryExecuted",
+            "NewLibraryLoaded",
+            "ReverseShell",
+            "SuspiciousTool",
+            "SuspiciousCommand",
+            "MaliciousFileExecuted",
+            "SuspiciousShellCreated",
+        ],
+    ),
+    (
+        "PrivilegeEscalation",
+        &[
+            "DockerSocketAccessed",
+            "RuncContainerEscape",
+            "CGroupsReleaseAgentModified",
+            "ContainerMountsHostDirectory",
+            "UserfaultfdUsage",
+            "ElevationToRoot",
+            "SuspiciousCommand",
+            "SensitiveFileModified",
+        ],
+    ),
+    (
+        "DefenseEvasion",
+        &[
+            "ProcessInjection.Proc",
+            "ProcessInjection.Ptrace",
+            "ProcessInjection.VirtualMemoryWrite",
+            "FilelessExecution",
+            "PtraceAntiDebugging",
+            "SuspiciousCommand",
+            "KernelModuleLoaded",
+            "SensitiveFileModified",
+        ],
+    ),
+    ("Discovery", &["SuspiciousCommand"]),
+    (
+        "Persistence",
+        &["SuspiciousCommand", "SensitiveFileModified"],
+    ),
+    // Ours, beside GuardDuty's.
+    (
+        "CredentialAccess",
+        &[
+            "ServiceAccountTokenRead",
+            "CredentialFileRead",
+            "MetadataServiceAccess",
+        ],
+    ),
+];
+
+#[test]
+fn the_default_rules_give_every_finding_type_there_is() {
+    let given: BTreeSet<String> = rules()
+        .rules()
+        .iter()
+        .filter(|rule| !rule.silent)
+        .map(|rule| rule.meaning().finding_type)
         .collect();
-    files.sort();
-    let mut built_in: Vec<&str> = defaults::policies().iter().map(|(name, _)| *name).collect();
-    built_in.sort_unstable();
-    assert_eq!(files, built_in);
+    let expected: BTreeSet<String> = GUARDDUTY
+        .iter()
+        .flat_map(|(area, types)| {
+            types
+                .iter()
+                .map(move |name| format!("{area}:Runtime/{name}"))
+        })
+        .collect();
+    assert_eq!(given, expected);
+}
+
+#[test]
+fn a_rule_whose_list_is_empty_says_so_and_costs_nothing() {
+    let catalogue = Catalogue::standard();
+    let source = PolicySource {
+        name: "own".to_owned(),
+        text: "macros: [{id: OWN, list: own.names}]\n\
+               rules: [{id: own, expression: 'unlink.file.name in OWN'}]\n"
+            .to_owned(),
+        origin: String::new(),
+    };
+    let (rules, report) = RuleSet::load(&catalogue, &[source.clone()], &LoadOptions::default());
+    assert!(report.is_ok());
+    assert_eq!(
+        report.policies[0].rules[0].warnings,
+        ["it waits for a list that is empty: own.names"]
+    );
+    assert_eq!(rules.interest().to_string(), "exec,fork,exit");
+    let lists = vec![ListSource {
+        name: "own.names".to_owned(),
+        text: "x\n".to_owned(),
+        origin: String::new(),
+    }];
+    let options = LoadOptions {
+        lists,
+        ..LoadOptions::default()
+    };
+    let (rules, report) = RuleSet::load(&catalogue, &[source], &options);
+    assert!(report.policies[0].rules[0].warnings.is_empty());
+    assert_eq!(rules.interest().to_string(), "exec,fork,exit,unlink");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn check_marks_the_place_of_a_mistake() {
     let check = check::check(&Catalogue::standard(), &sources, &LoadOptions::default());
     assert!(!check.is_ok());
     assert_eq!((check.events["exec"], check.never.len()), (1, 1));
-    let text = check.render(&sources);
+    let text = check.render(&sources, &[]);
     let expected = "\
 a.policy (a.policy)
   ok good

@@ -373,6 +373,9 @@ const FIELDS: &[(&str, EventField)] = &[
         "dns.response.code",
         of!(EventKind::Dns(dns) => int(dns.response_code.unwrap_or(0))),
     ),
+    ("dns.question.randomness", |scene| {
+        Some(Value::Int(scene.derived.randomness))
+    }),
     ("dns.answer.ip", |scene| {
         Some(Value::Ips(&scene.derived.addresses))
     }),

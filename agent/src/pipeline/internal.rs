@@ -139,10 +139,24 @@ pub(super) fn ruleset_loaded(rules: &RuleSet, report: &LoadReport) -> Value {
             body
         })
         .collect();
-    json!({
+    let mut body = json!({
         "hash": rules.hash(), "rules": rules.rules().len(),
         "interest": rules.interest().to_string(), "policies": policies,
-    })
+    });
+    if !report.lists.is_empty() {
+        body["lists"] = report.lists.iter().map(list_report).collect();
+    }
+    body
+}
+
+fn list_report(list: &picket_rules::ListReport) -> Value {
+    let mut body = json!({
+        "name": list.name, "source": list.origin, "status": list.status, "entries": list.entries,
+    });
+    if !list.errors.is_empty() {
+        body["errors"] = json!(list.errors.iter().map(fault).collect::<Vec<_>>());
+    }
+    body
 }
 
 fn rule_report(rule: &picket_rules::RuleReport) -> Value {

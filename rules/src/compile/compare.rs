@@ -244,5 +244,6 @@ impl Comparer {
 fn one(network: ipnet::IpNet) -> Arc<AddressSet> {
     let mut set = AddressSet::default();
     set.insert(network);
+    set.seal();
     Arc::new(set)
 }

@@ -1,9 +1,11 @@
 //! Macros: named expressions and lists.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::operand::{Items, Operand, TextItem};
+use super::operand::{AddressItem, Items, Operand, TextItem};
 use super::{Compiler, Result};
+use crate::lists::Content;
 use crate::position::Span;
 use crate::syntax::ast::Node;
 use crate::syntax::{ExpressionError, Problem};
@@ -13,8 +15,13 @@ use crate::syntax::{ExpressionError, Problem};
 pub(crate) enum Macro {
     /// An expression, or a list that is written out.
     Expression(Node),
-    /// Texts, each taken literally.
-    Values(Vec<String>),
+    /// Values that are written out, and list files beside them.
+    Values {
+        /// Texts, each taken literally.
+        values: Vec<String>,
+        /// Lists of addresses or lists of texts; not both.
+        lists: Vec<Content>,
+    },
     /// It could not be read; that is reported where it is defined.
     Faulty,
 }
@@ -31,10 +38,25 @@ impl<'a> Compiler<'a> {
         span: Span,
     ) -> Result<Operand> {
         match body {
-            Macro::Values(values) => {
-                self.count(values.len(), span)?;
-                let items = values.iter().cloned().map(TextItem::Text).collect();
-                Ok(Operand::List(Items::Texts(items)))
+            Macro::Values { values, lists } => {
+                self.count(values.len() + lists.len(), span)?;
+                if values.is_empty() && lists.iter().all(Content::is_empty) {
+                    self.empty.push(name.to_owned());
+                }
+                let mut texts: Vec<TextItem> = values.iter().cloned().map(TextItem::Text).collect();
+                let mut addresses = Vec::new();
+                for list in lists {
+                    match list {
+                        Content::Texts(table) => texts.push(TextItem::Table(Arc::clone(table))),
+                        Content::Addresses(set) => {
+                            addresses.push(AddressItem::Table(Arc::clone(set)));
+                        }
+                    }
+                }
+                Ok(Operand::List(match addresses.is_empty() {
+                    true => Items::Texts(texts),
+                    false => Items::Addresses(addresses),
+                }))
             }
             Macro::Faulty => Err(ExpressionError::new(
                 Problem::FaultyMacro(name.to_owned()),

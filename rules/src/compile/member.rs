@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::operand::{Items, Operand, TextItem, TextKind};
+use super::operand::{AddressItem, Items, Operand, TextItem, TextKind};
 use super::texts::MatcherBuilder;
 use super::{Compiler, Result};
-use crate::matcher::AddressSet;
+use crate::matcher::{AddressSet, normalize};
 use crate::position::Span;
 use crate::program::{AddressNode, BoolNode, IntNode, TextNode, ignores_case};
 use crate::syntax::ast::{Kind, Membership, Node};
@@ -25,7 +25,7 @@ impl<'a> Compiler<'a> {
         let list = match self.operand(right)? {
             // A single constant, such as a network or a macro that stands for one.
             Operand::Address(AddressNode::Constant(network)) => {
-                Operand::List(Items::Addresses(vec![network]))
+                Operand::List(Items::Addresses(vec![AddressItem::Network(network)]))
             }
             Operand::Text(TextNode::Constant(text), None) => {
                 Operand::List(Items::Texts(vec![TextItem::Text(text.to_string())]))
@@ -79,7 +79,9 @@ impl<'a> Compiler<'a> {
         Ok(match operand {
             Operand::List(items) => items,
             Operand::Int(IntNode::Constant(number), _) => Items::Ints(vec![number]),
-            Operand::Address(AddressNode::Constant(network)) => Items::Addresses(vec![network]),
+            Operand::Address(AddressNode::Constant(network)) => {
+                Items::Addresses(vec![AddressItem::Network(network)])
+            }
             Operand::Text(TextNode::Constant(text), None) => {
                 Items::Texts(vec![TextItem::Text(text.to_string())])
             }
@@ -119,20 +121,26 @@ fn member_of(
             list,
             set: int_set(numbers),
         }),
-        (Operand::Address(value), Items::Addresses(networks)) => {
-            let set = address_set(networks);
-            Ok(match operator {
-                Membership::AllIn => BoolNode::AddressInAll { value, set },
-                _ => BoolNode::Address { value, set },
-            })
-        }
-        (Operand::Addresses(list), Items::Addresses(networks)) => {
-            let set = address_set(networks);
-            Ok(match operator {
-                Membership::AllIn => BoolNode::AllAddresses { list, set },
-                _ => BoolNode::AnyAddress { list, set },
-            })
-        }
+        (Operand::Address(value), Items::Addresses(items)) => Ok(match operator {
+            Membership::AllIn => BoolNode::AddressInAll {
+                value,
+                networks: networks(items, span)?,
+            },
+            _ => address_set(items).map_or(BoolNode::Constant(false), |set| BoolNode::Address {
+                value,
+                set,
+            }),
+        }),
+        (Operand::Addresses(list), Items::Addresses(items)) => Ok(match operator {
+            Membership::AllIn => BoolNode::AllAddresses {
+                list,
+                networks: networks(items, span)?,
+            },
+            _ => address_set(items).map_or(BoolNode::Constant(false), |set| BoolNode::AnyAddress {
+                list,
+                set,
+            }),
+        }),
         (Operand::Text(value, kind), Items::Texts(items)) => {
             let kind = kind.unwrap_or(TextKind::plain());
             let (builder, templates) = sort(kind, &items, right)?;
@@ -202,6 +210,8 @@ fn any(
         .chain(templates.into_iter().map(make))
         .collect();
     match nodes.len() {
+        // Of a list file that is empty.
+        0 => BoolNode::Constant(false),
         1 => nodes.remove(0),
         _ => BoolNode::Any(nodes.into()),
     }
@@ -271,10 +281,31 @@ fn int_set(mut numbers: Vec<i64>) -> Arc<[i64]> {
     numbers.into()
 }
 
-fn address_set(networks: Vec<IpNet>) -> Arc<AddressSet> {
+/// The set of these addresses; `None` when there are none, as in a list file that is empty.
+fn address_set(items: Vec<AddressItem>) -> Option<Arc<AddressSet>> {
     let mut set = AddressSet::default();
-    for network in networks {
-        set.insert(network);
+    for item in items {
+        match item {
+            AddressItem::Network(network) => set.insert(network),
+            AddressItem::Table(table) => set.share(&table),
+        }
     }
-    Arc::new(set)
+    set.seal();
+    (!set.is_empty()).then(|| Arc::new(set))
+}
+
+/// The networks of `allin`, which asks for each of them.
+fn networks(items: Vec<AddressItem>, span: Span) -> Result<Arc<[IpNet]>> {
+    let networks = items.into_iter().map(|item| match item {
+        AddressItem::Network(network) => Ok(normalize(network)),
+        AddressItem::Table(_) => {
+            let problem = Problem::Mismatch {
+                operator: Membership::AllIn.symbol().to_owned(),
+                left: "addresses".to_owned(),
+                right: "a list file".to_owned(),
+            };
+            Err(ExpressionError::new(problem, span))
+        }
+    });
+    networks.collect::<Result<Vec<_>>>().map(Arc::from)
 }

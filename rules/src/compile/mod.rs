@@ -55,6 +55,8 @@ pub(crate) struct Compiled {
     pub(crate) event: Option<EventId>,
     /// Every field it reads.
     pub(crate) fields: Vec<FieldId>,
+    /// Macros in it that stand for a list without entries.
+    pub(crate) empty: Vec<String>,
 }
 
 /// Compiles a condition.
@@ -68,6 +70,7 @@ pub(crate) fn compile(environment: Environment<'_>, node: &Node) -> Result<Compi
         },
         event: compiler.event,
         fields: compiler.fields,
+        empty: compiler.empty,
     })
 }
 
@@ -102,6 +105,7 @@ struct Compiler<'a> {
     register: Option<(String, IteratorId)>,
     event: Option<EventId>,
     fields: Vec<FieldId>,
+    empty: Vec<String>,
     /// Macros that are being filled in.
     open_macros: Vec<&'a str>,
     nodes: usize,
@@ -115,6 +119,7 @@ impl<'a> Compiler<'a> {
             register: None,
             event: None,
             fields: Vec::new(),
+            empty: Vec::new(),
             open_macros: Vec::new(),
             nodes: 0,
             depth: 0,
@@ -210,16 +215,19 @@ impl<'a> Compiler<'a> {
 
     fn logical(&mut self, all: bool, operands: &[Node]) -> Result<Operand> {
         let mut row = Vec::with_capacity(operands.len());
+        let mut decided = false;
         for operand in operands {
             match self.boolean(operand)? {
                 // A constant that does not decide the row is left out.
                 BoolNode::Constant(value) if value == all => {}
+                BoolNode::Constant(_) => decided = true,
                 BoolNode::All(inner) if all => row.extend(inner),
                 BoolNode::Any(inner) if !all => row.extend(inner),
                 other => row.push(other),
             }
         }
         let node = match row.len() {
+            _ if decided => BoolNode::Constant(!all),
             0 => BoolNode::Constant(all),
             1 => row.remove(0),
             _ if all => BoolNode::All(row.into()),

@@ -1,9 +1,12 @@
 //! Typed parts of an expression while it is compiled.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use crate::catalogue::FieldInfo;
 use crate::catalogue::Matching;
+use crate::matcher::{AddressSet, TextTable};
 use crate::program::{
     AddressNode, AnyNode, BoolNode, IntList, IntNode, Source, TextList, TextNode,
 };
@@ -63,7 +66,7 @@ pub(super) enum Operand {
 pub(crate) enum Items {
     Texts(Vec<TextItem>),
     Ints(Vec<i64>),
-    Addresses(Vec<IpNet>),
+    Addresses(Vec<AddressItem>),
 }
 
 /// A text in a list.
@@ -73,6 +76,16 @@ pub(crate) enum TextItem {
     Pattern(String),
     Regex(String),
     Template(TextNode),
+    /// Everything in a list file.
+    Table(Arc<TextTable>),
+}
+
+/// An address in a list.
+#[derive(Debug, Clone)]
+pub(crate) enum AddressItem {
+    Network(IpNet),
+    /// Everything in a list file.
+    Table(Arc<AddressSet>),
 }
 
 impl Items {
@@ -147,12 +160,19 @@ impl Operand {
             Operand::Texts(list, _) => AnyNode::Texts(list),
             Operand::Addresses(source) => AnyNode::Addresses(source),
             Operand::List(Items::Ints(values)) => AnyNode::IntConstants(values.into()),
-            Operand::List(Items::Addresses(values)) => AnyNode::AddressConstants(values.into()),
+            Operand::List(Items::Addresses(items)) => {
+                let networks = items.into_iter().map(|item| match item {
+                    AddressItem::Network(network) => Ok(network),
+                    AddressItem::Table(_) => Err("a list file".to_owned()),
+                });
+                AnyNode::AddressConstants(networks.collect::<Result<Vec<_>, _>>()?.into())
+            }
             Operand::List(Items::Texts(items)) => {
                 let mut texts = Vec::with_capacity(items.len());
                 for item in items {
                     match item {
                         TextItem::Text(text) => texts.push(text),
+                        TextItem::Table(_) => return Err("a list file".to_owned()),
                         _ => return Err("a list of patterns".to_owned()),
                     }
                 }

@@ -110,6 +110,10 @@ impl MatcherBuilder {
             TextItem::Text(text) => self.text(text, span),
             TextItem::Pattern(pattern) => self.pattern(pattern, span),
             TextItem::Regex(regex) => self.regex(regex, span),
+            TextItem::Table(table) => {
+                self.matcher.add_table(table);
+                Ok(())
+            }
             TextItem::Template(_) => Ok(()),
         }
     }

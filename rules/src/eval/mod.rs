@@ -123,10 +123,10 @@ impl<'a, C: Context + ?Sized> Frame<'a, C> {
             BoolNode::CommonAddress(left, right) => {
                 self.any_address(*left, |a| self.any_address(*right, |b| same_address(a, b)))
             }
-            BoolNode::AllAddresses { list, set } => {
-                !self.any_address(*list, |element| !set.contained_in_all(element))
+            BoolNode::AllAddresses { list, networks } => {
+                !self.any_address(*list, |element| !in_all(element, networks))
             }
-            BoolNode::AddressInAll { value, set } => set.contained_in_all(self.address(value)),
+            BoolNode::AddressInAll { value, networks } => in_all(self.address(value), networks),
         }
     }
 }
@@ -148,6 +148,12 @@ fn same_text(a: &str, b: &str, no_case: bool) -> bool {
     } else {
         a == b
     }
+}
+
+/// True when the value fits every network.
+fn in_all(value: IpNet, networks: &[IpNet]) -> bool {
+    let value = normalize(value);
+    networks.iter().all(|network| overlap(*network, value))
 }
 
 fn same_address(a: IpNet, b: IpNet) -> bool {

@@ -1,7 +1,6 @@
 //! Sets of addresses and networks.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -19,62 +18,73 @@ pub(crate) fn normalize(network: IpNet) -> IpNet {
 
 /// Networks that a value is held against. A value belongs to the set when it lies in one of
 /// them or, being a network itself, holds one of them.
+///
+/// Networks either nest or are apart, so that "holds or lies in" is the same as "shares an
+/// address with": the set is kept as ranges in order, which is small and found by halving.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AddressSet {
-    all: HashSet<IpNet>,
-    /// Prefix lengths that occur, bit n for length n.
-    v4_lengths: u64,
-    v6_lengths: u128,
-    has_v6_host: bool,
-    in_order: Vec<IpNet>,
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
+    /// Sets from list files, which several rules share.
+    shared: Vec<Arc<AddressSet>>,
 }
 
 impl AddressSet {
     pub(crate) fn insert(&mut self, network: IpNet) {
-        let network = normalize(network);
-        if !self.all.insert(network) {
-            return;
+        match normalize(network) {
+            IpNet::V4(v4) => self
+                .v4
+                .push((v4.network().to_bits(), v4.broadcast().to_bits())),
+            IpNet::V6(v6) => self
+                .v6
+                .push((v6.network().to_bits(), v6.broadcast().to_bits())),
         }
-        self.in_order.push(network);
-        match network {
-            IpNet::V4(v4) => self.v4_lengths |= 1 << v4.prefix_len(),
-            IpNet::V6(v6) if v6.prefix_len() == 128 => self.has_v6_host = true,
-            IpNet::V6(v6) => self.v6_lengths |= 1 << v6.prefix_len(),
-        }
+    }
+
+    /// Adds everything that another set holds, without a copy of it.
+    pub(crate) fn share(&mut self, other: &Arc<AddressSet>) {
+        self.shared.push(Arc::clone(other));
+    }
+
+    /// To be called when all networks are there.
+    pub(crate) fn seal(&mut self) {
+        merge(&mut self.v4);
+        merge(&mut self.v6);
+    }
+
+    /// True when no address belongs to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty() && self.shared.iter().all(|set| set.is_empty())
     }
 
     /// True when the value fits any network.
     pub(crate) fn contains(&self, value: IpNet) -> bool {
         let value = normalize(value);
-        if value.prefix_len() < value.max_prefix_len() {
-            return self.in_order.iter().any(|network| overlap(*network, value));
-        }
-        match value.addr() {
-            IpAddr::V4(_) => self.find(value, u128::from(self.v4_lengths)),
-            IpAddr::V6(_) => {
-                self.has_v6_host && self.all.contains(&value) || self.find(value, self.v6_lengths)
-            }
-        }
+        let own = match value {
+            IpNet::V4(v4) => touches(&self.v4, v4.network().to_bits(), v4.broadcast().to_bits()),
+            IpNet::V6(v6) => touches(&self.v6, v6.network().to_bits(), v6.broadcast().to_bits()),
+        };
+        own || self.shared.iter().any(|set| set.contains(value))
     }
+}
 
-    /// True when the value fits every network.
-    pub(crate) fn contained_in_all(&self, value: IpNet) -> bool {
-        let value = normalize(value);
-        self.in_order.iter().all(|network| overlap(*network, value))
-    }
-
-    fn find(&self, value: IpNet, mut lengths: u128) -> bool {
-        while lengths != 0 {
-            let length = lengths.trailing_zeros() as u8;
-            lengths &= lengths - 1;
-            if let Ok(network) = IpNet::new(value.addr(), length)
-                && self.all.contains(&network.trunc())
-            {
-                return true;
-            }
+/// Puts ranges in order and makes one of those that overlap.
+fn merge<T: Ord + Copy>(ranges: &mut Vec<(T, T)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, kept| {
+        let overlaps = next.0 <= kept.1;
+        if overlaps {
+            kept.1 = kept.1.max(next.1);
         }
-        false
-    }
+        overlaps
+    });
+    ranges.shrink_to_fit();
+}
+
+/// True when one of the ranges has an address between `first` and `last`.
+fn touches<T: Ord + Copy>(ranges: &[(T, T)], first: T, last: T) -> bool {
+    let behind = ranges.partition_point(|range| range.0 <= last);
+    behind > 0 && ranges[behind - 1].1 >= first
 }
 
 /// True when one network holds the other. Both have to be normalized.
@@ -84,6 +94,8 @@ pub(crate) fn overlap(a: IpNet, b: IpNet) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn set(networks: &[&str]) -> AddressSet {
@@ -91,6 +103,7 @@ mod tests {
         for network in networks {
             set.insert(parse(network));
         }
+        set.seal();
         set
     }
 
@@ -112,6 +125,12 @@ mod tests {
             (&["2001:db8::/32", "::1"], "::1", true),
             (&["2001:db8::/32"], "1.2.3.4", false),
             (&["0.0.0.0/0"], "1.2.3.4", true),
+            (&["::/0"], "1.2.3.4", false),
+            (&["10.0.0.0/8", "10.1.0.0/16"], "10.200.0.1", true),
+            (&["10.0.0.0/8", "12.0.0.0/8"], "11.255.255.255", false),
+            (&["10.0.0.4", "10.0.0.9"], "10.0.0.8/30", true),
+            (&["10.0.0.4", "10.0.0.9"], "10.0.0.12/30", false),
+            (&["2001:db8::1"], "2001:db8::/32", true),
         ];
         for (networks, value, expected) in cases {
             assert_eq!(

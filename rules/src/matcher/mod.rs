@@ -2,12 +2,16 @@
 
 mod address;
 mod glob;
+mod table;
 mod wildcard;
+
+use std::sync::Arc;
 
 use regex::Regex;
 
 pub(crate) use address::{AddressSet, normalize, overlap};
 pub(crate) use glob::Glob;
+pub(crate) use table::TextTable;
 pub(crate) use wildcard::Wildcard;
 
 /// The constants a text is compared with: it matches when it equals or fits any of them.
@@ -17,6 +21,7 @@ pub(crate) struct TextMatcher {
     globs: Vec<Glob>,
     wildcards: Vec<Wildcard>,
     regexes: Vec<Regex>,
+    tables: Vec<Arc<TextTable>>,
 }
 
 impl TextMatcher {
@@ -46,7 +51,14 @@ impl TextMatcher {
         self.regexes.push(regex);
     }
 
-    /// To be called when all constants are there.
+    pub(crate) fn add_table(&mut self, table: &Arc<TextTable>) {
+        // An empty one would only keep the rule out of the index.
+        if table.len() > 0 {
+            self.tables.push(Arc::clone(table));
+        }
+    }
+
+    /// To be called when all constants are there: puts the exact ones in order.
     pub(crate) fn seal(&mut self) {
         self.exact.seal();
     }
@@ -57,6 +69,7 @@ impl TextMatcher {
             && self.globs.is_empty()
             && self.wildcards.is_empty()
             && self.regexes.is_empty()
+            && self.tables.is_empty()
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
@@ -64,6 +77,7 @@ impl TextMatcher {
             || self.globs.iter().any(|glob| glob.matches(text))
             || self.wildcards.iter().any(|wildcard| wildcard.matches(text))
             || self.regexes.iter().any(|regex| regex.is_match(text))
+            || self.tables.iter().any(|table| table.contains(text))
     }
 
     /// What every matching text has in common with one of these keys, if that can be said in
@@ -72,7 +86,8 @@ impl TextMatcher {
         if self.exact.entries.len() + self.globs.len() > limit {
             return None;
         }
-        if self.exact.no_case || !self.wildcards.is_empty() || !self.regexes.is_empty() {
+        let others = self.wildcards.len() + self.regexes.len() + self.tables.len();
+        if self.exact.no_case || others > 0 {
             return None;
         }
         let exact = self

@@ -45,6 +45,8 @@ pub(super) struct MacroDocument {
     pub(super) id: String,
     pub(super) expression: Option<Text>,
     pub(super) values: Option<Vec<String>>,
+    /// List files that are taken in.
+    pub(super) lists: Vec<Text>,
     pub(super) conditions: Conditions,
     pub(super) combine: Combine,
     pub(super) at: Node,
@@ -123,6 +125,7 @@ fn read_macro(node: &Node) -> Result<MacroDocument> {
     Ok(MacroDocument {
         expression: reader.spanned("expression")?,
         values,
+        lists: reader.spanned("list")?.into_iter().collect(),
         conditions: reader.conditions()?,
         combine: reader.combine(&["merge", "override"])?,
         at: node.clone(),

@@ -1,9 +1,10 @@
 //! Loads policies into rules.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::actions::{build, expression_fault};
-use super::document::{Document, Reader, Text, read};
+use super::document::{Document, MacroDocument, Reader, Text, read};
 use super::filters::Facts;
 use super::merge::{Merged, MergedRule, merge};
 use super::set::define;
@@ -11,6 +12,8 @@ use crate::catalogue::Catalogue;
 use crate::compile::{
     Compiled, Environment, Macro, MacroTable, Work, compile, compile_value, expand,
 };
+use crate::lists::{self, ListKind, ListUse, Lists};
+use crate::program::BoolNode;
 use crate::report::{LoadError, LoadReport, PolicyReport, PolicySource, Status};
 use crate::rule::Rule;
 use crate::ruleset::LoadOptions;
@@ -26,6 +29,8 @@ const FIRST: &str = "default.policy";
 pub(crate) struct Loaded {
     pub(crate) rules: Vec<Rule>,
     pub(crate) variables: VariableTable,
+    /// The lists that macros take in.
+    pub(crate) lists: Vec<ListUse>,
     pub(crate) report: LoadReport,
 }
 
@@ -55,10 +60,13 @@ pub(crate) fn load(
         reports.push(report);
         documents.push(document);
     }
+    let (lists, list_reports) = lists::read(&options.lists);
     let merged = merge(documents, &Facts::new(options), &mut reports);
     let mut loader = Loader {
         catalogue,
         sources: &sources,
+        lists,
+        list_uses: BTreeMap::new(),
         macros: MacroTable::new(),
         variables: VariableTable::default(),
         work: Work::default(),
@@ -75,13 +83,19 @@ pub(crate) fn load(
     Loaded {
         rules: loader.rules,
         variables: loader.variables,
-        report: LoadReport { policies },
+        lists: loader.list_uses.into_values().collect(),
+        report: LoadReport {
+            policies,
+            lists: list_reports,
+        },
     }
 }
 
 struct Loader<'a> {
     catalogue: &'a Catalogue,
     sources: &'a [&'a PolicySource],
+    lists: Lists,
+    list_uses: BTreeMap<String, ListUse>,
     macros: MacroTable,
     variables: VariableTable,
     work: Work,
@@ -92,16 +106,18 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn run(&mut self, merged: &Merged) {
         for one in &merged.macros {
-            let body = match (&one.document.values, &one.document.expression) {
-                (Some(values), _) => Macro::Values(values.clone()),
-                (None, Some(text)) => match parse_macro(&text.text) {
+            let body = match &one.document.expression {
+                Some(text) => match parse_macro(&text.text) {
                     Ok(node) => Macro::Expression(node),
                     Err(error) => {
                         self.macro_fault(one.policy, &one.document.id, text, &error);
                         Macro::Faulty
                     }
                 },
-                (None, None) => Macro::Faulty,
+                None => self.values(&one.document).unwrap_or_else(|error| {
+                    self.reports[one.policy].errors.push(error);
+                    Macro::Faulty
+                }),
             };
             self.macros.insert(one.document.id.clone(), body);
         }
@@ -132,6 +148,43 @@ impl Loader<'_> {
                 self.rule_fault(rule, error);
             }
         }
+    }
+
+    /// A macro of values and list files.
+    fn values(&mut self, document: &MacroDocument) -> Result<Macro, LoadError> {
+        let values = document.values.clone().unwrap_or_default();
+        let mut lists = Vec::with_capacity(document.lists.len());
+        let mut addresses = 0;
+        for name in &document.lists {
+            let reader = Reader {
+                node: &name.node,
+                id: &document.id,
+            };
+            let Some(kind) = ListKind::of(&name.text) else {
+                let message = format!(
+                    "list {:?}: the name of a list ends in .ips, .domains, .hashes or .names",
+                    name.text
+                );
+                return Err(reader.fault(&name.node, message));
+            };
+            let list = self.lists.get(&name.text, kind);
+            addresses += usize::from(kind == ListKind::Ips);
+            let used = self
+                .list_uses
+                .entry(name.text.clone())
+                .or_insert_with(|| ListUse::new(&name.text, kind, list.entries));
+            used.macros.push(document.id.clone());
+            lists.push(list.content);
+        }
+        if addresses > 0 && (addresses < lists.len() || !values.is_empty()) {
+            let reader = Reader {
+                node: &document.at,
+                id: &document.id,
+            };
+            let message = "addresses and texts cannot be in one macro".to_owned();
+            return Err(reader.fault(&document.at, message));
+        }
+        Ok(Macro::Values { values, lists })
     }
 
     /// Checks macros on their own, so that a faulty one is reported where it stands.
@@ -209,6 +262,9 @@ impl Loader<'_> {
                 let name = self.catalogue.event_name(event);
                 warnings.push(format!("{name} events never happen here: {reason}"));
             }
+            if let BoolNode::Constant(false) = compiled.program.root {
+                warnings.push(self.never_matches(&compiled.empty));
+            }
             rules.push(self.build(merged, event, compiled, expanded.text, &mut warnings)?);
         }
         let row = &mut self.reports[merged.policy].rules[merged.row];
@@ -216,6 +272,20 @@ impl Loader<'_> {
         row.warnings.append(&mut warnings);
         self.rules.append(&mut rules);
         Ok(())
+    }
+
+    /// Why a condition always comes out false.
+    fn never_matches(&self, empty: &[String]) -> String {
+        let lists: Vec<&str> = self
+            .list_uses
+            .values()
+            .filter(|list| list.macros.iter().any(|name| empty.contains(name)))
+            .map(|list| list.name.as_str())
+            .collect();
+        match lists.is_empty() {
+            true => "its condition is never true".to_owned(),
+            false => format!("it waits for a list that is empty: {}", lists.join(", ")),
+        }
     }
 
     fn build(

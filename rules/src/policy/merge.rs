@@ -88,9 +88,10 @@ impl Merged {
         if facts.refuse(&new.conditions).map_err(error)?.is_some() {
             return Ok(());
         }
-        if new.expression.is_some() == new.values.is_some() {
+        let has_values = new.values.is_some() || !new.lists.is_empty();
+        if new.expression.is_some() == has_values {
             return Err(error(
-                "a macro has either an expression or values".to_owned(),
+                "a macro has either an expression, or values and a list".to_owned(),
             ));
         }
         let Some(old) = by_id.get(&new.id).map(|index| &mut self.macros[*index]) else {
@@ -108,10 +109,16 @@ impl Merged {
                         .to_owned(),
                 ));
             }
-            Combine::Merge => match (&mut old.document.values, &new.values) {
-                (Some(old), Some(new)) => old.extend(new.iter().cloned()),
-                _ => return Err(error("only macros with values can be merged".to_owned())),
-            },
+            Combine::Merge => {
+                let old = &mut old.document;
+                if old.expression.is_some() || new.expression.is_some() {
+                    return Err(error("only macros with values can be merged".to_owned()));
+                }
+                if let Some(values) = new.values {
+                    old.values.get_or_insert_default().extend(values);
+                }
+                old.lists.extend(new.lists);
+            }
             Combine::Override => {
                 *old = MergedMacro {
                     document: new,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::catalogue::Catalogue;
+use crate::lists::{ListReport, ListSource};
 use crate::report::{LoadError, LoadReport, PolicySource, Status};
 use crate::ruleset::{LoadOptions, RuleSet};
 
@@ -66,8 +67,24 @@ impl Check {
     }
 
     /// The check as text: a line for each rule, errors with the place marked, a summary.
-    pub fn render(&self, sources: &[PolicySource]) -> String {
+    pub fn render(&self, sources: &[PolicySource], lists: &[ListSource]) -> String {
         let mut out = String::new();
+        for list in &self.report.lists {
+            let source = lists.iter().find(|source| source.origin == list.origin);
+            let text = source
+                .map(|source| source.text.as_str())
+                .unwrap_or_default();
+            let ListReport {
+                name,
+                origin,
+                entries,
+                ..
+            } = list;
+            let _ = writeln!(out, "{name} ({origin}): {entries} entries");
+            for error in &list.errors {
+                render_error(&mut out, name, text, "", error);
+            }
+        }
         for policy in &self.report.policies {
             let source = sources.iter().find(|source| source.name == policy.name);
             let text = source

@@ -142,7 +142,10 @@ fn read_macro(body: &Json) -> Result<Macro, String> {
                 .collect();
             let texts: Option<Vec<String>> = texts;
             texts
-                .map(Macro::Values)
+                .map(|values| Macro::Values {
+                    values,
+                    lists: Vec::new(),
+                })
                 .ok_or_else(|| "expected texts".to_owned())
         }
         _ => Err("expected an expression or a list of texts".to_owned()),
