@@ -13,11 +13,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use picket_events::{Event, EventKind};
+use picket_events::{Event, EventKind, File};
 use picket_rules::value::unspecified;
 use picket_rules::{Context, FieldId, IteratorId, Scope, Value};
 
 use crate::accounts::Accounts;
+use crate::hashes::FileId;
 use crate::identity::Identity;
 use crate::randomness::randomness;
 use crate::tree::{Key, ProcessNode, ProcessTree};
@@ -47,6 +48,47 @@ pub struct Derived {
     addresses: Vec<IpNet>,
     arguments: Vec<String>,
     randomness: i64,
+    hashes: Vec<(FileId, Vec<String>)>,
+    /// Names that were looked up for the other end of a connection.
+    pub(crate) hostnames: Vec<String>,
+}
+
+/// An event that is told from another one: whoever opens such a file is about to do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Second {
+    /// A kernel parameter is read or written.
+    Sysctl,
+    /// A process or thread is moved to another cgroup.
+    CgroupWrite,
+}
+
+/// Where kernel parameters are.
+const PARAMETERS: &str = "/proc/sys/";
+
+/// Flags of an open that can write.
+const WRITES: u32 = 0o3;
+
+impl Second {
+    /// What else an event means.
+    pub(crate) fn of(kind: &EventKind) -> Option<Self> {
+        let EventKind::Open { file, flags, .. } = kind else {
+            return None;
+        };
+        if file.path.starts_with(PARAMETERS) {
+            return Some(Self::Sysctl);
+        }
+        let lists = ["cgroup.procs", "cgroup.threads", "tasks"];
+        let moves = file.path.starts_with("/sys/fs/cgroup/") && lists.contains(&&*file.name);
+        (moves && flags & WRITES != 0).then_some(Self::CgroupWrite)
+    }
+
+    /// The event type's name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sysctl => "sysctl",
+            Self::CgroupWrite => "cgroup_write",
+        }
+    }
 }
 
 impl Derived {
@@ -71,6 +113,21 @@ impl Derived {
             _ => Self::default(),
         }
     }
+
+    /// Adds the sums of a file, for rules that compare them.
+    pub(crate) fn hashed(&mut self, id: FileId, sums: Vec<String>) {
+        self.hashes.push((id, sums));
+    }
+
+    /// The sums of a file; none where it was not hashed.
+    pub(crate) fn hashes(&self, file: &File) -> &[String] {
+        if self.hashes.is_empty() {
+            return &[];
+        }
+        let id = FileId::of(file);
+        let found = self.hashes.iter().find(|(known, _)| Some(*known) == id);
+        found.map_or(&[], |(_, sums)| sums)
+    }
 }
 
 /// Everything that one event is evaluated against.
@@ -78,6 +135,8 @@ impl Derived {
 pub struct Scene<'a> {
     /// What happened.
     pub event: &'a Event,
+    /// The event type that rules see it as, which is mostly its own.
+    pub name: &'static str,
     /// The process that did it; `None` where the tree has no place for it.
     pub process: Option<&'a ProcessNode>,
     /// What that process would run now, if the exec had not been refused; the process itself

@@ -123,6 +123,12 @@ pub struct RuleAction {
     /// Processes that it reaches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<u32>,
+    /// File that was hashed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// Its sums, as `sha256:…` and `sha1:…`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hashes: Vec<String>,
     /// The text of a `log` action, or why nothing was done.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -222,6 +228,9 @@ pub struct FileSection {
     /// Group's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
+    /// Its sums, where a rule compared them or had them made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hashes: Vec<String>,
     /// Names of the flags of an open.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,

@@ -29,7 +29,9 @@
 pub mod accounts;
 pub mod context;
 pub mod finding;
+mod hashes;
 pub mod health;
+mod hostnames;
 pub mod identity;
 pub mod ingest;
 pub mod pipeline;

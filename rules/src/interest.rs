@@ -32,8 +32,17 @@ const WRITE: i64 = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
 pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
     let mut interest = Interest::lineage();
     // What never matches, such as a rule over an empty list file, needs nothing.
-    let possible = |rule: &&Rule| !matches!(rule.program.root, BoolNode::Constant(false));
-    for rule in rules.iter().filter(possible) {
+    for rule in rules.iter().filter(|rule| !rule.never_matches()) {
+        for needs in rule
+            .fields
+            .iter()
+            .filter_map(|field| catalogue.info(*field).needs)
+        {
+            interest = interest.union(needs);
+        }
+        if let Some(needs) = catalogue.event_info(rule.event).needs {
+            interest = interest.union(needs);
+        }
         match EventType::from_name(catalogue.event_name(rule.event)) {
             Some(EventType::Open) => {
                 let flags = open_flags(catalogue);

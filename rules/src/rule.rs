@@ -7,6 +7,7 @@ use std::time::Duration;
 use picket_events::finding::{Meaning, Severity};
 
 use crate::action::Action;
+use crate::program::BoolNode;
 use crate::value::{EventId, FieldId};
 
 /// A rule, compiled and ready.
@@ -77,6 +78,12 @@ impl Rule {
             remediation: tag("remediation"),
             technique: or(tag("technique"), &tag("technique_id")),
         }
+    }
+
+    /// True when no event can match: the condition comes out false whatever the event is,
+    /// as over an empty list.
+    pub fn never_matches(&self) -> bool {
+        matches!(self.program.root, BoolNode::Constant(false))
     }
 
     /// The expression that was compiled: the written one, or its expansion.

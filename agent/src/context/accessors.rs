@@ -3,10 +3,10 @@
 use picket_events::{EventType, File};
 use picket_rules::{Catalogue, FieldId, IteratorId, Value, ValueType};
 
-use super::Scene;
 use super::event_fields::{self, EventField};
 use super::file_fields::{self, FileField};
 use super::process_fields::{self, ProcessField};
+use super::{Scene, Second};
 use crate::tree::ProcessNode;
 
 /// Which chain of processes an iterator runs over.
@@ -144,6 +144,25 @@ impl Accessors {
         value.unwrap_or_else(|| accessor.value_type.zero())
     }
 
+    /// The file that a field is about, and a process through which it may be read.
+    pub(crate) fn file<'a>(
+        &self,
+        scene: &Scene<'a>,
+        field: FieldId,
+    ) -> Option<(&'a File, Option<u32>)> {
+        let accessor = self.fields.get(usize::from(field.0))?;
+        let Source::File(which, _) = accessor.source else {
+            return None;
+        };
+        let file = which.find(scene, 0)?;
+        let running = match which {
+            Which::Executable(who) => who.find(scene, 0).map(|process| process.pid),
+            // Its root is where the path begins.
+            _ => Some(scene.event.pid),
+        };
+        Some((file, running))
+    }
+
     pub(super) fn lineage(&self, iterator: IteratorId) -> Option<Lineage> {
         self.lineages
             .get(usize::from(iterator.0))
@@ -197,7 +216,10 @@ fn process_source(name: &str) -> Option<Source> {
 
 fn event_source(name: &str) -> Option<Source> {
     let (event, rest) = name.split_once('.')?;
-    EventType::from_name(event)?;
+    let second = [Second::Sysctl, Second::CgroupWrite];
+    if !second.iter().any(|second| second.name() == event) {
+        EventType::from_name(event)?;
+    }
     if let Some(field) = event_fields::find_shared(rest) {
         return Some(Source::Event(field));
     }

@@ -8,6 +8,10 @@ use picket_rules::Value;
 use super::file_fields::PERMISSIONS;
 use super::{Scene, clock, is_public, network};
 
+/// `sysctl.action`, numbered as SECL's constants.
+const SYSCTL_READ: u32 = 1;
+const SYSCTL_WRITE: u32 = 2;
+
 /// Answers a field of an event; `None` where this event does not have it.
 pub(super) type EventField = for<'a> fn(&'a Scene<'a>) -> Option<Value<'a>>;
 
@@ -373,6 +377,23 @@ const FIELDS: &[(&str, EventField)] = &[
         "dns.response.code",
         of!(EventKind::Dns(dns) => int(dns.response_code.unwrap_or(0))),
     ),
+    ("sysctl.name", parameter),
+    (
+        "sysctl.action",
+        of!(EventKind::Open { flags, .. } => int(match flags & super::WRITES {
+            0 => SYSCTL_READ,
+            _ => SYSCTL_WRITE,
+        })),
+    ),
+    ("sysctl.name_truncated", |_| Some(Value::Bool(false))),
+    (
+        "mount.visible",
+        of!(EventKind::Mount { mountpoint, .. } => Value::Bool(!mountpoint.is_empty())),
+    ),
+    (
+        "mount.detached",
+        of!(EventKind::Mount { mountpoint, .. } => Value::Bool(mountpoint.is_empty())),
+    ),
     ("dns.question.randomness", |scene| {
         Some(Value::Int(scene.derived.randomness))
     }),
@@ -413,6 +434,12 @@ const FIELDS: &[(&str, EventField)] = &[
     ),
 ];
 
+/// The parameter that a file below `/proc/sys` stands for, as `net/ipv4/ip_forward`.
+fn parameter<'a>(scene: &'a Scene<'_>) -> Option<Value<'a>> {
+    let file = scene.event.kind.file()?;
+    file.path.strip_prefix(super::PARAMETERS).map(Value::Str)
+}
+
 /// Fields that several event types have, by the name behind the event's.
 const SHARED: &[(&str, EventField)] = &[
     ("retval", |scene| {
@@ -420,6 +447,9 @@ const SHARED: &[(&str, EventField)] = &[
     }),
     ("addr.ip", |scene| {
         address(scene).map(|_| Value::Ip(network(ip(scene))))
+    }),
+    ("addr.hostname", |scene| {
+        Some(Value::Strs(&scene.derived.hostnames))
     }),
     ("addr.port", |scene| match address(scene)? {
         Address::Ip { port, .. } => Some(int(*port)),

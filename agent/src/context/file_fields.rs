@@ -37,6 +37,13 @@ const FIELDS: &[(&str, FileField)] = &[
     ("name", |_, file| Value::Str(&file.name)),
     ("filesystem", |_, file| Value::Str(&file.filesystem)),
     ("extension", |_, file| Value::Str(file.extension())),
+    ("hashes", |scene, file| {
+        Value::Strs(scene.derived.hashes(file))
+    }),
+    // What a path leads to is mounted where it can be seen.
+    ("mount_visible", |_, file| {
+        Value::Bool(!file.path.is_empty())
+    }),
 ];
 
 pub(super) fn find(name: &str) -> Option<FileField> {

@@ -103,6 +103,8 @@ const FIELDS: &[(&str, ProcessField)] = &[
         Value::Bool(process.program.image.envs_truncated)
     }),
     ("is_thread", |_, process| Value::Bool(!process.is_exec())),
+    // Kernel threads belong to no container.
+    ("is_kworker", |_, _| Value::Bool(false)),
     ("is_exec", |_, process| Value::Bool(process.is_exec())),
 ];
 

@@ -95,8 +95,8 @@ pub fn finding(scene: &Scene<'_>, outcome: RuleOutcome<'_>) -> Finding {
     finding.agent.policy_version = rule.policy_version.clone();
     finding.agent.rule_actions = actions;
     finding.evt = EventSection {
-        name: event.event_type().name().to_owned(),
-        category: details::category(event.event_type()),
+        name: scene.name.to_owned(),
+        category: details::category(scene),
         outcome: outcome_word(event.outcome),
         retval: known_retval(event.outcome),
         sequence: Some(event.sequence),
@@ -121,6 +121,13 @@ pub fn finding(scene: &Scene<'_>, outcome: RuleOutcome<'_>) -> Finding {
         ),
     });
     finding.file = event_file(scene);
+    if let Some(file) = &mut finding.file {
+        let hashed = finding.agent.rule_actions.iter();
+        let mut hashed = hashed.filter(|action| action.path == file.path);
+        if let Some(action) = hashed.find(|action| !action.hashes.is_empty()) {
+            file.hashes.clone_from(&action.hashes);
+        }
+    }
     finding.process = process.map(|process| process::section(scene, process));
     finding.details = details::details(scene);
     finding
@@ -277,6 +284,7 @@ pub(super) fn file_section(scene: &Scene<'_>, file: &File) -> FileSection {
         } else {
             String::new()
         },
+        hashes: scene.derived.hashes(file).to_vec(),
         flags: Vec::new(),
         modification_time: rfc3339(file.modification_time),
         change_time: rfc3339(file.change_time),

@@ -12,8 +12,12 @@ use crate::context::{Scene, is_public};
 const TARGET_ARGUMENT_BYTES: usize = 512;
 
 /// What kind of activity an event is, in Datadog's words.
-pub(super) fn category(event_type: EventType) -> &'static str {
+pub(super) fn category(scene: &Scene<'_>) -> &'static str {
     use EventType::*;
+    let event_type = scene.event.event_type();
+    if scene.name != event_type.name() {
+        return "Kernel Activity";
+    }
     match event_type {
         Open | Unlink | Rmdir | Rename | Mkdir | Link | Chmod | Chown | Utimes | Chdir
         | SetXattr | RemoveXattr | Mount | Umount | Splice | Chroot => "File Activity",
@@ -38,10 +42,23 @@ pub(super) fn details(scene: &Scene<'_>) -> Map<String, Value> {
         }
         details.insert(scene.event.event_type().name().to_owned(), value);
     }
+    if let (Some(parameter), "sysctl") = (parameter(scene), scene.name) {
+        details.insert("sysctl".to_owned(), parameter);
+    }
     if let Some(network) = network(scene.event) {
         details.insert("network".to_owned(), network);
     }
     details
+}
+
+/// The kernel parameter that was opened.
+fn parameter(scene: &Scene<'_>) -> Option<Value> {
+    let EventKind::Open { file, flags, .. } = &scene.event.kind else {
+        return None;
+    };
+    let name = file.path.strip_prefix("/proc/sys/")?;
+    let action = if flags & 3 == 0 { "read" } else { "write" };
+    Some(json!({"name": name, "action": action}))
 }
 
 fn has_target(kind: &EventKind) -> bool {

@@ -1,11 +1,12 @@
 //! What a rule that matched does beside reporting.
 
 use picket_events::wire::ToTracer;
-use picket_rules::{ActionRequest, KillScope};
+use picket_rules::{ActionRequest, FieldId, KillScope};
 
 use super::{ConnectionId, Output, Outputs};
 use crate::context::Scene;
 use crate::finding::RuleAction;
+use crate::hashes::{Hashes, Unhashed};
 use crate::identity::Mode;
 use crate::tree::ProcessNode;
 
@@ -17,11 +18,12 @@ pub(super) fn perform(
     scene: &Scene<'_>,
     connection: ConnectionId,
     requests: &[ActionRequest],
+    hashes: &mut Hashes,
     outputs: &mut dyn Outputs,
 ) -> Vec<RuleAction> {
     requests
         .iter()
-        .map(|request| one(scene, connection, request, outputs))
+        .map(|request| one(scene, connection, request, hashes, outputs))
         .collect()
 }
 
@@ -29,21 +31,49 @@ fn one(
     scene: &Scene<'_>,
     connection: ConnectionId,
     request: &ActionRequest,
+    hashes: &mut Hashes,
     outputs: &mut dyn Outputs,
 ) -> RuleAction {
     match request {
         ActionRequest::Kill { signal, scope } => kill(scene, connection, *signal, *scope, outputs),
-        ActionRequest::Hash { .. } => RuleAction {
-            action: "hash",
-            status: "unsupported",
-            message: "the agent cannot read the container's files".to_owned(),
-            ..RuleAction::default()
-        },
+        ActionRequest::Hash { field, max_size } => hash(scene, *field, *max_size, hashes),
         ActionRequest::Log { level, message } => RuleAction {
             action: "log",
             status: "performed",
             message: format!("{level}: {message}"),
             ..RuleAction::default()
+        },
+    }
+}
+
+fn hash(scene: &Scene<'_>, field: FieldId, limit: u64, hashes: &mut Hashes) -> RuleAction {
+    let action = RuleAction {
+        action: "hash",
+        ..RuleAction::default()
+    };
+    let Some((file, process)) = scene.accessors.file(scene, field) else {
+        return RuleAction {
+            status: "error",
+            message: "the event has no such file".to_owned(),
+            ..action
+        };
+    };
+    let path = file.path.clone();
+    match hashes.of(file, process, limit) {
+        Ok(hashes) => RuleAction {
+            status: "performed",
+            path,
+            hashes,
+            ..action
+        },
+        Err(reason) => RuleAction {
+            status: match reason {
+                Unhashed::OutOfReach => "unsupported",
+                _ => "error",
+            },
+            path,
+            message: reason.to_string(),
+            ..action
         },
     }
 }
@@ -95,5 +125,6 @@ fn kill(
             "monitor_only" => "the policy's mode is Monitor: nothing was sent".to_owned(),
             _ => String::new(),
         },
+        ..RuleAction::default()
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::loss::Loss;
 use super::session::Session;
 use crate::context::{ContainerInfo, container_tags};
+use crate::hostnames::HostNames;
 use crate::identity::Identity;
 use crate::tree::ProcessTree;
 
@@ -19,6 +20,7 @@ pub(super) struct Container {
     pub(super) tree: ProcessTree,
     pub(super) session: Session,
     pub(super) loss: Loss,
+    pub(super) names: HostNames,
     /// True between a hello and the first event: processes and accounts are told of anew.
     pub(super) in_snapshot: bool,
     pub(super) events: u64,
@@ -49,6 +51,7 @@ impl Container {
             tree: ProcessTree::default(),
             session: Session::bind(hello),
             loss,
+            names: HostNames::default(),
             in_snapshot: true,
             events: 0,
             engine: hello.engine.clone(),

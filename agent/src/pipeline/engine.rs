@@ -1,14 +1,16 @@
 //! One event: into the tree, past the rules, out as findings.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use picket_events::{Event, EventKind, EventType, Outcome};
-use picket_rules::{Evaluator, EventId, Match, RuleSet, Scope};
+use picket_events::{Address, Event, EventKind, EventType, Outcome};
+use picket_rules::{Catalogue, Evaluator, EventId, Match, RuleSet, Scope};
 
 use super::container::Container;
 use super::{ConnectionId, Observer, Output, Outputs, actions};
-use crate::context::{Accessors, Derived, Scene};
+use crate::context::{Accessors, Derived, Scene, Second};
 use crate::finding::{self, RuleOutcome};
+use crate::hashes::{COMPARED_LIMIT, FileId, Hashes};
 use crate::identity::Identity;
 use crate::tree::{Key, ProcessNode, ProcessTree};
 
@@ -21,10 +23,24 @@ pub(super) struct Engine {
     accessors: Accessors,
     /// The catalogue's id of each event type; `None` where rules do not know the type.
     event_ids: Vec<Option<EventId>>,
+    /// The same for events that are told from another one.
+    derived_ids: Vec<(Second, EventId)>,
     observer: Option<Box<dyn Observer>>,
     ancestors: Vec<Key>,
     target_ancestors: Vec<Key>,
     matches: Vec<Match>,
+    hashes: Hashes,
+    /// By event type of the catalogue, the files whose sums its rules compare.
+    hashed: Vec<Hashed>,
+}
+
+/// Files of an event that rules compare by their sums.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hashed {
+    /// That of the event itself.
+    event: bool,
+    /// That of the process's program.
+    program: bool,
 }
 
 impl Engine {
@@ -32,10 +48,10 @@ impl Engine {
         let catalogue = rules.catalogue();
         Self {
             accessors: Accessors::new(catalogue),
-            event_ids: EventType::ALL
-                .iter()
-                .map(|kind| catalogue.event(kind.name()))
-                .collect(),
+            event_ids: event_ids(catalogue),
+            derived_ids: derived_ids(catalogue),
+            hashed: hashed(&rules),
+            hashes: Hashes::default(),
             evaluator: Evaluator::new(rules),
             observer: None,
             ancestors: Vec::new(),
@@ -51,10 +67,9 @@ impl Engine {
     pub(super) fn replace(&mut self, rules: Arc<RuleSet>) {
         let catalogue = rules.catalogue();
         self.accessors = Accessors::new(catalogue);
-        self.event_ids = EventType::ALL
-            .iter()
-            .map(|kind| catalogue.event(kind.name()))
-            .collect();
+        self.event_ids = event_ids(catalogue);
+        self.derived_ids = derived_ids(catalogue);
+        self.hashed = hashed(&rules);
         self.evaluator.replace(rules);
     }
 
@@ -94,7 +109,7 @@ impl Engine {
         &mut self,
         identity: &Identity,
         connection: ConnectionId,
-        container: &Container,
+        container: &mut Container,
         event: &Event,
         (key, refused): (Option<Key>, Option<&ProcessNode>),
         outputs: &mut dyn Outputs,
@@ -104,6 +119,10 @@ impl Engine {
             return 0;
         }
         let mut findings = 0;
+        if let EventKind::Dns(dns) = &event.kind {
+            container.names.answered(dns);
+        }
+        let container = &*container;
         let tree = &container.tree;
         let target = target_pid(&event.kind, event.pid).and_then(|pid| tree.find(pid));
         self.ancestors.clear();
@@ -116,9 +135,14 @@ impl Engine {
         let lineage = target.iter().flat_map(|&key| tree.ancestors(key));
         self.target_ancestors.extend(lineage.map(|(key, _)| key));
         let process = key.and_then(|key| tree.get(key));
-        let derived = Derived::of(event);
+        let mut derived = Derived::of(event);
+        if let Some(ip) = remote_address(&event.kind) {
+            derived.hostnames = container.names.of(ip);
+        }
+        self.hash(event, event_id, refused.or(process), &mut derived);
         let scene = Scene {
             event,
+            name: event.event_type().name(),
             process,
             executed: refused.or(process),
             ancestors: &self.ancestors,
@@ -130,12 +154,21 @@ impl Engine {
             derived: &derived,
             accessors: &self.accessors,
         };
-        if let Some(event_id) = event_id {
+        let second = Second::of(&event.kind).and_then(|second| {
+            let ids = self.derived_ids.iter();
+            let id = ids.clone().find(|(known, _)| *known == second);
+            id.map(|(_, id)| (*id, second.name()))
+        });
+        let first = event_id.map(|id| (id, scene.name));
+        for (event_id, name) in first.into_iter().chain(second) {
+            let scene = Scene { name, ..scene };
             self.matches.clear();
             self.evaluator.evaluate(event_id, &scene, &mut self.matches);
             for found in &self.matches {
                 let rule = &self.evaluator.rules().rules()[found.rule];
-                let done = actions::perform(&scene, connection, &found.actions, outputs);
+                let requests = &found.actions;
+                let done =
+                    actions::perform(&scene, connection, requests, &mut self.hashes, outputs);
                 if found.report {
                     findings += 1;
                     let variables = self.evaluator.variables(&scene);
@@ -152,6 +185,75 @@ impl Engine {
             observer.event(&scene);
         }
         findings
+    }
+
+    /// Sums of the files that rules on this event compare.
+    fn hash(
+        &mut self,
+        event: &Event,
+        event_id: Option<EventId>,
+        process: Option<&ProcessNode>,
+        derived: &mut Derived,
+    ) {
+        let Some(hashed) = event_id.map(|id| self.hashed[usize::from(id.0)]) else {
+            return;
+        };
+        let own = event.kind.file().filter(|_| hashed.event);
+        let program = process
+            .filter(|_| hashed.program)
+            .map(|process| &process.program.image.file);
+        for file in own.into_iter().chain(program) {
+            let sums = self.hashes.of(file, Some(event.pid), COMPARED_LIMIT);
+            if let (Some(id), Ok(sums)) = (FileId::of(file), sums) {
+                derived.hashed(id, sums);
+            }
+        }
+    }
+}
+
+fn event_ids(catalogue: &Catalogue) -> Vec<Option<EventId>> {
+    let types = EventType::ALL.iter();
+    types.map(|kind| catalogue.event(kind.name())).collect()
+}
+
+fn derived_ids(catalogue: &Catalogue) -> Vec<(Second, EventId)> {
+    let all = [Second::Sysctl, Second::CgroupWrite].into_iter();
+    all.filter_map(|second| Some((second, catalogue.event(second.name())?)))
+        .collect()
+}
+
+/// Which files of which events the rules compare by their sums.
+fn hashed(rules: &RuleSet) -> Vec<Hashed> {
+    let catalogue = rules.catalogue();
+    let mut hashed = vec![Hashed::default(); catalogue.events().count()];
+    for rule in rules.rules().iter().filter(|rule| !rule.never_matches()) {
+        for field in &rule.fields {
+            let info = catalogue.info(*field);
+            if !info.name.ends_with("file.hashes") {
+                continue;
+            }
+            let of = &mut hashed[usize::from(rule.event.0)];
+            match info.event {
+                Some(_) => of.event = true,
+                None => of.program = true,
+            }
+        }
+    }
+    hashed
+}
+
+/// The other end of a connection.
+fn remote_address(kind: &EventKind) -> Option<IpAddr> {
+    match kind {
+        EventKind::Connect {
+            address: Address::Ip { ip, .. },
+            ..
+        }
+        | EventKind::Accept {
+            peer: Some(Address::Ip { ip, .. }),
+            ..
+        } => Some(*ip),
+        _ => None,
     }
 }
 

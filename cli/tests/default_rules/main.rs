@@ -6,18 +6,30 @@ mod evasion;
 mod execution;
 mod persistence;
 mod privilege;
+mod threat_lists;
 mod world;
 
 use std::collections::BTreeSet;
 
 use world::{Case, check};
 
+const NO_DNS: &str = "the tracer does not report DNS yet";
+
 /// Rules without a script, and why.
-const WITHOUT_SCRIPT: [(&str, &str); 5] = [
-    (
-        "picket_metadata_dns_rebind",
-        "the tracer does not report DNS yet",
-    ),
+const WITHOUT_SCRIPT: &[(&str, &str)] = &[
+    ("picket_metadata_dns_rebind", NO_DNS),
+    ("picket_mining_pool_domain", NO_DNS),
+    ("picket_control_domain", NO_DNS),
+    ("picket_drive_by_domain", NO_DNS),
+    ("picket_phishing_domain", NO_DNS),
+    ("picket_blackhole_domain", NO_DNS),
+    ("picket_drop_point_domain", NO_DNS),
+    ("picket_abused_domain", NO_DNS),
+    ("picket_cryptocurrency_domain", NO_DNS),
+    ("picket_malicious_domain", NO_DNS),
+    ("picket_suspicious_domain", NO_DNS),
+    ("picket_random_name_unknown", NO_DNS),
+    ("picket_generated_domains", NO_DNS),
     (
         "picket_network_service_listens",
         "silent; what it remembers is tested by picket_shell_from_network_service",
@@ -36,12 +48,13 @@ const WITHOUT_SCRIPT: [(&str, &str); 5] = [
     ),
 ];
 
-const GROUPS: [&[Case]; 5] = [
+const GROUPS: [&[Case]; 6] = [
     execution::CASES,
     credentials::CASES,
     privilege::CASES,
     evasion::CASES,
     persistence::CASES,
+    threat_lists::CASES,
 ];
 
 #[test]
@@ -67,6 +80,11 @@ fn defense_evasion() {
 #[test]
 fn persistence() {
     check(persistence::CASES);
+}
+
+#[test]
+fn threat_lists() {
+    check(threat_lists::CASES);
 }
 
 #[test]

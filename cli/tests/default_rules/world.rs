@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 pub(crate) struct Case {
     /// What happens, for the message when it is not found.
     pub(crate) name: &'static str,
-    /// A shell script that runs before, untraced; `loopback` in it brings up an interface.
+    /// A shell script that runs before, untraced; `loopback` in it brings up an interface, and
+    /// list files go to `$LISTS`.
     pub(crate) prepare: &'static str,
     /// A shell script that runs traced, in an empty folder, and has to succeed.
     pub(crate) script: &'static str,
@@ -25,6 +26,8 @@ const WORLD: &str = r#"
 mount -t tmpfs -o mode=755 tmpfs "$FOLDER"
 cd "$FOLDER"
 touch picket
+export LISTS=$FOLDER/lists
+mkdir lists
 mount --bind "$PICKET" picket
 cp -a /etc etc
 mount --bind etc /etc
@@ -37,7 +40,7 @@ cd /srv
 sh -e "$FOLDER/prepare"
 code=0
 "$FOLDER/picket" run --json --require-tracing --output "$FOLDER/findings" \
-    -- sh -e "$FOLDER/script" < /dev/null >&2 || code=$?
+    --lists "$LISTS" -- sh -e "$FOLDER/script" < /dev/null >&2 || code=$?
 cat "$FOLDER/findings"
 exit $code
 "#;

@@ -1,11 +1,14 @@
 //! Reads a catalogue from JSON.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use picket_events::Interest;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use super::{Catalogue, EventInfo, Expansion, FieldInfo, IteratorInfo, Matching, Role};
+use crate::matcher::Wildcard;
 use crate::value::{EventId, FieldId, IteratorId, ValueType};
 
 /// What can be wrong with a catalogue.
@@ -40,6 +43,8 @@ struct Document {
     #[serde(default)]
     constants_aarch64: HashMap<String, i64>,
     #[serde(default)]
+    zero: HashMap<String, Vec<String>>,
+    #[serde(default)]
     aliases: HashMap<String, String>,
     #[serde(default)]
     alias_prefixes: HashMap<String, String>,
@@ -56,6 +61,7 @@ struct EventDocument {
     #[serde(default)]
     about: String,
     never: Option<String>,
+    needs: Option<String>,
     #[serde(default)]
     fields: Map<String, Json>,
 }
@@ -75,6 +81,7 @@ struct FieldDocument {
     matching: Option<String>,
     max_length: Option<usize>,
     role: Option<String>,
+    needs: Option<String>,
     #[serde(default)]
     fields: Map<String, Json>,
 }
@@ -115,6 +122,7 @@ impl Catalogue {
                 name: name.clone(),
                 about: event.about,
                 never: event.never,
+                needs: needs(name, event.needs.as_deref())?,
             });
             loader.catalogue.event_ids.insert(name.clone(), id);
             let place = Place {
@@ -125,6 +133,18 @@ impl Catalogue {
             loader.fields(name, &event.fields, place)?;
         }
         let mut catalogue = loader.catalogue;
+        for (reason, patterns) in &document.zero {
+            let patterns: Vec<Wildcard> = patterns
+                .iter()
+                .map(|pattern| Wildcard::new(pattern, false))
+                .collect();
+            let reason: Arc<str> = Arc::from(reason.as_str());
+            for field in &mut catalogue.fields {
+                if patterns.iter().any(|pattern| pattern.matches(&field.name)) {
+                    field.zero = Some(Arc::clone(&reason));
+                }
+            }
+        }
         catalogue.constants = document.constants;
         if cfg!(target_arch = "aarch64") {
             catalogue.constants.extend(document.constants_aarch64);
@@ -245,6 +265,7 @@ impl Loader<'_> {
             Some("open_flags") => Some(Role::OpenFlags),
             Some(other) => return Err(fault(&name, &format!("role {other:?} is not known"))),
         };
+        let needs = needs(&name, field.needs.as_deref())?;
         let id = u16::try_from(self.catalogue.fields.len())
             .map(FieldId)
             .map_err(|_| CatalogueError::TooLarge)?;
@@ -259,8 +280,19 @@ impl Loader<'_> {
             iterator: place.iterator,
             max_length: field.max_length,
             role,
+            needs,
+            zero: None,
         });
         Ok(())
+    }
+}
+
+/// The text form of an interest.
+fn needs(name: &str, text: Option<&str>) -> Result<Option<Interest>, CatalogueError> {
+    let Some(text) = text else { return Ok(None) };
+    match text.parse() {
+        Ok(interest) => Ok(Some(interest)),
+        Err(_) => Err(fault(name, &format!("needs {text:?} is no interest"))),
     }
 }
 

@@ -9,6 +9,8 @@ mod load;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use picket_events::Interest;
+
 use crate::value::{EventId, FieldId, IteratorId, ValueType};
 
 pub use load::CatalogueError;
@@ -49,6 +51,10 @@ pub struct FieldInfo {
     pub max_length: Option<usize>,
     /// What else the engine uses it for.
     pub role: Option<Role>,
+    /// What has to be watched beside the event's own type to fill it.
+    pub needs: Option<Interest>,
+    /// Why it always has its zero value, if so.
+    pub zero: Option<Arc<str>>,
 }
 
 /// What is known about an event type.
@@ -60,6 +66,8 @@ pub struct EventInfo {
     pub about: String,
     /// Why it can never happen here, if so.
     pub never: Option<String>,
+    /// What has to be watched for it, where that is not the type of its name.
+    pub needs: Option<Interest>,
 }
 
 /// What is known about an iterator.
