@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn most_of_what_a_generator_makes_is_told_from_words() {
         // A linear congruential generator, as malware uses one.
-        let mut state: u32 = 2_024_0501;
+        let mut state: u32 = 20_240_501;
         let mut found = 0;
         for _ in 0..1000 {
             let name: String = (0..14)

@@ -206,7 +206,11 @@ fn a_rule_whose_list_is_empty_says_so_and_costs_nothing() {
             .to_owned(),
         origin: String::new(),
     };
-    let (rules, report) = RuleSet::load(&catalogue, &[source.clone()], &LoadOptions::default());
+    let (rules, report) = RuleSet::load(
+        &catalogue,
+        std::slice::from_ref(&source),
+        &LoadOptions::default(),
+    );
     assert!(report.is_ok());
     assert_eq!(
         report.policies[0].rules[0].warnings,
