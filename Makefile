@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz clean
+.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ deny: ## Check licences and banned dependencies only
 
 fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (60) for each target
 	@scripts/fuzz.sh
+
+transparency: ## Run other software's own test suites traced and untraced (20 minutes)
+	@scripts/transparency.sh
 
 clean: ## Remove what was built in the tree (caches outside it stay)
 	cargo clean

@@ -3,8 +3,10 @@
 # friends from Debian, and a Kubernetes control plane.
 source "$(dirname "$0")/lib.sh"
 source "$root/scripts/containers.sh"
-"$root/scripts/packages.sh" gdb python3 strace
+"$root/scripts/packages.sh" gdb python3 strace busybox-static stress-ng tini dumb-init default-jdk-headless
+delve=$("$root/scripts/delve.sh" | tail -1)
 
 assets=$("$root/scripts/kube.sh" | tail -1)
+say "debuggers: gdb, strace, and delve in $delve"
 say "containers: $(podman --version), configured in $containers"
 say "control plane: $("$assets/kube-apiserver" --version), $("$assets/etcd" --version | head -1), in $assets"

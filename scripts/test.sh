@@ -6,6 +6,8 @@ source "$root/scripts/containers.sh"
 
 KUBEBUILDER_ASSETS=$("$root/scripts/kube.sh" | tail -1)
 export KUBEBUILDER_ASSETS
+PICKET_TEST_TOOLS=$("$root/scripts/delve.sh" | tail -1)
+export PICKET_TEST_TOOLS
 export PICKET_BIN_DIR=${PICKET_BIN_DIR:-$dist/bin}
 for binary in picket picket-agent picket-operator picket-tracer; do
 	[ -x "$PICKET_BIN_DIR/$binary" ] || die "$PICKET_BIN_DIR/$binary is not there: run make build"
