@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::metrics::{Metrics, Rejection};
 use super::review::{Malformed, Request, Response};
 use super::service::{Decided, Entry, Known, Recorder, answer};
-use crate::entrypoint::Images;
+use crate::entrypoint::{Images, PullScope, Resolver};
 use crate::namespace::{NamesOnly, Namespaces};
 use crate::settings::Settings;
 use crate::store::PolicyStore;
@@ -44,6 +44,7 @@ pub struct AdmissionState {
     settings: Arc<Settings>,
     metrics: Metrics,
     recorder: Option<Arc<dyn Recorder>>,
+    resolver: Option<Resolver>,
     turns: Arc<Semaphore>,
 }
 
@@ -56,6 +57,7 @@ impl AdmissionState {
             settings,
             metrics,
             recorder: None,
+            resolver: None,
             turns: Arc::new(Semaphore::new(MAX_CONCURRENT)),
         }
     }
@@ -63,6 +65,12 @@ impl AdmissionState {
     /// Asks these for what is known about a namespace.
     pub fn with_namespaces(mut self, namespaces: Arc<dyn Namespaces>) -> Self {
         self.namespaces = namespaces;
+        self
+    }
+
+    /// Asks this resolver what images run.
+    pub fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = Some(resolver);
         self
     }
 
@@ -194,7 +202,21 @@ async fn answer_request(
         settings: &state.settings,
         images: Images::NONE,
     };
-    answer(request, entry, &known)
+    let first = answer(&request, entry, &known)?;
+    let wanted = &first.1.report.wanted;
+    match &state.resolver {
+        // The planner named images that it has to know: it decides again with the answers.
+        Some(resolver) if !wanted.is_empty() => {
+            let scope = PullScope::of_pod(&request.object, &namespace);
+            let images = resolver.images(wanted, &scope).await;
+            let known = Known {
+                images: &images,
+                ..known
+            };
+            answer(&request, entry, &known)
+        }
+        _ => Ok(first),
+    }
 }
 
 fn reject(

@@ -70,12 +70,13 @@ pub struct Known<'a> {
     pub images: &'a Images,
 }
 
-/// Answers a request.
+/// Answers a request. Images that would have to be known for a better answer are in the
+/// decision's [`Report::wanted`].
 ///
 /// # Errors
 /// [`Malformed`] when the answer cannot be written.
 pub fn answer(
-    request: Request,
+    request: &Request,
     entry: Entry,
     known: &Known<'_>,
 ) -> Result<(Response, Decided), Malformed> {
@@ -101,7 +102,7 @@ pub fn answer(
     };
     let controller = controller(pod);
     let refused = entry == Entry::Enforce && report.wants_refusal();
-    let mut response = Response::allowed(request.uid);
+    let mut response = Response::allowed(request.uid.clone());
     if refused {
         response.allowed = false;
         response.status = Some(Refusal {
@@ -127,6 +128,7 @@ pub fn answer(
         namespace,
         name: request
             .name
+            .clone()
             .filter(|name| !name.is_empty())
             .or_else(|| text(&metadata["name"]))
             .or_else(|| text(&metadata["generateName"]))

@@ -1,0 +1,436 @@
+//! HTTP with limits: one short session for each look-up, a connection for each host in it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::guard::Guard;
+use super::keychain::BoxFuture;
+use super::{Cause, Unresolved};
+
+/// How long one address may take when there are others to try.
+const CONNECT_ONE: Duration = Duration::from_millis(800);
+/// How long the last address may take.
+const CONNECT_LAST: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 4;
+/// Room for the head of an answer.
+const MAX_HEAD: usize = 32 << 10;
+
+const AGENT: &str = concat!("picket/", env!("CARGO_PKG_VERSION"));
+
+/// What an answer is asked with.
+type Sender = SendRequest<Full<Bytes>>;
+
+/// Scheme, host and port: what credentials are good for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    pub(super) tls: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Origin {
+    /// As it stands in a URL: with the port only where it is not the usual one.
+    pub(super) fn authority(&self) -> String {
+        if self.port == (if self.tls { 443 } else { 80 }) {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A URL that may be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Url {
+    pub(super) origin: Origin,
+    /// Path and query.
+    pub(super) path: String,
+}
+
+impl fmt::Display for Url {
+    /// Without the query, which may hold signatures.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.origin.tls { "https" } else { "http" };
+        let path = self.path.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{}{path}", self.origin.authority())
+    }
+}
+
+impl Url {
+    /// Reads an absolute URL. Plain HTTP only where the guard says so.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn parse(text: &str, guard: &Guard) -> Result<Self, &'static str> {
+        let uri: Uri = text.parse().map_err(|_| "not a URL")?;
+        let authority = uri.authority().ok_or("not an absolute URL")?;
+        if authority.as_str().contains('@') {
+            return Err("credentials in a URL");
+        }
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err("not HTTPS"),
+        };
+        let origin = Origin {
+            tls,
+            host: authority.host().to_ascii_lowercase(),
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+        };
+        if !tls && !guard.is_plain(&origin.authority()) {
+            return Err("not HTTPS");
+        }
+        let path = uri
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .to_owned();
+        Ok(Self { origin, path })
+    }
+
+    /// Where a `Location` leads from here.
+    pub(super) fn join(&self, location: &str, guard: &Guard) -> Result<Self, &'static str> {
+        if location.starts_with('/') && !location.starts_with("//") {
+            location.parse::<Uri>().map_err(|_| "not a URL")?;
+            return Ok(Self {
+                origin: self.origin.clone(),
+                path: location.to_owned(),
+            });
+        }
+        Self::parse(location, guard)
+    }
+}
+
+/// An answer, as far as it was read.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// A header's text; nothing when it is absent or no text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Http {
+    guard: Guard,
+    tls: Arc<ClientConfig>,
+    names: Arc<dyn Names>,
+    requests: AtomicU64,
+}
+
+/// Turns names into addresses.
+pub trait Names: fmt::Debug + Send + Sync + 'static {
+    /// The addresses of a host, the best first.
+    fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// The system's own name service.
+#[derive(Debug)]
+struct SystemNames;
+
+impl Names for SystemNames {
+    fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+impl Http {
+    /// Trusts the authorities that browsers trust, and these (DER).
+    ///
+    /// # Errors
+    /// When the crypto provider refuses, or a certificate is none.
+    pub fn new(
+        guard: Guard,
+        authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.into(),
+        };
+        for authority in authorities {
+            roots.add(authority)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            guard,
+            tls: tls.into(),
+            names: Arc::new(SystemNames),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks these for addresses instead of the system.
+    pub fn with_names(mut self, names: impl Names) -> Self {
+        self.names = Arc::new(names);
+        self
+    }
+
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Requests that were sent so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn session(self: &Arc<Self>) -> Session {
+        Session {
+            http: Arc::clone(self),
+            connections: HashMap::new(),
+        }
+    }
+
+    async fn connect(&self, origin: &Origin) -> Result<Sender, Unresolved> {
+        let stream = self.dial(origin).await?;
+        if !origin.tls {
+            return handshake(stream).await;
+        }
+        let untrusted = |error: &dyn fmt::Display| {
+            Unresolved::new(
+                Cause::UntrustedTls,
+                format!("{}: {error}", origin.authority()),
+            )
+        };
+        let name = origin
+            .host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let name = ServerName::try_from(name).map_err(|error| untrusted(&error))?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        match connector.connect(name, stream).await {
+            Ok(stream) => handshake(stream).await,
+            Err(error)
+                if error
+                    .get_ref()
+                    .is_some_and(|inner| inner.is::<rustls::Error>()) =>
+            {
+                Err(untrusted(&error))
+            }
+            Err(error) => Err(unreachable(&origin.authority(), &error)),
+        }
+    }
+
+    /// Connects to an address that was checked: what is checked is what is connected to.
+    async fn dial(&self, origin: &Origin) -> Result<TcpStream, Unresolved> {
+        let authority = origin.authority();
+        let host = origin.host.trim_start_matches('[').trim_end_matches(']');
+        let found = match host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => {
+                let found = self.names.addresses(host).await;
+                found.map_err(|error| unreachable(&authority, &error))?
+            }
+        };
+        let mut refused = None;
+        let mut allowed = Vec::new();
+        for address in found.into_iter().take(2 * MAX_ADDRESSES) {
+            match self.guard.check(address) {
+                Ok(()) => allowed.push(SocketAddr::new(address, origin.port)),
+                Err(kind) => refused = Some((address, kind)),
+            }
+        }
+        allowed.truncate(MAX_ADDRESSES);
+        if let (true, Some((address, kind))) = (allowed.is_empty(), refused) {
+            let detail = format!("{authority} is {address}, an address {kind}");
+            return Err(Unresolved::new(Cause::AddressRefused, detail));
+        }
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let count = allowed.len();
+        for (index, address) in allowed.into_iter().enumerate() {
+            let patience = if index + 1 == count {
+                CONNECT_LAST
+            } else {
+                CONNECT_ONE
+            };
+            match timeout(patience, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // A small request should not wait for a larger one.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer"),
+            }
+        }
+        Err(unreachable(&authority, &last))
+    }
+}
+
+fn unreachable(authority: &str, error: &dyn fmt::Display) -> Unresolved {
+    Unresolved::new(Cause::Unreachable, format!("{authority}: {error}"))
+}
+
+async fn handshake<S>(stream: S) -> Result<Sender, Unresolved>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .max_headers(100)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| Unresolved::new(Cause::Unreachable, error.to_string()))?;
+    // Ends with the session, whose senders are the only ones.
+    tokio::spawn(async move {
+        // What goes wrong here is told to whoever waits for the answer.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+/// The connections of one look-up.
+pub(super) struct Session {
+    http: Arc<Http>,
+    connections: HashMap<Origin, Sender>,
+}
+
+impl Session {
+    pub(super) fn guard(&self) -> &Guard {
+        &self.http.guard
+    }
+
+    /// Sends a request and reads at most `limit` bytes of the answer. Follows nothing.
+    ///
+    /// # Errors
+    /// [`Unresolved`]: unreachable, refused, too large, broken.
+    pub(super) async fn send(
+        &mut self,
+        method: Method,
+        url: &Url,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Answer, Unresolved> {
+        let broken = |error: &dyn fmt::Display| {
+            Unresolved::new(Cause::InvalidAnswer, format!("{url}: {error}"))
+        };
+        let mut open = self.connections.remove(&url.origin);
+        if let Some(sender) = &mut open
+            && sender.ready().await.is_err()
+        {
+            open = None;
+        }
+        let mut sender = match open {
+            Some(sender) => sender,
+            None => self.http.connect(&url.origin).await?,
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&url.path)
+            .header(HOST, url.origin.authority())
+            .header(USER_AGENT, AGENT);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| broken(&error))?;
+        self.http.requests.fetch_add(1, Ordering::Relaxed);
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| Unresolved::new(Cause::Unreachable, format!("{url}: {error}")))?;
+        let (head, body) = answer.into_parts();
+        let body = match Limited::new(body, limit).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                let detail = format!("{url}: more than {limit} bytes");
+                return Err(Unresolved::new(Cause::TooLarge, detail));
+            }
+            Err(error) => return Err(broken(&error)),
+        };
+        self.connections.insert(url.origin.clone(), sender);
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_by_table() {
+        let guard = Guard {
+            plain_http: vec!["plain.example:5000".into()],
+            ..Guard::default()
+        };
+        for (text, expected) in [
+            ("https://r.example/v2/?a=b", Ok("https://r.example/v2/")),
+            ("https://R.example:443", Ok("https://r.example/")),
+            ("https://r.example:444/x", Ok("https://r.example:444/x")),
+            ("https://[::1]:5000/x", Ok("https://[::1]:5000/x")),
+            (
+                "http://plain.example:5000/x",
+                Ok("http://plain.example:5000/x"),
+            ),
+            ("http://plain.example/x", Err("not HTTPS")),
+            ("http://r.example/x", Err("not HTTPS")),
+            ("ftp://r.example/x", Err("not HTTPS")),
+            ("https://u:p@r.example/x", Err("credentials in a URL")),
+            ("/x", Err("not an absolute URL")),
+            ("https://r.example/a b", Err("not a URL")),
+        ] {
+            let url = Url::parse(text, &guard).map(|url| url.to_string());
+            assert_eq!(url.as_deref().map_err(|error| *error), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn locations_by_table() {
+        let guard = Guard::default();
+        let here = Url::parse("https://r.example/v2/a/blobs/x", &guard).unwrap();
+        for (location, expected) in [
+            ("/other?sig=1", Ok("https://r.example/other")),
+            ("https://cdn.example/y", Ok("https://cdn.example/y")),
+            ("http://r.example/y", Err("not HTTPS")),
+            ("//evil.example/y", Err("not an absolute URL")),
+            ("y", Err("not HTTPS")),
+            ("", Err("not a URL")),
+        ] {
+            let url = here.join(location, &guard).map(|url| url.to_string());
+            match (&url, expected) {
+                (Ok(url), Ok(expected)) => assert_eq!(url, expected),
+                (Err(_), Err(_)) => {}
+                other => panic!("{location}: {other:?}"),
+            }
+        }
+    }
+}
