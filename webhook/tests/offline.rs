@@ -197,7 +197,7 @@ fn reviewed(case: &Case) -> (Value, picket_webhook::Report) {
         images: Images::NONE,
     };
     let request = Request::parse(review.to_string().as_bytes()).unwrap();
-    let (response, decided) = answer(request, Entry::Ignore, &known).unwrap();
+    let (response, decided) = answer(&request, Entry::Ignore, &known).unwrap();
     let mut pod = case.pod.clone();
     if let Some(patch) = response.patch {
         let patch = STANDARD.decode(patch).unwrap();
