@@ -499,7 +499,7 @@ fn start_application(
 
 /// Installs the filter with the best flags that the kernel has. Without CAP_SYS_ADMIN that
 /// takes no_new_privs.
-fn install(program: &[Instruction]) -> Result<OwnedFd, Errno> {
+pub(crate) fn install(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     let choices = [
         seccomp::SPEC_ALLOW | seccomp::WAIT_KILLABLE_RECV,
         seccomp::SPEC_ALLOW,

@@ -9,6 +9,8 @@
 //! [table]: https://github.com/picket-dev/picket/blob/main/docs/tracer.md
 
 mod accounts;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod cli;
 mod config;
 mod confirm;

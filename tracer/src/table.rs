@@ -131,6 +131,16 @@ impl Row {
             || interest.contains(self.event)
             || self.also.is_some_and(|event| interest.contains(event))
     }
+
+    /// Whether the filter stops for it whatever its arguments.
+    #[cfg(feature = "bench")]
+    pub(crate) fn is_unconditional(&self, interest: &Interest) -> bool {
+        self.tests.iter().any(|test| match test {
+            Test::Always => true,
+            Test::OpenFlags(_) => interest.open == picket_events::OpenInterest::All,
+            _ => false,
+        })
+    }
 }
 
 /// What of an interest the table can serve at all.

@@ -1,0 +1,169 @@
+//! How a workload is run.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use picket_agent::rulefiles::RuleFiles;
+use picket_events::{Interest, OpenInterest};
+use serde::Serialize;
+
+use crate::reader::Reader;
+
+/// One way to run a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Variant {
+    /// As it is.
+    Untraced,
+    /// Under the filter of `all-opens`, changed to let every call pass.
+    Filter,
+    /// Traced, with what the default rules can use.
+    DefaultRules,
+    /// Traced, with that and every open.
+    AllOpens,
+    /// `strace -f --seccomp-bpf` of the calls that `all-opens` stops for whatever their
+    /// arguments.
+    Strace,
+    /// `strace -f --seccomp-bpf` of the calls that Datadog's eBPF-less tracer traps: two
+    /// ptrace stops for each, as there.
+    TwoStops,
+}
+
+impl Variant {
+    /// All but the untraced run.
+    pub(crate) const OTHERS: [Variant; 5] = [
+        Variant::Filter,
+        Variant::DefaultRules,
+        Variant::AllOpens,
+        Variant::Strace,
+        Variant::TwoStops,
+    ];
+
+    /// As it stands in tables.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Variant::Untraced => "untraced",
+            Variant::Filter => "filter only",
+            Variant::DefaultRules => "default rules",
+            Variant::AllOpens => "all opens",
+            Variant::Strace => "strace, same calls",
+            Variant::TwoStops => "strace, incumbent's calls",
+        }
+    }
+}
+
+/// The calls that `cws-instrumentation` 7.68 traps on x86-64. Its filter does not look at
+/// arguments, and each call costs an entry and an exit stop, as strace's do.
+const INCUMBENT: &str = "?open,openat,?openat2,?creat,name_to_handle_at,open_by_handle_at,\
+memfd_create,fcntl,dup,?dup2,dup3,close,?unlink,unlinkat,?rmdir,?rename,renameat,renameat2,\
+?mkdir,mkdirat,?utime,?utimes,utimensat,?futimesat,?link,linkat,?symlink,symlinkat,?chmod,fchmod,\
+fchmodat,?fchmodat2,?chown,?lchown,fchown,fchownat,mount,umount2,?pipe,pipe2,execve,execveat,chdir,\
+fchdir,setuid,setgid,setreuid,setresuid,setregid,setresgid,setfsuid,setfsgid,capset,init_module,\
+finit_module,delete_module,setrlimit,prlimit64,prctl,socket,bind,connect,accept,accept4,\
+setsockopt,ioctl";
+
+/// What the variants need to run.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// This program.
+    pub(crate) own: PathBuf,
+    tracer: Option<PathBuf>,
+    socket: PathBuf,
+    /// What the default rules can use.
+    pub(crate) defaults: Interest,
+    /// That and every open.
+    pub(crate) all_opens: Interest,
+    containers: AtomicU32,
+}
+
+impl Setup {
+    pub(crate) fn new(reader: &Reader, tracer: Option<PathBuf>) -> anyhow::Result<Self> {
+        let defaults = RuleFiles::default().load().rules.interest().reported();
+        let mut all_opens = defaults;
+        all_opens.insert_open(OpenInterest::All);
+        Ok(Self {
+            own: std::env::current_exe()?,
+            tracer,
+            socket: reader.socket().to_owned(),
+            defaults,
+            all_opens,
+            containers: AtomicU32::new(0),
+        })
+    }
+
+    /// The program whose size counts.
+    pub(crate) fn tracer(&self) -> Option<&Path> {
+        self.tracer.as_deref()
+    }
+
+    /// What stands before a command to run it so.
+    pub(crate) fn prefix(&self, variant: Variant) -> Vec<OsString> {
+        let own = || self.own.clone().into_os_string();
+        match variant {
+            Variant::Untraced => Vec::new(),
+            Variant::Filter => {
+                let interest = self.all_opens.to_string().into();
+                let flag = |text: &str| OsString::from(text);
+                vec![
+                    own(),
+                    flag("filter-only"),
+                    flag("--interest"),
+                    interest,
+                    flag("--"),
+                ]
+            }
+            Variant::DefaultRules => self.traced(&self.defaults),
+            Variant::AllOpens => self.traced(&self.all_opens),
+            Variant::Strace => {
+                let calls = picket_tracer::bench::unconditional_calls(&self.all_opens);
+                // strace refuses names that it does not know, unless told.
+                let calls: Vec<String> = calls.iter().map(|name| format!("?{name}")).collect();
+                strace(&calls.join(","))
+            }
+            Variant::TwoStops => strace(INCUMBENT),
+        }
+    }
+
+    fn traced(&self, interest: &Interest) -> Vec<OsString> {
+        let mut prefix = match &self.tracer {
+            Some(tracer) => vec![tracer.clone().into_os_string()],
+            None => vec![
+                self.own.clone().into_os_string(),
+                "tracer".into(),
+                "--".into(),
+            ],
+        };
+        // A container's first key binds it, so each run is a container of its own.
+        let number = self.containers.fetch_add(1, Ordering::Relaxed);
+        prefix.extend([
+            "trace".into(),
+            "--require-tracing".into(),
+            "--socket".into(),
+        ]);
+        prefix.push(self.socket.clone().into_os_string());
+        prefix.extend(["--container".into(), format!("bench-{number}").into()]);
+        prefix.extend([
+            "--interest".into(),
+            interest.to_string().into(),
+            "--".into(),
+        ]);
+        prefix
+    }
+}
+
+fn strace(calls: &str) -> Vec<OsString> {
+    let words = [
+        "strace",
+        "-f",
+        "-qq",
+        "--seccomp-bpf",
+        "-o",
+        "/dev/null",
+        "-e",
+    ];
+    let mut prefix: Vec<OsString> = words.iter().map(OsString::from).collect();
+    prefix.push(format!("trace={calls}").into());
+    prefix.extend(["-e".into(), "signal=none".into(), "--".into()]);
+    prefix
+}
