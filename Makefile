@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency clean
+.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (60) for each target
 
 transparency: ## Run other software's own test suites traced and untraced (20 minutes)
 	@scripts/transparency.sh
+
+bench: build ## Measure what tracing costs: BENCH="find make --rounds 9" narrows it down
+	@scripts/bench.sh $(BENCH)
 
 clean: ## Remove what was built in the tree (caches outside it stay)
 	cargo clean

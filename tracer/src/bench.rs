@@ -5,19 +5,14 @@ use std::process::ExitCode;
 
 use picket_events::Interest;
 
-use crate::sys::seccomp::{Instruction, RETURN_ALLOW, RETURN_USER_NOTIF};
+use crate::sys::seccomp::RETURN_ALLOW;
 use crate::table::{Abi, TABLE};
 use crate::{filter, keeper, launch};
 
 /// Runs a command under the filter of an interest, changed to let every call pass: what the
 /// filter itself costs. Returns only on failure.
 pub fn filter_only(interest: &Interest, command: &[OsString]) -> ExitCode {
-    let mut program: Vec<Instruction> = filter::compile(interest);
-    for instruction in &mut program {
-        if instruction.k == RETURN_USER_NOTIF {
-            instruction.k = RETURN_ALLOW;
-        }
-    }
+    let program = filter::compile(interest, RETURN_ALLOW);
     match keeper::install(&program) {
         // Its listener hears of nothing, and is closed by the exec.
         Ok(_listener) => ExitCode::from(launch::execute(command) as u8),

@@ -9,6 +9,7 @@
 use picket_events::{Credentials, EventKind, File, Outcome};
 
 use crate::decode::{self, Located};
+use crate::looks::Looks;
 use crate::mounts::Mounts;
 use crate::proc;
 use crate::resolve::{Resolved, Root, View};
@@ -121,6 +122,7 @@ impl Pending {
         view: &View<'_>,
         pidfd: Option<std::os::fd::BorrowedFd<'_>>,
         mounts: &Mounts,
+        looks: &mut Looks,
         returned: bool,
     ) -> Settled {
         // Before the effect is looked for: a call that is made in between is seen.
@@ -140,7 +142,11 @@ impl Pending {
                 writes,
                 stamps,
             } => {
-                let (file, resolved) = decode::look(view, at, mounts);
+                let (file, resolved) = if *writes {
+                    decode::look(view, at, mounts)
+                } else {
+                    looks.look(view, at, mounts)
+                };
                 if resolved.is_missing() && !*creates {
                     return Settled::Drop;
                 }

@@ -1,11 +1,11 @@
 //! The table of traced processes.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use picket_events::{Credentials, Image, Process};
 
+use crate::idmap::IdMap;
 use crate::memory::Memory;
 use crate::proc;
 use crate::resolve::{Root, View};
@@ -78,9 +78,11 @@ impl Entry {
 /// All traced processes, by process and by thread.
 #[derive(Debug)]
 pub(crate) struct Processes {
-    entries: HashMap<u32, Entry>,
-    /// Process of each thread that was seen.
-    threads: HashMap<u32, u32>,
+    entries: IdMap<Entry>,
+    /// Each thread that was seen.
+    threads: IdMap<Thread>,
+    /// How long a thread that was there is taken to be there still, milliseconds.
+    trust: u64,
     /// The tracer's own processes: they are nobody's parent.
     tracers: [u32; 2],
     /// Nanoseconds since the epoch at boot.
@@ -89,14 +91,30 @@ pub(crate) struct Processes {
     open_memories: usize,
 }
 
+/// A thread that was seen.
+#[derive(Debug, Clone, Copy)]
+struct Thread {
+    pid: u32,
+    /// When it was last seen to belong to that process (milliseconds, monotonic).
+    seen: u64,
+}
+
+/// How long a thread that has called is taken to be there still, milliseconds. Its id can come
+/// to belong to another process only after the kernel has given out all the others, which
+/// takes seconds of nothing but forks.
+const TRUST: u64 = 100;
+/// Where there are fewer ids than this, no thread is trusted.
+const IDS_MIN: u64 = 32768;
+
 /// Address spaces kept open at once; descriptors are limited.
 const MEMORIES_MAX: usize = 256;
 
 impl Processes {
     pub(crate) fn new(keeper: u32, worker: u32, boot_time: u64) -> Self {
         Self {
-            entries: HashMap::new(),
-            threads: HashMap::new(),
+            entries: IdMap::default(),
+            threads: IdMap::default(),
+            trust: trust(),
             tracers: [keeper, worker],
             boot_time,
             open_memories: 0,
@@ -117,18 +135,29 @@ impl Processes {
     }
 
     /// The process of a thread, if it was seen before and is still the same.
-    pub(crate) fn of_thread(&self, tid: u32) -> Option<u32> {
-        let pid = *self.threads.get(&tid)?;
+    pub(crate) fn of_thread(&mut self, tid: u32) -> Option<u32> {
+        let thread = self.threads.get_mut(&tid)?;
+        let pid = thread.pid;
         // A leader's id is safe as long as its pidfd has not told of its end; a thread may
         // have ended, and its id been given to another process, unnoticed.
-        let is_there =
-            pid == tid || std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false);
-        is_there.then_some(pid)
+        if pid == tid {
+            return Some(pid);
+        }
+        let now = poll::monotonic_ms();
+        if now.saturating_sub(thread.seen) >= self.trust {
+            if !std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false) {
+                return None;
+            }
+            thread.seen = now;
+        }
+        Some(pid)
     }
 
     /// Notes that a thread belongs to a process.
     pub(crate) fn add_thread(&mut self, tid: u32, pid: u32) {
-        if self.threads.insert(tid, pid) != Some(pid)
+        let seen = poll::monotonic_ms();
+        let before = self.threads.insert(tid, Thread { pid, seen });
+        if before.is_none_or(|before| before.pid != pid)
             && let Some(entry) = self.entries.get_mut(&pid)
         {
             entry.threads.push(tid);
@@ -203,7 +232,8 @@ impl Processes {
             is_announced: false,
         };
         self.entries.insert(pid, entry);
-        self.threads.insert(pid, pid);
+        let seen = poll::monotonic_ms();
+        self.threads.insert(pid, Thread { pid, seen });
         Ok(())
     }
 
@@ -234,6 +264,16 @@ impl Processes {
         if let Some(entry) = self.entries.get_mut(&pid) {
             entry.open_memory(tid);
         }
+    }
+}
+
+/// How long a thread is trusted on this machine.
+fn trust() -> u64 {
+    let text = proc::read("/proc/sys/kernel/pid_max", 32).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    match text.trim().parse::<u64>() {
+        Ok(ids) if ids >= IDS_MIN => TRUST,
+        _ => 0,
     }
 }
 

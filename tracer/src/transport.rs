@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use picket_events::wire::{
     FrameReader, FrameWriter, Hello, LossReason, Lost, Refusal, ToAgent, ToTracer,
 };
-use picket_events::{Event, EventType, Process};
+use picket_events::{Event, EventType, Outcome, Process};
 
 use crate::config::Config;
 use crate::sys::poll;
@@ -27,9 +27,14 @@ pub(crate) const BUFFER_LIMIT: usize = 2 * 1024 * 1024;
 const OPENS_LIMIT: usize = BUFFER_LIMIT / 4 * 3;
 /// A frame is closed when it has grown this long.
 const FRAME_TARGET: usize = 32 * 1024;
+/// Events that may wait for others to be sent with.
+const PATIENT: [EventType; 3] = [EventType::Open, EventType::Fork, EventType::Exit];
 const RETRY_FIRST: u64 = 50;
 const RETRY_LAST: u64 = 1000;
 const RETRY_HURRIED: u64 = 10;
+/// How long events that nothing urgent hangs on wait for others, milliseconds: a write for
+/// each would wake the agent each time.
+const PATIENCE: u64 = 5;
 /// Tries of a greeting that nothing follows.
 const HELLO_TRIES: u32 = 5;
 
@@ -58,7 +63,7 @@ impl Frame {
 struct Connection {
     stream: UnixStream,
     reader: FrameReader,
-    /// Whether epoll has been told to wait for room.
+    /// The socket is full.
     waits_for_room: bool,
 }
 
@@ -67,6 +72,8 @@ struct Connection {
 pub(crate) enum Link {
     /// As it was.
     Unchanged,
+    /// It takes no more for now: [`Transport::has_socket_room`] has to be called when it does.
+    Full,
     /// It is gone; [`Transport::retry_at`] tells when to try again.
     Closed,
 }
@@ -98,6 +105,9 @@ pub(crate) struct Transport {
     /// Most that is waited between two tries.
     retry_last: u64,
     was_connected: bool,
+    /// When what waits has to be written (milliseconds, monotonic): 0 for at once, `None`
+    /// when nothing waits.
+    flush_at: Option<u64>,
 }
 
 impl Transport {
@@ -121,6 +131,42 @@ impl Transport {
             retry_delay: RETRY_FIRST,
             retry_last: RETRY_LAST,
             was_connected: false,
+            flush_at: None,
+        }
+    }
+
+    /// When [`Self::write`] should be called (milliseconds, monotonic); `None` also while the
+    /// socket is full, which the poller watches.
+    pub(crate) fn flush_at(&self) -> Option<u64> {
+        let connection = self.connection.as_ref()?;
+        self.flush_at.filter(|_| !connection.waits_for_room)
+    }
+
+    /// Whether [`Self::write`] should be called now.
+    pub(crate) fn is_flush_due(&self) -> bool {
+        // Most often it is at once, or nothing waits: no need for the clock then.
+        match self.flush_at() {
+            None => false,
+            Some(0) => true,
+            Some(at) => poll::monotonic_ms() >= at,
+        }
+    }
+
+    /// The socket has room again.
+    pub(crate) fn has_socket_room(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.waits_for_room = false;
+        }
+        self.flush_at = Some(0);
+    }
+
+    /// What was pushed may wait a little for company, or not at all.
+    fn flush_soon(&mut self, is_patient: bool) {
+        let is_enough = !self.frames.is_empty() || !self.preamble.is_empty();
+        if !is_patient || is_enough {
+            self.flush_at = Some(0);
+        } else if self.flush_at.is_none() {
+            self.flush_at = Some(poll::monotonic_ms() + PATIENCE);
         }
     }
 
@@ -153,17 +199,6 @@ impl Transport {
             .map(|connection| connection.stream.as_fd())
     }
 
-    /// Whether the socket has to be watched for room, when that has changed.
-    pub(crate) fn wants_room(&mut self) -> Option<bool> {
-        let waiting = self.has_unsent();
-        let connection = self.connection.as_mut()?;
-        if connection.waits_for_room == waiting {
-            return None;
-        }
-        connection.waits_for_room = waiting;
-        Some(waiting)
-    }
-
     /// Whether something waits for the agent.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.preamble.is_empty() || !self.frames.is_empty() || !self.open_frame.is_empty()
@@ -191,9 +226,8 @@ impl Transport {
     /// Tries to connect if it is time to. On success the snapshot is to be pushed with
     /// [`Self::push_snapshot`] before anything else.
     pub(crate) fn try_connect(&mut self) -> bool {
-        let now = poll::monotonic_ms();
         let Some(path) = &self.path else { return false };
-        if self.connection.is_some() || now < self.retry_at {
+        if self.connection.is_some() || poll::monotonic_ms() < self.retry_at {
             return false;
         }
         match crate::sys::socket::connect(path) {
@@ -207,6 +241,7 @@ impl Transport {
                 });
                 self.preamble.clear();
                 self.written = 0;
+                self.flush_at = Some(0);
                 let hello = ToAgent::Hello(self.hello.clone());
                 self.push_snapshot([&hello].into_iter());
                 true
@@ -246,6 +281,8 @@ impl Transport {
         self.sequence += 1;
         event.sequence = self.sequence;
         let kind = event.event_type();
+        let is_refused = matches!(event.outcome, Outcome::Denied(_));
+        let is_patient = PATIENT.contains(&kind) && !is_refused;
         if !self.has_room(kind) {
             self.count_loss(kind);
             self.note_end(kind, event.pid);
@@ -260,6 +297,7 @@ impl Transport {
                     self.open_changes.extend(Change::of(*event));
                 }
                 self.close_frame_if_long();
+                self.flush_soon(is_patient);
                 true
             }
             Err(_) => {
@@ -288,6 +326,8 @@ impl Transport {
             self.open_changes.push(Change::Process(process.clone()));
         }
         self.close_frame_if_long();
+        // Processes and accounts are there for the event that follows.
+        self.flush_soon(matches!(message, ToAgent::Process(_) | ToAgent::Account(_)));
     }
 
     /// An end that could not be told is not told by a later snapshot either, which for the
@@ -350,6 +390,7 @@ impl Transport {
 
     /// Writes as much as the socket takes.
     pub(crate) fn write(&mut self) -> Link {
+        self.flush_at = None;
         loop {
             if self.preamble.is_empty() && self.frames.is_empty() {
                 self.close_frame();
@@ -368,7 +409,10 @@ impl Transport {
             };
             match connection.stream.write(&frame.bytes[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Link::Unchanged,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.waits_for_room = true;
+                    return Link::Full;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.close(),
             }

@@ -14,6 +14,7 @@ pub(crate) mod seccomp;
 pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod socket;
+pub(crate) mod watch;
 
 use std::fmt;
 

@@ -13,6 +13,7 @@ pub(crate) struct Poller(OwnedFd);
 pub(crate) struct Ready {
     pub(crate) token: u64,
     pub(crate) readable: bool,
+    pub(crate) writable: bool,
     pub(crate) hung_up: bool,
 }
 
@@ -75,11 +76,59 @@ impl Poller {
             *ready = Ready {
                 token: event.u64,
                 readable: events & libc::EPOLLIN != 0,
+                writable: events & libc::EPOLLOUT != 0,
                 hung_up: events & (libc::EPOLLHUP | libc::EPOLLERR) != 0,
             };
         }
         &space.ready[..count]
     }
+}
+
+impl Poller {
+    /// Waits as [`Self::wait`] does, and besides for `direct`, a descriptor that was not added:
+    /// the kernel wakes whoever polls it directly on the core of the waker where it was asked
+    /// to, which through epoll it does not. Gives what became of `direct` first.
+    ///
+    /// `direct` is looked at before the others, so whatever was before it is among those.
+    pub(crate) fn wait_with<'a>(
+        &self,
+        direct: Option<BorrowedFd<'_>>,
+        space: &'a mut Space,
+        timeout: i32,
+    ) -> (Direct, &'a [Ready]) {
+        let entry = |fd| libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // The kernel passes over negative descriptors.
+        let mut both = [
+            entry(direct.map_or(-1, |fd| fd.as_raw_fd())),
+            entry(self.0.as_raw_fd()),
+        ];
+        // SAFETY: the kernel writes to the two entries.
+        let count = unsafe { libc::poll(both.as_mut_ptr(), 2, timeout) };
+        if count <= 0 {
+            return (Direct::Nothing, &[]);
+        }
+        let direct = match both[0].revents {
+            0 => Direct::Nothing,
+            revents if revents & libc::POLLIN != 0 => Direct::Readable,
+            _ => Direct::HungUp,
+        };
+        match both[1].revents {
+            0 => (direct, &[]),
+            _ => (direct, self.wait(space, 0)),
+        }
+    }
+}
+
+/// What became of the descriptor that was polled directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direct {
+    Nothing,
+    Readable,
+    HungUp,
 }
 
 const BATCH: usize = 16;
@@ -97,6 +146,7 @@ impl Space {
             ready: [Ready {
                 token: 0,
                 readable: false,
+                writable: false,
                 hung_up: false,
             }; BATCH],
         }

@@ -84,8 +84,9 @@ impl Worker<'_> {
             own: &self.own,
         };
         let verdict = (row.decode)(&call);
-        // What we read belongs to this call only if its thread still waits for us.
-        if !still_waits() {
+        // What we read belongs to this call only if its thread still waits for us. For what is
+        // only told the answer itself shows that, one system call cheaper.
+        if has_consequences(&verdict) && !still_waits() {
             return None;
         }
         match &verdict {
@@ -253,7 +254,7 @@ impl Worker<'_> {
         let returned = look != Look::Due;
         let view = entry.view(pending.tid);
         let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
-        let settled = pending.settle(&view, pidfd, &self.mounts, returned);
+        let settled = pending.settle(&view, pidfd, &self.mounts, &mut self.looks, returned);
         let Pending { pid, tid, time, .. } = pending;
         let known = match look {
             Look::Known(value) => Some(Outcome::Returned(value)),
@@ -283,6 +284,15 @@ impl Worker<'_> {
             }
         };
         self.emit(pid, tid, time, known.unwrap_or(outcome), pending.kind);
+    }
+}
+
+/// Whether something is done for a verdict before it is answered.
+fn has_consequences(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Exec { .. } | Verdict::ExitGroup(_) => true,
+        Verdict::Watch(EventKind::Signal { target, .. }, _) => *target <= 0,
+        _ => false,
     }
 }
 

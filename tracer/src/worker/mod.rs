@@ -6,7 +6,6 @@ mod execs;
 mod report;
 mod traced;
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
@@ -17,11 +16,13 @@ use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::confirm::Pending;
 use crate::decode::Own;
+use crate::idmap::IdMap;
 use crate::keeper;
+use crate::looks::Looks;
 use crate::mounts::Mounts;
 use crate::proc;
 use crate::processes::Processes;
-use crate::sys::poll::{Poller, Ready, Space};
+use crate::sys::poll::{Direct, Poller, Ready, Space};
 use crate::sys::shared::{Board, WORKER_ENDS, WORKER_STAYS};
 use crate::sys::{files, poll, process, ptrace, seccomp, signals};
 use crate::transport::{Link, Transport};
@@ -46,8 +47,8 @@ pub(crate) struct Start<'a> {
 pub(crate) const WORKER_NAME: &std::ffi::CStr = c"picket-tracer";
 
 const TOKEN_SIGNALS: u64 = 1 << 32;
-const TOKEN_LISTENER: u64 = 2 << 32;
-const TOKEN_AGENT: u64 = 3 << 32;
+const TOKEN_AGENT: u64 = 2 << 32;
+const TOKEN_WATCHES: u64 = 3 << 32;
 // A token below 1 << 32 is a process id: its pidfd tells of its end.
 
 /// How long the last events may take to get out, milliseconds: to an agent that is or was
@@ -66,14 +67,15 @@ struct Worker<'a> {
     poller: Poller,
     processes: Processes,
     mounts: Mounts,
+    looks: Looks,
     accounts: Accounts,
     transport: Transport,
     /// Calls that wait to be confirmed.
     pending: Vec<Pending>,
     /// Execs that wait to be confirmed, by process.
-    execs: HashMap<u32, execs::Attempt>,
+    execs: IdMap<execs::Attempt>,
     /// Threads that we have seized to see an exec, and their processes.
-    seized: HashMap<u32, u32>,
+    seized: IdMap<u32>,
     /// Under the ptrace engine: every thread that we trace.
     traced: traced::Traced,
     /// No process has the filter any more.
@@ -147,8 +149,11 @@ impl<'a> Worker<'a> {
         let config = start.config;
         let poller = must(Poller::new());
         if let Some(listener) = start.listener {
-            must(poller.add(listener, TOKEN_LISTENER));
             seccomp::wake_synchronously(listener);
+        }
+        let looks = Looks::new();
+        if let Some(watches) = looks.descriptor() {
+            must(poller.add(watches, TOKEN_WATCHES));
         }
         let worker = process::own_pid();
         let engine = match start.listener {
@@ -172,11 +177,12 @@ impl<'a> Worker<'a> {
             poller,
             processes: Processes::new(start.keeper, worker, config.boot_time),
             mounts: Mounts::default(),
+            looks,
             accounts: Accounts::default(),
             transport: Transport::new(config.socket.clone(), hello, sequence),
             pending: Vec::new(),
-            execs: HashMap::new(),
-            seized: HashMap::new(),
+            execs: IdMap::default(),
+            seized: IdMap::default(),
             traced: traced::Traced::default(),
             all_gone: false,
             is_main_known: false,
@@ -195,7 +201,8 @@ impl<'a> Worker<'a> {
         let mut space = Space::new();
         loop {
             let timeout = self.timeout();
-            let ready = self.poller.wait(&mut space, timeout).to_owned();
+            let listener = self.start.listener.filter(|_| !self.all_gone);
+            let (notified, ready) = self.poller.wait_with(listener, &mut space, timeout);
             // Ends and exec stops first: a notification of a new program comes after its
             // exec, one with a recycled id after the end of the first.
             let is_behind = self.traced.is_behind();
@@ -203,21 +210,18 @@ impl<'a> Worker<'a> {
                 while signals::next(signals.as_fd()).is_some() {}
                 self.children_changed();
             }
-            for ready in &ready {
+            for ready in ready {
                 match ready.token {
-                    TOKEN_SIGNALS | TOKEN_LISTENER => {}
+                    TOKEN_SIGNALS => {}
                     TOKEN_AGENT => self.agent_ready(ready),
+                    TOKEN_WATCHES => self.looks.changed(),
                     pid => self.process_ended(pid as u32),
                 }
             }
-            let heard = ready.iter().find(|ready| ready.token == TOKEN_LISTENER);
-            if let (Some(ready), Some(listener)) = (heard, self.start.listener) {
-                if ready.readable {
-                    self.notified(listener);
-                } else if ready.hung_up {
-                    self.all_gone = true;
-                    self.poller.remove(listener);
-                }
+            match (notified, listener) {
+                (Direct::Readable, Some(listener)) => self.notified(listener),
+                (Direct::HungUp, _) => self.all_gone = true,
+                _ => {}
             }
             self.settle_due();
             self.connect();
@@ -242,6 +246,7 @@ impl<'a> Worker<'a> {
         let due = looks
             .chain(execs)
             .chain(self.transport.retry_at())
+            .chain(self.transport.flush_at())
             .chain(linger)
             .min();
         let now = poll::monotonic_ms();
@@ -268,6 +273,10 @@ impl<'a> Worker<'a> {
     }
 
     fn agent_ready(&mut self, ready: &Ready) {
+        if ready.writable {
+            self.transport.has_socket_room();
+            self.watch_for_room(false);
+        }
         if !ready.readable && !ready.hung_up {
             return;
         }
@@ -301,17 +310,24 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Writes to the agent if it is time to.
     fn send(&mut self) {
-        if self.transport.write() == Link::Unchanged
-            && let Some(wait) = self.transport.wants_room()
-            && let Some(socket) = self.transport.descriptor()
-        {
-            let _ = self.poller.change(socket, TOKEN_AGENT, wait);
+        if !self.transport.is_flush_due() {
+            return;
+        }
+        if self.transport.write() == Link::Full {
+            self.watch_for_room(true);
         }
         self.start
             .board
             .sent
             .store(self.transport.sent(), Ordering::Release);
+    }
+
+    fn watch_for_room(&self, watch: bool) {
+        if let Some(socket) = self.transport.descriptor() {
+            let _ = self.poller.change(socket, TOKEN_AGENT, watch);
+        }
     }
 
     /// Deals with whatever our children and tracees have done.
