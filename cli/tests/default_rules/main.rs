@@ -43,6 +43,18 @@ const WITHOUT_SCRIPT: &[(&str, &str)] = &[
         "silent; what it remembers is tested by picket_reverse_shell",
     ),
     (
+        "picket_network_client_connects",
+        "silent; what it remembers is tested by picket_shell_fed_by_client",
+    ),
+    (
+        "picket_stdin_replaced",
+        "silent; what it remembers is tested by picket_shell_fed_by_client",
+    ),
+    (
+        "picket_stdout_replaced",
+        "silent; what it remembers is tested by picket_shell_fed_by_client",
+    ),
+    (
         "picket_pipe_on_stdin",
         "silent; what it forgets is tested by a near-miss of picket_reverse_shell",
     ),

@@ -38,6 +38,26 @@ PYTHON
         reports: &["picket_release_agent_modified", "picket_runc_overwritten"],
     },
     Case {
+        name: "runc is opened for writing through the process that runs it",
+        prepare: "cp /usr/bin/sleep runc",
+        script: r#"
+./runc 60 &
+python3 - $! <<'PYTHON'
+import errno, os, sys, time
+program = f"/proc/{sys.argv[1]}/exe"
+while not os.readlink(program).endswith("/runc"):
+    time.sleep(0.01)
+try:
+    os.open(program, os.O_WRONLY)
+except OSError as error:
+    # While it runs, the kernel refuses; an attacker waits until it does not.
+    assert error.errno == errno.ETXTBSY, error
+PYTHON
+kill $!
+"#,
+        reports: &["picket_runc_overwritten"],
+    },
+    Case {
         name: "runc and a cgroup's files are read, and its limit is written",
         prepare: "touch runc; mkdir cgroup; touch cgroup/release_agent",
         script: "cat runc cgroup/release_agent; ls -l /proc/self/exe; echo 1 > cgroup/memory.max",

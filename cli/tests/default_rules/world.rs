@@ -46,7 +46,7 @@ exit $code
 "#;
 
 /// For `prepare`: gives the namespace a loopback interface that also has the metadata service's
-/// address.
+/// address, and one of the internet's.
 const LOOPBACK: &str = r#"
 loopback() {
     python3 - <<'PYTHON'
@@ -54,8 +54,9 @@ import fcntl, socket, struct
 SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP = 0x8914, 0x8916, 1
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
     fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
-    address = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton("169.254.169.254"))
-    fcntl.ioctl(s, SIOCSIFADDR, struct.pack("16s16s8x", b"lo:1", address))
+    for alias, host in [(b"lo:1", "169.254.169.254"), (b"lo:2", "1.1.1.1")]:
+        address = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(host))
+        fcntl.ioctl(s, SIOCSIFADDR, struct.pack("16s16s8x", alias, address))
 PYTHON
 }
 "#;
