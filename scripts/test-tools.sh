@@ -7,6 +7,8 @@ source "$root/scripts/containers.sh"
 delve=$("$root/scripts/delve.sh" | tail -1)
 
 assets=$("$root/scripts/kube.sh" | tail -1)
+helm=$("$root/scripts/helm.sh" | tail -1)
 say "debuggers: gdb, strace, and delve in $delve"
 say "containers: $(podman --version), configured in $containers"
 say "control plane: $("$assets/kube-apiserver" --version), $("$assets/etcd" --version | head -1), in $assets"
+say "Helm: $("$helm" version --short), in $helm"

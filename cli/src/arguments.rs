@@ -120,10 +120,26 @@ pub(crate) struct Uninject {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Crds {
     /// Write one file each into this folder instead of printing.
     #[arg(long, value_name = "DIR")]
     pub(crate) write: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) action: Option<CrdsAction>,
+}
+
+/// What to do with the definitions beside printing them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CrdsAction {
+    /// Install them in the cluster, or bring them to this version; objects stay as they are.
+    ///
+    /// Uses the kubeconfig as kubectl does, or the service account inside a cluster.
+    Apply {
+        /// Ask the API server whether it would accept them, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,13 +2,25 @@
 
 use std::io::{Write, stdout};
 
+use anyhow::Context as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, Patch, PatchParams};
+
 use crate::arguments;
 
-/// Prints them, or writes one file each.
+/// Who owns the definitions' fields for server-side apply.
+const FIELD_MANAGER: &str = "picket-crds";
+
+/// Prints them, writes one file each, or applies them.
 ///
 /// # Errors
-/// When the folder or standard output cannot be written.
+/// When the folder or standard output cannot be written, or the API server refuses.
 pub(crate) fn crds(arguments: &arguments::Crds) -> anyhow::Result<()> {
+    if let Some(arguments::CrdsAction::Apply { dry_run }) = arguments.action {
+        return tokio::runtime::Runtime::new()
+            .context("cannot start")?
+            .block_on(apply(dry_run));
+    }
     for (name, yaml) in picket_crds::manifests() {
         match &arguments.write {
             Some(folder) => {
@@ -17,6 +29,41 @@ pub(crate) fn crds(arguments: &arguments::Crds) -> anyhow::Result<()> {
             }
             None => write!(stdout(), "---\n{yaml}")?,
         }
+    }
+    Ok(())
+}
+
+async fn apply(dry_run: bool) -> anyhow::Result<()> {
+    let client = kube::Client::try_default()
+        .await
+        .context("no cluster: set KUBECONFIG, or run this where a service account is mounted")?;
+    let definitions: Api<CustomResourceDefinition> = Api::all(client);
+    // Forced: `helm install` made them and would own their fields for ever.
+    let mut parameters = PatchParams::apply(FIELD_MANAGER).force();
+    parameters.dry_run = dry_run;
+    for (file, yaml) in picket_crds::manifests() {
+        let definition: serde_json::Value =
+            serde_saphyr::from_str(&yaml).with_context(|| format!("{file} of this program"))?;
+        let name = definition["metadata"]["name"].as_str().unwrap_or(&file);
+        let before = definitions
+            .get_opt(name)
+            .await
+            .with_context(|| format!("cannot read {name}"))?;
+        let applied = definitions
+            .patch(name, &parameters, &Patch::Apply(&definition))
+            .await
+            .with_context(|| {
+                format!("the API server refuses {name}; the rights needed are create, get and patch on customresourcedefinitions")
+            })?;
+        let done = match before {
+            None => "created",
+            Some(before) if before.metadata.generation == applied.metadata.generation => {
+                "unchanged"
+            }
+            Some(_) => "updated",
+        };
+        let suffix = if dry_run { " (dry run)" } else { "" };
+        writeln!(stdout(), "{name} {done}{suffix}")?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! files are removed.
 
 mod client;
+pub mod helm;
 mod https;
 pub mod objects;
 mod operator;
@@ -240,7 +241,9 @@ impl ControlPlane {
     }
 
     /// A kubeconfig file for a bearer token.
-    fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, KubeError> {
+    /// # Errors
+    /// [`KubeError::Io`].
+    pub fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, KubeError> {
         let path = self.kubeconfig(name);
         let authority = self.folder.join("certificates/apiserver.crt");
         let text = json!({
@@ -255,7 +258,7 @@ impl ControlPlane {
         Ok(path)
     }
 
-    fn kubeconfig(&self, name: &str) -> PathBuf {
+    pub(crate) fn kubeconfig(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.kubeconfig"))
     }
 }
