@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::images::ImageArguments;
+
 /// The port that kubelet uses on a Fargate node: a webhook there would answer
 /// nobody.
 const RESERVED_ON_FARGATE: u16 = 10_250;
@@ -83,6 +85,10 @@ pub struct Arguments {
     /// until no API server sends any more.
     #[arg(long, env = "PICKET_DRAIN_DELAY_SECONDS", default_value_t = 5)]
     pub drain_delay_seconds: u16,
+
+    /// How registries are asked what images run.
+    #[command(flatten)]
+    pub images: ImageArguments,
 
     /// Which log lines are written, in the syntax of RUST_LOG.
     #[arg(long, env = "PICKET_LOG", default_value = "info")]

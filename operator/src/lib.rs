@@ -7,6 +7,7 @@
 //! * [`policies`]: what the API server knows of policies and namespaces.
 //! * [`facts`]: what the webhook is told about namespaces.
 //! * [`status`]: what the operator thinks of each policy.
+//! * [`images`]: what images run, asked of registries.
 //! * [`lease`]: which replica writes.
 //! * [`settings`](mod@settings): what the planner is told.
 //! * [`readiness`], [`metrics`]: what kubelet and Prometheus see.
@@ -17,6 +18,7 @@ pub mod arguments;
 pub mod ca_bundle;
 pub mod certificates;
 pub mod facts;
+pub mod images;
 pub mod lease;
 pub mod metrics;
 pub mod policies;

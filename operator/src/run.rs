@@ -24,6 +24,8 @@ use crate::arguments::{ArgumentError, Arguments};
 use crate::certificates::keeper::{Keeper, serve_from_secret};
 use crate::certificates::{ServerNames, ServingCertificate};
 use crate::facts::Facts;
+use crate::images;
+use crate::images::warm::Warmer;
 use crate::lease::Candidate;
 use crate::metrics::StateCollector;
 use crate::policies::{follow_namespaces, follow_policies};
@@ -64,6 +66,9 @@ pub enum RunError {
         "cannot talk to Kubernetes: {0}; run in a pod with a service account, or set KUBECONFIG"
     )]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Images cannot be looked up as wanted.
+    #[error(transparent)]
+    Images(#[from] images::ImagesError),
     /// A server cannot start, or stopped.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -89,6 +94,12 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     registry.register_collector(Box::new(parts.collector()));
+    let environment = |name: &str| std::env::var(name).ok();
+    let own = images::networks::of_services(&client, environment("KUBERNETES_SERVICE_HOST")).await;
+    let lookups = images::resolver(&arguments.images, &client, own, environment)?;
+    if let Some((resolver, _)) = &lookups {
+        resolver.register(&mut registry);
+    }
     let readiness = parts.readiness.clone();
     let ready = Arc::new(move || {
         readiness
@@ -99,8 +110,23 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
 
     let serve = async {
         let settings = settings(&arguments, &cluster_version(&client).await);
-        let state = AdmissionState::new(parts.readiness.policies.clone(), settings.into(), metrics)
+        let policies = parts.readiness.policies.clone();
+        let mut state = AdmissionState::new(policies.clone(), settings.clone().into(), metrics)
             .with_namespaces(Arc::new(parts.facts.clone()));
+        if let Some((resolver, keychain)) = lookups {
+            state = state.with_resolver(resolver.clone());
+            if arguments.images.warm_images {
+                let warmer = Warmer {
+                    client: client.clone(),
+                    policies,
+                    namespaces: Arc::new(parts.facts.clone()),
+                    settings,
+                    resolver,
+                    keychain,
+                };
+                tokio::spawn(warmer.run());
+            }
+        }
         let certificate = Arc::clone(&parts.readiness.certificate);
         WebhookServer::start(webhook_listener, router(state), certificate)
     };
