@@ -98,31 +98,31 @@ fn leaves(abis: impl Iterator<Item = Abi>, interest: &Interest) -> Vec<Leaf> {
                 continue;
             };
             if leaves.iter().all(|(other, _)| *other != number) {
-                leaves.push((number, leaf(row, interest)));
+                leaves.push((number, leaf(row, abi, interest)));
             }
         }
     }
     leaves
 }
 
-fn leaf(row: &Row, interest: &Interest) -> Vec<Instruction> {
+fn leaf(row: &Row, abi: Abi, interest: &Interest) -> Vec<Instruction> {
     let mut code = Vec::new();
     let interested = interest.contains(row.event);
     for test in row.tests {
-        emit(test, interest, interested, &mut code);
+        emit(test, abi, interest, interested, &mut code);
     }
     code.push(instruction(RETURN, RETURN_ALLOW));
     code
 }
 
 /// Appends code that ends in a notification when the test holds, and goes on otherwise.
-fn emit(test: &Test, interest: &Interest, interested: bool, code: &mut Vec<Instruction>) {
+fn emit(test: &Test, abi: Abi, interest: &Interest, interested: bool, code: &mut Vec<Instruction>) {
     let notify = instruction(RETURN, RETURN_USER_NOTIF);
     match *test {
         Test::Always => code.push(notify),
         Test::IfInterested(inner) => {
             if interested {
-                emit(inner, interest, interested, code);
+                emit(inner, abi, interest, interested, code);
             }
         }
         Test::AnyBit(argument, mask) => code.extend([
@@ -161,16 +161,14 @@ fn emit(test: &Test, interest: &Interest, interested: bool, code: &mut Vec<Instr
             notify,
         ]),
         Test::OpenFlags(argument) => {
-            let (writing, quiet) = (crate::table::OPEN_WRITING, crate::table::OPEN_QUIET);
+            let writing = Test::AnyBit(argument, crate::table::OPEN_WRITING);
             match interest.open {
                 OpenInterest::None => {}
                 OpenInterest::All => code.push(notify),
-                OpenInterest::Write => {
-                    emit(&Test::AnyBit(argument, writing), interest, interested, code);
-                }
+                OpenInterest::Write => emit(&writing, abi, interest, interested, code),
                 OpenInterest::Plain => {
-                    emit(&Test::AnyBit(argument, writing), interest, interested, code);
-                    code.extend([branch(JUMP_SET, quiet, 1, 0), notify]);
+                    emit(&writing, abi, interest, interested, code);
+                    code.extend([branch(JUMP_SET, abi.quiet_opens(), 1, 0), notify]);
                 }
             }
         }

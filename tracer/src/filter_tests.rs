@@ -54,10 +54,11 @@ fn call(abi: Abi, number: u32, args: [u64; 6]) -> Data {
 }
 
 const X86: [Abi; 3] = [Abi::X86_64, Abi::X32, Abi::I386];
+const ARM: [Abi; 2] = [Abi::Aarch64, Abi::Arm];
 
 fn all() -> [(Vec<Abi>, Vec<Instruction>); 2] {
     let interest = Interest::everything();
-    [X86.to_vec(), vec![Abi::Aarch64]].map(|abis| {
+    [X86.to_vec(), ARM.to_vec()].map(|abis| {
         let program = compile_for(&abis, &interest);
         (abis, program)
     })
@@ -177,6 +178,27 @@ fn opens_stop_as_the_interest_asks() {
                 let stopped = verdict(&program, &call(abi, number, args)) == RETURN_USER_NOTIF;
                 assert_eq!(stopped, stop, "{interest} {flags:o} {abi:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn quiet_opens_are_told_by_the_flags_of_each_architecture() {
+    // `O_DIRECTORY` of the one is `O_DIRECT` of the other.
+    let interest = "open:plain".parse().unwrap();
+    let (x86, arm) = (compile_for(&X86, &interest), compile_for(&ARM, &interest));
+    for (flags, on_x86, on_arm) in [(0o200_000, false, true), (0o40_000, true, false)] {
+        for (program, abi, number, at, stops) in [
+            (&x86, Abi::X86_64, 257, 2, on_x86),
+            (&x86, Abi::I386, 295, 2, on_x86),
+            (&arm, Abi::Aarch64, 56, 2, on_arm),
+            (&arm, Abi::Arm, 322, 2, on_arm),
+            (&arm, Abi::Arm, 5, 1, on_arm),
+        ] {
+            let mut args = [0; 6];
+            args[at] = flags;
+            let stopped = verdict(program, &call(abi, number, args)) == RETURN_USER_NOTIF;
+            assert_eq!(stopped, stops, "{flags:o} {abi:?} {number}");
         }
     }
 }

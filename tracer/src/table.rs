@@ -3,6 +3,7 @@
 //! To trace another call, add a row to [`rows`] and, if none fits, a decoder in
 //! [`crate::decode`].
 
+mod arm;
 mod rows;
 
 use picket_events::{EventType, Interest};
@@ -17,6 +18,8 @@ pub(crate) enum Abi {
     X32,
     I386,
     Aarch64,
+    /// 32-bit ARM (EABI), on an aarch64 kernel.
+    Arm,
 }
 
 impl Abi {
@@ -25,7 +28,7 @@ impl Abi {
     pub(crate) const NATIVE: [Abi; 3] = [Abi::X86_64, Abi::X32, Abi::I386];
     /// What this build's kernel serves.
     #[cfg(target_arch = "aarch64")]
-    pub(crate) const NATIVE: [Abi; 1] = [Abi::Aarch64];
+    pub(crate) const NATIVE: [Abi; 2] = [Abi::Aarch64, Abi::Arm];
 
     /// Set in the number of an x32 call.
     pub(crate) const X32_BIT: u32 = 0x4000_0000;
@@ -36,6 +39,7 @@ impl Abi {
             Abi::X86_64 | Abi::X32 => 0xc000_003e,
             Abi::I386 => 0x4000_0003,
             Abi::Aarch64 => 0xc000_00b7,
+            Abi::Arm => 0x4000_0028,
         }
     }
 
@@ -47,6 +51,7 @@ impl Abi {
             0xc000_003e => Some((Abi::X86_64, number)),
             0x4000_0003 => Some((Abi::I386, number)),
             0xc000_00b7 => Some((Abi::Aarch64, number)),
+            0x4000_0028 => Some((Abi::Arm, number)),
             _ => None,
         }
     }
@@ -55,8 +60,18 @@ impl Abi {
     pub(crate) const fn pointer_size(self) -> usize {
         match self {
             Abi::X86_64 | Abi::Aarch64 => 8,
-            Abi::X32 | Abi::I386 => 4,
+            Abi::X32 | Abi::I386 | Abi::Arm => 4,
         }
+    }
+
+    /// Open flags that a person's tool hardly gives: `O_CLOEXEC`, `O_NONBLOCK`, `O_DIRECTORY`,
+    /// `O_PATH`.
+    pub(crate) const fn quiet_opens(self) -> u32 {
+        let directory = match self {
+            Abi::X86_64 | Abi::X32 | Abi::I386 => 0o200_000,
+            Abi::Aarch64 | Abi::Arm => 0o40_000,
+        };
+        0o2_000_000 | 0o4_000 | directory | 0o10_000_000
     }
 }
 
@@ -88,11 +103,6 @@ pub(crate) enum Test {
 /// Open flags that can change something: `O_WRONLY`, `O_RDWR`, `O_CREAT`, `O_TRUNC`.
 pub(crate) const OPEN_WRITING: u32 = 0o1 | 0o2 | 0o100 | 0o1000;
 
-/// Flags of opens that a person's tool hardly makes: `O_CLOEXEC`, `O_NONBLOCK`,
-/// `O_DIRECTORY`, `O_PATH`.
-pub(crate) const OPEN_QUIET: u32 =
-    (libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_PATH) as u32;
-
 /// One system call.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
@@ -121,6 +131,7 @@ impl Row {
             Abi::X32 => self.x32,
             Abi::I386 => self.i386,
             Abi::Aarch64 => self.aarch64,
+            Abi::Arm => return arm::number(self.name),
         };
         (number != NO).then_some(number)
     }
@@ -157,6 +168,10 @@ pub(crate) fn served(interest: &Interest) -> Interest {
 
 /// The row of a call. The native table is looked up by number, once per notification.
 pub(crate) fn find(abi: Abi, number: u32) -> Option<&'static Row> {
+    if abi == Abi::Arm {
+        let name = arm::name(number)?;
+        return TABLE.iter().find(|row| row.name == name);
+    }
     TABLE.iter().find(|row| row.number(abi) == Some(number))
 }
 
@@ -208,7 +223,7 @@ mod tests {
 
     #[test]
     fn no_number_is_given_twice_in_one_abi() {
-        for abi in [Abi::X86_64, Abi::X32, Abi::I386, Abi::Aarch64] {
+        for abi in [Abi::X86_64, Abi::X32, Abi::I386, Abi::Aarch64, Abi::Arm] {
             let mut numbers: Vec<_> = TABLE.iter().filter_map(|row| row.number(abi)).collect();
             numbers.sort_unstable();
             let before = numbers.len();
@@ -244,6 +259,97 @@ mod tests {
         );
         assert_eq!(Abi::of(0xc000_003e, 59), Some((Abi::X86_64, 59)));
         assert_eq!(Abi::of(0x4000_0003, 11), Some((Abi::I386, 11)));
+        assert_eq!(Abi::of(0x4000_0028, 11), Some((Abi::Arm, 11)));
         assert_eq!(Abi::of(0, 11), None);
+    }
+
+    #[test]
+    fn arms_numbers_are_sorted_and_are_those_of_its_rows() {
+        assert!(arm::NUMBERS.is_sorted());
+        for row in TABLE {
+            // What a later kernel added has one number everywhere; what only one ABI ever had
+            // (socketcall, and what EABI left out) ARM lacks.
+            let number = row.number(Abi::Arm);
+            if row.aarch64 >= 424 && row.aarch64 != NO {
+                assert_eq!(number, Some(row.aarch64), "{}", row.name);
+            }
+            if let Some(number) = number {
+                assert_eq!(find(Abi::Arm, number).map(|row| row.name), Some(row.name));
+            } else {
+                const LACKS: [&str; 5] = ["mmap", "old_mmap", "umount", "utime", "socketcall"];
+                assert!(LACKS.contains(&row.name), "{}", row.name);
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn quiet_opens_are_this_kernels() {
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_PATH;
+        assert_eq!(Abi::NATIVE[0].quiet_opens(), flags as u32);
+    }
+
+    /// Numbers of a kernel header, by name.
+    #[cfg(feature = "test-tools")]
+    fn header(path: &str) -> std::collections::HashMap<String, u32> {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        text.lines()
+            .filter_map(|line| {
+                let rest = line.strip_prefix("#define __NR")?;
+                let rest = rest
+                    .strip_prefix("3264")
+                    .unwrap_or(rest)
+                    .strip_prefix('_')?;
+                let (name, value) = rest.split_once(char::is_whitespace)?;
+                let value = value.trim().trim_end_matches(')');
+                let value = value.rsplit([' ', '+', '(']).next()?;
+                Some((name.to_owned(), value.parse().ok()?))
+            })
+            .collect()
+    }
+
+    #[cfg(feature = "test-tools")]
+    #[test]
+    fn numbers_are_those_of_the_kernels_headers() {
+        for (abi, path) in [
+            (Abi::X86_64, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+            (Abi::X32, "/usr/include/x86_64-linux-gnu/asm/unistd_x32.h"),
+            (Abi::I386, "/usr/include/x86_64-linux-gnu/asm/unistd_32.h"),
+            (
+                Abi::Aarch64,
+                "/usr/aarch64-linux-gnu/include/asm-generic/unistd.h",
+            ),
+            (
+                Abi::Arm,
+                "/usr/arm-linux-gnueabihf/include/asm/unistd-eabi.h",
+            ),
+        ] {
+            let header = header(path);
+            let mut compared = 0;
+            for row in TABLE {
+                let number = row.number(abi);
+                // i386's first mmap has its arguments in memory, and so a row of its own.
+                let name = match (abi, row.name) {
+                    (Abi::I386, "old_mmap") => "mmap",
+                    (Abi::I386, "mmap") => "old_mmap",
+                    (_, name) => name,
+                };
+                // The generic header has these for 32-bit architectures only.
+                let is_elsewhere = abi == Abi::Aarch64 && name.ends_with("_time64");
+                match header.get(name).filter(|_| !is_elsewhere) {
+                    Some(expected) => {
+                        assert_eq!(number, Some(*expected), "{} {abi:?}", row.name);
+                        compared += 1;
+                    }
+                    // Newer than the header, or not there.
+                    None => assert!(
+                        number.is_none_or(|number| number > 445),
+                        "{} {abi:?}",
+                        row.name
+                    ),
+                }
+            }
+            assert!(compared > 60, "{compared} {abi:?}");
+        }
     }
 }

@@ -418,6 +418,23 @@ assert fd > 2, fd'"
 }
 
 #[test]
+fn memory_mapped_by_the_oldest_door_is_seen() {
+    // i386's first mmap, whose arguments lie in memory, by int 0x80 from a 64-bit program.
+    let record = record("oldmmap", "mmap", |_| {
+        "python3 -c 'import ctypes, mmap, struct
+m = mmap.mmap(-1, 4096, flags=0x62, prot=7)
+at = ctypes.addressof(ctypes.c_char.from_buffer(m))
+m[2048:2072] = struct.pack(\"<IIIIiI\", 0, 8192, 7, 0x22, -1, 0)
+m[0:18] = b\"\\x53\\xb8\" + struct.pack(\"<I\", 90) + b\"\\xbb\" + struct.pack(\"<I\", at + 2048) + b\"\\xcd\\x80\\x5b\\xc3\" + bytes(3)
+mapped = ctypes.CFUNCTYPE(ctypes.c_uint)(at)()
+assert mapped < 0xfffff000, hex(mapped)'"
+            .into()
+    });
+    // The second of the two is the one by the old door.
+    assert_eq!(record.of(EventType::Mmap).len(), 2, "{record:#?}");
+}
+
+#[test]
 fn memory_that_can_be_written_and_run_is_told() {
     let record = record("wx", "mmap,mprotect", |_| {
         "python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'".into()

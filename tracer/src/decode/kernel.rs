@@ -63,10 +63,30 @@ pub(crate) fn setns(call: &Call<'_>) -> Verdict {
 }
 
 pub(crate) fn mmap(call: &Call<'_>) -> Verdict {
+    mapping(call, call.word(2), call.word(3), call.int(4))
+}
+
+/// i386's first form, whose six arguments lie in memory.
+pub(crate) fn old_mmap(call: &Call<'_>) -> Verdict {
+    const WRITABLE_EXECUTABLE: u32 = 2 | 4;
+    let mut arguments = [0u8; 24];
+    if call.read(call.address(0), &mut arguments).is_err() {
+        return Verdict::Pass;
+    }
+    let word = |at: usize| {
+        let bytes = &arguments[4 * at..4 * at + 4];
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    };
+    if word(2) & WRITABLE_EXECUTABLE != WRITABLE_EXECUTABLE {
+        return Verdict::Pass;
+    }
+    mapping(call, word(2), word(3), word(4) as i32)
+}
+
+fn mapping(call: &Call<'_>, protection: u32, flags: u32, descriptor: i32) -> Verdict {
     const ANONYMOUS: u32 = 0x20;
-    let (protection, flags) = (call.word(2), call.word(3));
     let file = match flags & ANONYMOUS {
-        0 => call.descriptor(call.int(4)).0,
+        0 => call.descriptor(descriptor).0,
         _ => File::default(),
     };
     watch(EventKind::Mmap {

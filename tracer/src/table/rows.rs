@@ -427,6 +427,7 @@ pub(crate) static TABLE: &[Row] = &[
         &[Test::AllBits(2, WRITABLE_EXECUTABLE)],
         kernel::mmap,
     ),
+    row("old_mmap", [NO, 90, NO], E::Mmap, EVERY, kernel::old_mmap),
     row(
         "mmap2",
         [NO, 192, NO],
