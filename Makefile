@@ -2,10 +2,10 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency bench false-positives clean
+.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench false-positives clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the static release binaries into dist/bin
 	@scripts/build.sh
@@ -42,6 +42,13 @@ fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (60) for each target
 
 transparency: ## Run other software's own test suites traced and untraced (20 minutes)
 	@scripts/transparency.sh
+
+old-kernel: ## Run the tracer's tests on a real Linux 5.10, emulated
+	@scripts/guest.sh amd64
+
+aarch64: ## Build the tracer for aarch64 and run it on a real Linux 5.10, emulated
+	@scripts/cross.sh
+	@scripts/guest.sh arm64
 
 bench: build ## Measure what tracing costs: BENCH="find make --rounds 9" narrows it down
 	@scripts/bench.sh $(BENCH)

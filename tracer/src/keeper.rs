@@ -435,7 +435,6 @@ fn start_worker(
             process::exit(0)
         }
     };
-    board.main_pid.store(main, Ordering::Release);
     if *engine == Engine::Ptrace {
         let seized = ptrace::seize(main as u32, ptrace::FOLLOW);
         board.seized(seized.err());
@@ -472,6 +471,10 @@ fn start_application(
     program: &[Instruction],
     before: Before,
 ) -> ! {
+    // Not left to the worker, which may be killed before it gets to it.
+    board
+        .main_pid
+        .store(process::own_pid() as i32, Ordering::Release);
     let installed = match engine {
         Engine::Ptrace => board
             .await_seizure()

@@ -143,8 +143,15 @@ pub(crate) fn refuse(tid: u32, errno: i32) -> Result<()> {
     const GET_REGISTERS: libc::c_int = 0x4204;
     // SAFETY: the kernel writes at most the length given, and puts in what it wrote.
     check(unsafe { libc::syscall(libc::SYS_ptrace, GET_REGISTERS, tid, GENERAL, &raw mut area) })?;
-    general[0] = -i64::from(errno) as u64;
-    set_registers(tid, GENERAL, area.iov_base, area.iov_len)
+    let value = -i64::from(errno) as u64;
+    let is_32_bit = area.iov_len < size_of_val(&general);
+    // The first register; of a 32-bit program's, two lie in one word.
+    general[0] = if is_32_bit {
+        general[0] & !u64::from(u32::MAX) | value & u64::from(u32::MAX)
+    } else {
+        value
+    };
+    set_registers(tid, GENERAL, general.as_mut_ptr().cast(), area.iov_len)
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -19,7 +19,9 @@ use picket_events::{Event, EventKind, EventType, Image, Process};
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 pub fn tracer() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_picket-tracer"))
+    // On another machine (`scripts/guest.sh`) it lies elsewhere.
+    let elsewhere = std::env::var_os("PICKET_TRACER").map(PathBuf::from);
+    elsewhere.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_picket-tracer")))
 }
 
 /// The engine that this suite is about: one that is named `…_ptrace` runs all under ptrace.
