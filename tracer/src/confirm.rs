@@ -215,7 +215,7 @@ impl Pending {
                     uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
                 }))
             }
-            Check::Ids => match proc::status(self.tid) {
+            Check::Ids => match proc::status(self.tid, Some(view.credentials.auid)) {
                 Ok(status) if status.credentials != *view.credentials => {
                     Settled::Ids(status.credentials)
                 }

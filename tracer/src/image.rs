@@ -3,6 +3,7 @@
 use picket_events::{Credentials, File, Image, text};
 
 use crate::decode::{self, Located};
+use crate::looks::Looks;
 use crate::memory::{Memory, PATH_MAX};
 use crate::mounts::Mounts;
 use crate::proc;
@@ -18,13 +19,22 @@ const ENVIRONMENT_MAX: usize = 512;
 /// Bytes of the environment that are looked at.
 const ENVIRONMENT_BYTES: usize = 128 * 1024;
 
-/// Reads the image of a process that has just exec'd. `named` is the path that it asked for,
-/// used where the program itself cannot be read.
-pub(crate) fn read(view: &View<'_>, named: Option<&[u8]>, mounts: &Mounts) -> Image {
+/// A process whose program is to be read.
+pub(crate) struct Program<'a> {
+    pub(crate) view: &'a View<'a>,
+    /// Its address space, if it could be opened.
+    pub(crate) memory: Option<&'a Memory>,
+    /// The path that it asked for, used where the program itself cannot be read.
+    pub(crate) named: Option<&'a [u8]>,
+}
+
+/// Reads the image of a process that has just exec'd.
+pub(crate) fn read(of: &Program<'_>, mounts: &Mounts, looks: &mut Looks) -> Image {
+    let view = of.view;
     let pid = view.pid;
     let (argv, argv_truncated) = arguments(pid, view.credentials);
     let (envs, envs_truncated) = environment(pid, view.credentials);
-    let (file, interpreter) = program(view, named, mounts);
+    let (file, interpreter) = program(of, mounts, looks);
     let stat = proc::stat(pid).unwrap_or_default();
     let cwd = view.directory(libc::AT_FDCWD).unwrap_or_default();
     Image {
@@ -41,25 +51,20 @@ pub(crate) fn read(view: &View<'_>, named: Option<&[u8]>, mounts: &Mounts) -> Im
 }
 
 /// The program file, and the interpreter when the program is a script.
-fn program(view: &View<'_>, named: Option<&[u8]>, mounts: &Mounts) -> (File, Option<File>) {
-    let path = format!("/proc/{}/exe", view.pid);
-    let magic = Located {
-        path: path.into_bytes(),
-        descriptor: None,
-        follow: true,
-        fault: None,
-    };
-    let (running, found) = decode::look(view, &magic, mounts);
+fn program(of: &Program<'_>, mounts: &Mounts, looks: &mut Looks) -> (File, Option<File>) {
+    let Program { view, named, .. } = *of;
+    let found = view.behind(&format!("/proc/{}/exe", view.pid));
+    let running = decode::file_of(&found, mounts);
     // The kernel leaves the name that was executed on the new stack: for a script that is the
     // script, while /proc/PID/exe is its interpreter. Nobody could have changed it yet.
-    let executed = executed_name(view).and_then(|name| {
+    let executed = executed_name(of).and_then(|name| {
         let at = Located {
             path: name,
             descriptor: None,
             follow: true,
             fault: None,
         };
-        let (file, resolved) = decode::look(view, &at, mounts);
+        let (file, resolved) = looks.look(view, &at, mounts);
         resolved.metadata.map(|metadata| (file, metadata))
     });
     match (found.metadata, executed) {
@@ -76,10 +81,10 @@ fn program(view: &View<'_>, named: Option<&[u8]>, mounts: &Mounts) -> (File, Opt
 }
 
 /// The name that the kernel executed, made absolute.
-fn executed_name(view: &View<'_>) -> Option<Vec<u8>> {
+fn executed_name(of: &Program<'_>) -> Option<Vec<u8>> {
+    let view = of.view;
     let auxiliary = proc::as_tracee(view.credentials, || proc::auxiliary(view.pid)).ok()?;
-    let memory = Memory::open(view.pid, view.credentials).ok()?;
-    let (name, _) = memory.string(auxiliary.file_name, PATH_MAX).ok()?;
+    let (name, _) = of.memory?.string(auxiliary.file_name, PATH_MAX).ok()?;
     if name.first() == Some(&b'/') {
         return Some(name);
     }

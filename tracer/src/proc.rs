@@ -1,7 +1,7 @@
 //! Reading `/proc`.
 
 use std::ffi::CString;
-use std::io::Read;
+use std::os::fd::AsFd;
 
 use picket_events::Credentials;
 
@@ -32,13 +32,23 @@ pub(crate) struct Stat {
     pub(crate) exit_status: i32,
 }
 
-/// Reads at most `limit` bytes of a file.
+/// Reads at most `limit` bytes of a file: a regular one, or one of `/proc` that the kernel
+/// gives in one piece, so that a read which gives less than asked for was the last.
 pub(crate) fn read(path: &str, limit: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(limit as u64)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
+    const FIRST: usize = 4096;
+    let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
+    let file = files::open(&path, libc::O_RDONLY, 0)?;
+    let mut bytes = vec![0; limit.min(FIRST)];
+    let mut length = 0;
+    loop {
+        let got = files::read_at(file.as_fd(), &mut bytes[length..], length as u64)?;
+        length += got;
+        if length < bytes.len() || length == limit {
+            bytes.truncate(length);
+            return Ok(bytes);
+        }
+        bytes.resize((bytes.len() * 4).min(limit), 0);
+    }
 }
 
 /// Reads a symbolic link below `/proc`.
@@ -49,14 +59,19 @@ pub(crate) fn link(path: &str) -> Result<Vec<u8>> {
     Ok(buffer[..length].to_vec())
 }
 
-/// Status of a thread.
-pub(crate) fn status(tid: u32) -> Result<Status> {
+/// Status of a thread. `login` is its login user id, where that is known already.
+pub(crate) fn status(tid: u32, login: Option<u32>) -> Result<Status> {
     let mut status = parse_status(&read(&format!("/proc/{tid}/status"), 16384)?);
-    let login = read(&format!("/proc/{tid}/loginuid"), 16).ok();
-    status.credentials.auid = login
-        .and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok())
-        .unwrap_or(u32::MAX);
+    status.credentials.auid = login.unwrap_or_else(|| login_of(tid));
     Ok(status)
+}
+
+/// Login user id of a thread, `u32::MAX` for none.
+pub(crate) fn login_of(tid: u32) -> u32 {
+    let login = read(&format!("/proc/{tid}/loginuid"), 16).ok();
+    login
+        .and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok())
+        .unwrap_or(u32::MAX)
 }
 
 fn parse_status(bytes: &[u8]) -> Status {
@@ -160,19 +175,30 @@ pub(crate) fn threads(pid: u32) -> Vec<u32> {
 /// Children of all threads of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
+    // A link for each thread, and the directory's own two.
+    let task = CString::new(format!("/proc/{pid}/task")).unwrap_or_default();
+    let is_single = files::metadata(files::AT_FDCWD, &task, true).is_ok_and(|task| task.links == 3);
+    if is_single {
+        children_of_thread(&format!("/proc/{pid}/task/{pid}/children"), &mut found);
+        return found;
+    }
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
         return found;
     };
     for thread in threads.flatten() {
-        let Ok(text) = std::fs::read_to_string(thread.path().join("children")) else {
-            continue;
-        };
-        found.extend(
-            text.split_whitespace()
-                .filter_map(|pid| pid.parse::<u32>().ok()),
-        );
+        if let Some(path) = thread.path().join("children").to_str() {
+            children_of_thread(path, &mut found);
+        }
     }
     found
+}
+
+fn children_of_thread(path: &str, found: &mut Vec<u32>) {
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return;
+    };
+    let children = text.split_whitespace();
+    found.extend(children.filter_map(|pid| pid.parse::<u32>().ok()));
 }
 
 /// All process ids that `/proc` lists.

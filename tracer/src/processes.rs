@@ -106,6 +106,9 @@ const TRUST: u64 = 100;
 /// Where there are fewer ids than this, no thread is trusted.
 const IDS_MIN: u64 = 32768;
 
+/// Stands for a login user id that is not read, because it is put in later.
+pub(crate) const UNKNOWN_LOGIN: u32 = u32::MAX;
+
 /// Address spaces kept open at once; descriptors are limited.
 const MEMORIES_MAX: usize = 256;
 
@@ -165,12 +168,21 @@ impl Processes {
     }
 
     /// Registers a process that the kernel shows, and its ancestors that are not yet known;
-    /// their ids are appended to `added`, ancestors first.
-    pub(crate) fn add(&mut self, pid: u32, added: &mut Vec<u32>) -> Result<()> {
+    /// their ids are appended to `added`, ancestors first. `status` is the process's own, where
+    /// it was read already.
+    pub(crate) fn add(
+        &mut self,
+        pid: u32,
+        status: Option<proc::Status>,
+        added: &mut Vec<u32>,
+    ) -> Result<()> {
         if self.entries.contains_key(&pid) || self.tracers.contains(&pid) {
             return Ok(());
         }
-        let status = proc::status(pid)?;
+        let mut status = match status {
+            Some(status) => status,
+            None => proc::status(pid, Some(UNKNOWN_LOGIN))?,
+        };
         let parent = if self.tracers.contains(&status.parent) {
             0
         } else {
@@ -178,13 +190,14 @@ impl Processes {
         };
         if parent != 0 && !self.entries.contains_key(&parent) && self.is_traced(parent) {
             // It may end while we look; the child is registered all the same.
-            let _ = self.add(parent, added);
+            let _ = self.add(parent, None, added);
         }
-        let parent = if self.entries.contains_key(&parent) {
-            parent
-        } else {
-            0
+        // A fork inherits the login user id; an exec looks at it again.
+        let (parent, login) = match self.entries.get(&parent) {
+            Some(entry) => (parent, entry.credentials.auid),
+            None => (0, proc::login_of(pid)),
         };
+        status.credentials.auid = login;
         self.insert(pid, parent, status.credentials)?;
         added.push(pid);
         Ok(())

@@ -30,16 +30,18 @@ pub(crate) enum Root {
 impl Root {
     /// The root of a process as it is now.
     pub(crate) fn of(pid: u32, credentials: &Credentials) -> Result<Self> {
+        static OWN: std::sync::OnceLock<Option<Vec<u8>>> = std::sync::OnceLock::new();
+        let own = OWN.get_or_init(|| proc::link("/proc/self/ns/mnt").ok());
         proc::as_tracee(credentials, || {
-            let namespace = |pid: &str| proc::link(&format!("/proc/{pid}/ns/mnt"));
             let path =
                 CString::new(format!("/proc/{pid}/root")).map_err(|_| Errno(libc::EINVAL))?;
-            let directory = files::open_path(AT_FDCWD, &path, true, 0)?;
-            let theirs = files::metadata(directory.as_raw_fd(), c"", true)?;
+            let theirs = files::metadata(AT_FDCWD, &path, true)?;
             let ours = files::metadata(AT_FDCWD, c"/", true)?;
-            if theirs.same_file(&ours) && namespace(&pid.to_string())? == namespace("self")? {
+            let namespace = proc::link(&format!("/proc/{pid}/ns/mnt"))?;
+            if theirs.same_file(&ours) && own.as_ref() == Some(&namespace) {
                 return Ok(Self::Ours);
             }
+            let directory = files::open_path(AT_FDCWD, &path, true, 0)?;
             let mut prefix = proc::link(&format!("/proc/{pid}/root"))?;
             if prefix == b"/" {
                 prefix.clear();
@@ -253,10 +255,14 @@ impl View<'_> {
 
     /// What an open descriptor of the tracee refers to.
     pub(crate) fn descriptor(&self, descriptor: i32) -> Resolved {
-        let path = format!("/proc/{}/fd/{descriptor}", self.tid);
+        self.behind(&format!("/proc/{}/fd/{descriptor}", self.tid))
+    }
+
+    /// What a link of the tracee's below `/proc`, which is not one by its text, refers to.
+    pub(crate) fn behind(&self, path: &str) -> Resolved {
         let found = proc::as_tracee(self.credentials, || {
-            let target = proc::link(&path)?;
-            let path = CString::new(path.as_str()).map_err(|_| Errno(libc::EINVAL))?;
+            let target = proc::link(path)?;
+            let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
             Ok((target, files::metadata(AT_FDCWD, &path, true)?))
         });
         match found {

@@ -48,7 +48,16 @@ pub(crate) fn open_path(at: RawFd, path: &CStr, follow: bool, resolve: u64) -> R
 /// Opens a file.
 pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<OwnedFd> {
     // SAFETY: the path lives during the call.
-    let fd = check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) }.into())?;
+    let fd = check(unsafe {
+        // Not by the C library, whose open() on musl makes a second call for O_CLOEXEC.
+        libc::syscall(
+            libc::SYS_openat,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags | libc::O_CLOEXEC,
+            mode,
+        )
+    })?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -12,7 +12,7 @@ use crate::decode::{Call, Verdict};
 use crate::sys::seccomp::{self, Data};
 use crate::sys::{poll, process};
 use crate::table::{self, Abi, Row};
-use crate::{confirm, proc};
+use crate::{confirm, proc, processes};
 
 /// A look at the effect: how it came to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,9 @@ impl Worker<'_> {
         let pid = self.process_of(tid)?;
         self.settle_thread(tid);
         self.settle_exec(pid, tid);
-        self.processes.open_memory(pid, tid);
+        if row.event != EventType::Exit {
+            self.processes.open_memory(pid, tid);
+        }
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,
@@ -114,8 +116,9 @@ impl Worker<'_> {
         if let Some(pid) = self.processes.of_thread(tid) {
             return Some(pid);
         }
-        let pid = proc::status(tid).ok()?.tgid;
-        self.register(pid);
+        let status = proc::status(tid, Some(processes::UNKNOWN_LOGIN)).ok()?;
+        let pid = status.tgid;
+        self.register_as(pid, (pid == tid).then_some(status));
         self.processes.get(pid)?;
         self.processes.add_thread(tid, pid);
         Some(pid)

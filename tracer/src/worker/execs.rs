@@ -166,7 +166,7 @@ impl Worker<'_> {
     fn new_program(&mut self, pid: u32, path: Option<Vec<u8>>, outcome: Outcome) {
         self.settle_process(pid);
         let time = poll::now();
-        let status = proc::status(pid).ok();
+        let status = proc::status(pid, None).ok();
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
         };
@@ -180,11 +180,17 @@ impl Worker<'_> {
             let process = entry.describe();
             self.tell_process(process);
         }
+        self.processes.open_memory(pid, pid);
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
         };
         entry.executed_at = time;
-        let image = image::read(&entry.view(pid), path.as_deref(), &self.mounts);
+        let program = image::Program {
+            view: &entry.view(pid),
+            memory: entry.memory(),
+            named: path.as_deref(),
+        };
+        let image = image::read(&program, &self.mounts, &mut self.looks);
         entry.image = std::rc::Rc::new(image.clone());
         self.note_privilege_lost(pid, &image);
         if !self.emit(pid, pid, time, outcome, EventKind::Exec(Box::new(image)))

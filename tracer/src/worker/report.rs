@@ -52,9 +52,14 @@ impl Worker<'_> {
 
     /// Registers a process and those of its ancestors that are new, and tells of them.
     pub(super) fn register(&mut self, pid: u32) {
+        self.register_as(pid, None);
+    }
+
+    /// Does so for a process whose status was read already.
+    pub(super) fn register_as(&mut self, pid: u32, status: Option<proc::Status>) {
         let mut added = Vec::new();
         // It may have ended already; then there is nothing to tell but its parent's end.
-        let _ = self.processes.add(pid, &mut added);
+        let _ = self.processes.add(pid, status, &mut added);
         for pid in added {
             self.watch_end(pid);
             self.announce(pid);
@@ -126,13 +131,19 @@ impl Worker<'_> {
             return;
         }
         let mut added = Vec::new();
-        let _ = self.processes.add(pid, &mut added);
+        let _ = self.processes.add(pid, None, &mut added);
         for pid in added {
             self.watch_end(pid);
+            self.processes.open_memory(pid, pid);
             let Some(entry) = self.processes.get_mut(pid) else {
                 continue;
             };
-            let image = image::read(&entry.view(pid), None, &self.mounts);
+            let program = image::Program {
+                view: &entry.view(pid),
+                memory: entry.memory(),
+                named: None,
+            };
+            let image = image::read(&program, &self.mounts, &mut self.looks);
             entry.image = std::rc::Rc::new(image);
             // The snapshot, which goes first on the new connection, tells of it.
             entry.is_announced = true;

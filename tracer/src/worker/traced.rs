@@ -143,7 +143,8 @@ impl Worker<'_> {
             Stop::Fork => {
                 // It may have ended already: then nothing will tell of its end again.
                 if let Ok(child) = ptrace::event_message(tid)
-                    && proc::status(child).is_ok_and(|status| status.tracer == self.own.worker)
+                    && proc::status(child, None)
+                        .is_ok_and(|status| status.tracer == self.own.worker)
                 {
                     self.traced.add(child);
                     self.process_of(child);
