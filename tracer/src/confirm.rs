@@ -142,11 +142,7 @@ impl Pending {
                 writes,
                 stamps,
             } => {
-                let (file, resolved) = if *writes {
-                    decode::look(view, at, mounts)
-                } else {
-                    looks.look(view, at, mounts)
-                };
+                let (file, resolved) = looks.look(view, at, mounts);
                 if resolved.is_missing() && !*creates {
                     return Settled::Drop;
                 }

@@ -1,14 +1,14 @@
-//! Files that were looked up before: the second look at a file that is only read takes one
-//! system call instead of four.
+//! Directories that were looked up before: a look at a file in one of them takes one system
+//! call instead of four or more.
 //!
-//! What is kept is where a path led. It is used again only if the path still leads to the same
-//! file, unchanged, which one `statx` shows, and if that file can be in one place only: a
-//! regular file with one name, in one mount, on a file system that notes renames in the change
-//! time. What that cannot show, another name of a directory above, inotify tells: every such
-//! directory is watched before anything below it is kept. Where that is refused, nothing is
-//! kept.
+//! What is kept is where the path of a directory, as programs write it, leads. It holds for as
+//! long as nothing on the way gets another name, and of that inotify tells: every directory and
+//! every symbolic link on the way, and above the place it leads to, is watched before the place
+//! is looked up for keeping. The file itself is looked at anew each time. What is mounted over
+//! something on the way shows in the file's mount.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::hash::{DefaultHasher, Hasher};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -17,43 +17,40 @@ use picket_events::File;
 use crate::decode::{self, Located};
 use crate::mounts::Mounts;
 use crate::resolve::{Resolved, Root, View};
-use crate::sys::files::{self, AT_FDCWD, Metadata};
-use crate::sys::{poll, watch};
+use crate::sys::files::{self, AT_FDCWD};
+use crate::sys::{Errno, poll, watch};
 
-/// Paths kept, at most.
-const PATHS_MAX: usize = 512;
-/// Directories watched, at most.
-const DIRECTORIES_MAX: usize = 512;
-/// Paths remembered as looked at.
+/// Watches at once, at most.
+const WATCHES_MAX: usize = 1024;
+/// Directories remembered as met.
 const RECENT: usize = 256;
-/// How long a place is taken from memory before it is looked up anew, milliseconds.
+/// How long a place holds before it is looked up anew, milliseconds: a mount that is moved as
+/// a whole shows nowhere else.
 const AGE_MAX: u64 = 1_000;
-/// A file that changed this short a time ago may have changed again in the same tick of its
-/// file system's clock, nanoseconds.
-const SETTLED: u64 = 2_000_000_000;
-/// File systems that note a rename in the change time.
+/// File systems of this machine's own, whose changes inotify tells.
 const FILE_SYSTEMS: &[&str] = &[
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "overlay", "tmpfs", "erofs", "squashfs",
 ];
 
-/// Where a path led.
+/// Where the path of a directory leads.
 #[derive(Debug)]
 struct Place {
+    /// Canonical, without a slash at the end: empty for `/`.
     path: Vec<u8>,
-    metadata: Metadata,
+    mount_id: u64,
     /// When it was looked up (milliseconds, monotonic).
     since: u64,
 }
 
-/// The places that are known.
+/// The directories that are known.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     watcher: Option<watch::Watcher>,
-    /// Directories that are watched, canonical.
-    watched: HashMap<Vec<u8>, i32>,
-    /// Places by path as it was written, apart for each way to treat a final link.
-    places: [HashMap<Vec<u8>, Place>; 2],
-    /// Hashes of paths that were looked at, each where its low bits say.
+    /// Watches by path: of directories, and of symbolic links themselves.
+    watches: HashMap<Vec<u8>, i32>,
+    /// Places by path as it was written.
+    places: HashMap<Vec<u8>, Place>,
+    /// Hashes of directories that were met, each where its low bits say.
     recent: Box<[u64]>,
 }
 
@@ -72,30 +69,16 @@ impl Looks {
         self.watcher.as_ref().map(AsFd::as_fd)
     }
 
-    /// A directory has another name, or none: forgets everything.
+    /// Something that is watched has another name, or none: forgets everything.
     pub(crate) fn changed(&mut self) {
         if let Some(watcher) = &self.watcher {
-            watcher.drain();
-        }
-        self.watched.clear();
-        self.forget();
-    }
-
-    /// Ends every watch: there are too many.
-    fn start_over(&mut self) {
-        for watch in self.watched.values() {
-            if let Some(watcher) = &self.watcher {
+            for watch in self.watches.values() {
                 watcher.remove(*watch);
             }
+            watcher.drain();
         }
-        self.changed();
-    }
-
-    /// Forgets where paths led.
-    fn forget(&mut self) {
-        for places in &mut self.places {
-            places.clear();
-        }
+        self.watches.clear();
+        self.places.clear();
     }
 
     /// Follows a path in a view, as [`decode::look`] does.
@@ -105,108 +88,134 @@ impl Looks {
         at: &Located,
         mounts: &Mounts,
     ) -> (File, Resolved) {
-        let is_plain = at.fault.is_none() && at.descriptor.is_none();
-        if self.watcher.is_none() || !is_plain || !matches!(view.root, Root::Ours) {
-            return decode::look(view, at, mounts);
-        }
-        if let Some(resolved) = self.known(at) {
+        if let Some(resolved) = self.in_known_directory(view, at, mounts) {
             return (decode::file_of(&resolved, mounts), resolved);
         }
-        let (file, resolved) = decode::look(view, at, mounts);
-        // Most files are read once: those are not worth a watch.
-        if self.was_looked_at(&at.path)
-            && can_be_kept(&file, &resolved)
-            && self.watch_above(&resolved.path)
-        {
-            self.keep(at, &resolved);
-        }
-        (file, resolved)
+        decode::look(view, at, mounts)
     }
 
-    /// Whether a path was looked at not long ago; from now on it was.
-    fn was_looked_at(&mut self, path: &[u8]) -> bool {
+    /// `None` where the long way has to be taken.
+    fn in_known_directory(
+        &mut self,
+        view: &View<'_>,
+        at: &Located,
+        mounts: &Mounts,
+    ) -> Option<Resolved> {
+        let is_plain = at.fault.is_none() && at.descriptor.is_none();
+        if self.watcher.is_none() || !is_plain || !matches!(view.root, Root::Ours) {
+            return None;
+        }
+        let slash = at.path.iter().rposition(|byte| *byte == b'/')?;
+        let (directory, name) = (&at.path[..slash], &at.path[slash + 1..]);
+        if name.is_empty() || name == b"." || name == b".." || !is_clean(directory) {
+            return None;
+        }
+        let is_fresh = |place: &Place| poll::monotonic_ms() < place.since + AGE_MAX;
+        if !self.places.get(directory).is_some_and(is_fresh) && !self.learn(view, directory, mounts)
+        {
+            return None;
+        }
+        let place = self.places.get(directory)?;
+        let mut path = Vec::with_capacity(place.path.len() + 1 + name.len());
+        path.extend_from_slice(&place.path);
+        path.push(b'/');
+        path.extend_from_slice(name);
+        let text = CString::new(path.as_slice()).ok()?;
+        match files::metadata(AT_FDCWD, &text, false) {
+            Ok(now) if now.mount_id != place.mount_id => None,
+            // A link may lead anywhere; one that is not followed is what is meant.
+            Ok(now) if now.mode & libc::S_IFMT == libc::S_IFLNK && at.follow => None,
+            Ok(now) => Some(Resolved {
+                path,
+                metadata: Some(now),
+                error: None,
+            }),
+            Err(Errno(libc::ENOENT)) => Some(Resolved {
+                path,
+                metadata: None,
+                error: Some(Errno(libc::ENOENT)),
+            }),
+            Err(_) => None,
+        }
+    }
+
+    /// Looks a directory up to keep it, when it is met for the second time: most are met once.
+    fn learn(&mut self, view: &View<'_>, directory: &[u8], mounts: &Mounts) -> bool {
+        if !self.places.contains_key(directory) && !self.was_met(directory) {
+            return false;
+        }
+        self.places.remove(directory);
+        let shown = if directory.is_empty() {
+            b"/"
+        } else {
+            directory
+        };
+        // Once to know what to watch, and again when it is watched.
+        let first = view.resolve(shown, true);
+        if !self.watch_way(directory) || !self.watch_way(&first.path) {
+            return false;
+        }
+        let second = view.resolve(shown, true);
+        let Some(metadata) = second.metadata else {
+            return false;
+        };
+        let is_ours = FILE_SYSTEMS.contains(&mounts.filesystem(metadata.mount_id).as_str());
+        let is_directory = metadata.mode & libc::S_IFMT == libc::S_IFDIR;
+        if first.path != second.path || !is_ours || !is_directory {
+            return false;
+        }
+        let mut path = second.path;
+        if path == b"/" {
+            path.clear();
+        }
+        let place = Place {
+            path,
+            mount_id: metadata.mount_id,
+            since: poll::monotonic_ms(),
+        };
+        self.places.insert(directory.to_vec(), place);
+        true
+    }
+
+    /// Whether a directory was met not long ago; from now on it was.
+    fn was_met(&mut self, directory: &[u8]) -> bool {
         let mut hasher = DefaultHasher::new();
-        hasher.write(path);
+        hasher.write(directory);
         let hash = hasher.finish();
         let recent = &mut self.recent[hash as usize % RECENT];
         std::mem::replace(recent, hash) == hash
     }
 
-    /// Where the path leads, if it leads where it did.
-    fn known(&mut self, at: &Located) -> Option<Resolved> {
-        let places = &mut self.places[usize::from(at.follow)];
-        let place = places.get(&at.path)?;
-        let path = std::ffi::CString::new(at.path.as_slice()).ok()?;
-        let now = files::metadata(AT_FDCWD, &path, at.follow).ok();
-        let is_same = now == Some(place.metadata) && poll::monotonic_ms() < place.since + AGE_MAX;
-        if is_same {
-            return Some(Resolved {
-                path: place.path.clone(),
-                metadata: now,
-                error: None,
-            });
-        }
-        places.remove(&at.path);
-        None
-    }
-
-    fn keep(&mut self, at: &Located, resolved: &Resolved) {
-        let Some(metadata) = resolved.metadata else {
-            return;
-        };
-        let places = &mut self.places[usize::from(at.follow)];
-        if places.len() >= PATHS_MAX {
-            places.clear();
-        }
-        let place = Place {
-            path: resolved.path.clone(),
-            metadata,
-            since: poll::monotonic_ms(),
-        };
-        places.insert(at.path.clone(), place);
-    }
-
-    /// Watches every directory above a canonical path. True if all were watched already: only
-    /// then nothing can have happened to them since the path was followed.
-    fn watch_above(&mut self, path: &[u8]) -> bool {
-        let mut all_known = true;
-        let slashes = (0..path.len()).filter(|at| path[*at] == b'/');
-        for directory in slashes.map(|at| &path[..at.max(1)]) {
-            if self.watched.contains_key(directory) {
+    /// Watches everything on the way that a path names, its end included.
+    fn watch_way(&mut self, path: &[u8]) -> bool {
+        let inner = (1..path.len()).filter(|at| path[*at] == b'/');
+        for end in inner.chain([path.len()]) {
+            let part = &path[..end];
+            if part.len() <= 1 || self.watches.contains_key(part) {
                 continue;
             }
-            all_known = false;
-            if self.watched.len() >= DIRECTORIES_MAX {
-                self.start_over();
+            if self.watches.len() >= WATCHES_MAX {
+                self.changed();
                 return false;
             }
-            let Some(watcher) = &self.watcher else {
+            let (Some(watcher), Ok(text)) = (&self.watcher, CString::new(part)) else {
                 return false;
             };
-            let Ok(text) = std::ffi::CString::new(directory) else {
+            let Ok(watch) = watcher.add(&text) else {
                 return false;
             };
-            let Ok(watch) = watcher.add_directory(&text) else {
-                return false;
-            };
-            self.watched.insert(directory.to_vec(), watch);
+            self.watches.insert(part.to_vec(), watch);
         }
-        all_known
+        true
     }
 }
 
-/// Whether a file can be in one place only, as far as its metadata show.
-fn can_be_kept(file: &File, resolved: &Resolved) -> bool {
-    let Some(metadata) = &resolved.metadata else {
-        return false;
-    };
-    let is_regular = metadata.mode & libc::S_IFMT == libc::S_IFREG;
-    let is_settled = metadata.change_time.saturating_add(SETTLED) < poll::now();
-    is_regular
-        && metadata.links == 1
-        && metadata.mount_id != 0
-        && is_settled
-        && FILE_SYSTEMS.contains(&file.filesystem.as_str())
+/// Whether an absolute path of a directory, without a slash at the end, has nothing that would
+/// have to be worked out.
+fn is_clean(path: &[u8]) -> bool {
+    let mut parts = path.split(|byte| *byte == b'/');
+    parts.next() == Some(b"".as_slice())
+        && parts.all(|part| !part.is_empty() && part != b"." && part != b"..")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! inotify, for directories that get another name and for files that are read.
+//! inotify, for directories and links that get another name.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -24,14 +24,13 @@ impl Watcher {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     }
 
-    /// Tells when a directory is renamed or removed; gives the number of the watch.
-    pub(crate) fn add_directory(&self, path: &CStr) -> Result<i32> {
-        let mask = libc::IN_MOVE_SELF | libc::IN_DELETE_SELF | libc::IN_ONLYDIR;
+    /// Tells when a directory, or a symbolic link itself, gets another name or is removed;
+    /// gives the number of the watch.
+    pub(crate) fn add(&self, path: &CStr) -> Result<i32> {
+        let mask = libc::IN_MOVE_SELF | libc::IN_DELETE_SELF | libc::IN_DONT_FOLLOW;
         // SAFETY: the path lives during the call.
-        let watch = check(
-            unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), mask) }.into(),
-        )?;
-        Ok(watch as i32)
+        let watch = unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), mask) };
+        Ok(check(watch.into())? as i32)
     }
 
     /// Ends a watch.
