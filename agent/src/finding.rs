@@ -68,6 +68,9 @@ pub struct MeaningSection {
     /// The rule's own description.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// True when it was asked for and tells of nothing that happened.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
 }
 
 /// The rule that matched, and the agent that evaluated it.

@@ -37,6 +37,7 @@ pub mod ingest;
 pub mod pipeline;
 mod randomness;
 pub mod rulefiles;
+pub mod samples;
 pub mod scrub;
 pub mod server;
 pub mod sink;

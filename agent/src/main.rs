@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use picket_agent::health::{self, Responder};
 use picket_agent::identity::{Identity, Mode};
 use picket_agent::pipeline::{LoadedRules, Pipeline};
@@ -28,8 +30,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves tracers until SIGTERM; SIGHUP loads the rules anew.
+    /// Serves tracers until SIGTERM; SIGHUP loads rules and lists anew, SIGUSR1 writes samples.
     Run(Run),
+    /// Has the agent of this container write a sample of each finding type.
+    Samples,
     /// Exits 0 when the agent is well, 1 otherwise, and says so in one line.
     Health {
         /// The agent's health socket.
@@ -76,6 +80,13 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Samples => match ask_for_samples() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("picket-agent: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Run(run) => match start(run) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -84,6 +95,20 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+/// The agent of a container is its first process.
+fn ask_for_samples() -> anyhow::Result<()> {
+    let own = std::fs::read_link("/proc/self/exe").context("cannot tell what this is")?;
+    let first = std::fs::read_link("/proc/1/exe").ok();
+    anyhow::ensure!(
+        first == Some(own),
+        "the first process here is not the agent; run this in its container, as with \
+         `kubectl exec POD -c picket-agent -- /picket-agent samples`"
+    );
+    kill(Pid::from_raw(1), Signal::SIGUSR1).context("cannot signal the agent")?;
+    println!("the samples are on their way through the agent's outputs");
+    Ok(())
 }
 
 fn start(run: Run) -> anyhow::Result<()> {
@@ -108,6 +133,7 @@ async fn serve(run: Run) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut samples = signal(SignalKind::user_defined1())?;
     // Sockets first: a tracer that starts now finds us, and waits for the rules.
     let socket = Socket::bind(&run.socket, 0o666)?;
     let responder = Responder::start(Socket::bind(&health::socket_beside(&run.socket), 0o600)?);
@@ -136,6 +162,7 @@ async fn serve(run: Run) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            _ = samples.recv() => server.emit_samples().await,
             _ = hangup.recv() => server.replace_rules(load(&files, &run)).await,
         }
     }

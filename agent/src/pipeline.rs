@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::finding;
 use crate::identity::Identity;
+use crate::samples;
 use container::Container;
 use engine::Engine;
 pub use output::{ConnectionId, Counters, LoadedRules, Observer, Output, Outputs, Violation};
@@ -94,6 +95,11 @@ impl Pipeline {
         };
         let line = finding::internal(&context, internal::RULESET_LOADED, meaning, body, now);
         outputs.push(Output::Finding(Box::new(line)));
+    }
+
+    /// A sample of each finding type that the rules can give.
+    pub fn samples(&self, now: u64) -> Vec<finding::Finding> {
+        samples::samples(&self.loaded.rules, &self.identity, now)
     }
 
     /// Takes another rule set into use. Every event is evaluated against all of the old rules

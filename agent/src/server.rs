@@ -149,6 +149,14 @@ impl Server {
         pipeline.replace_rules(loaded, now(), &mut Findings(&*self.shared.sink));
     }
 
+    /// Writes a sample of each finding type that the rules can give.
+    pub async fn emit_samples(&self) {
+        let samples = self.shared.pipeline.lock().await.samples(now());
+        for sample in samples {
+            self.shared.sink.emit(sample);
+        }
+    }
+
     /// Serves on until every tracer is gone, but no longer than [`Options::drain`]; then ends,
     /// writes what is still to be written, and gives back the final counts.
     pub async fn shutdown(self) -> Counters {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use picket_agent::identity::Mode;
 use picket_agent::pipeline::Pipeline;
 use picket_agent::server::{Options, Server, Socket};
 use picket_events::wire::{FrameReader, Refusal, ToTracer};
+use picket_events::{EventKind, File};
 use support::*;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -364,4 +366,89 @@ async fn health_tells_starting_from_well_from_gone() {
         well,
         "ok rules=6 refused=0 containers=1 events=1 findings=1"
     );
+}
+
+/// Two rules that every removal matches, named after their set.
+fn pair(set: &str) -> String {
+    let rule = |number: u8| {
+        format!(
+            "- {{id: {set}{number}, expression: unlink.file.path != \"\", limiter_token: [unlink.file.path]}}\n"
+        )
+    };
+    format!("rules:\n{}{}", rule(1), rule(2))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_event_is_evaluated_against_half_a_rule_set() {
+    const ROUNDS: usize = 40;
+    const REMOVALS: usize = 25;
+    let agent = Agent::start(Options::default());
+    let (old, new) = (pair("old"), pair("new"));
+    agent.server.replace_rules(load(&old)).await;
+    let mut script = Script::web();
+    let mut sent = 0;
+    let mut stream = agent.connect().await;
+    for round in 0..ROUNDS {
+        for _ in 0..REMOVALS {
+            let file = File::from_path(format!("/removed/{sent}"));
+            script = script.event(1, EventKind::Unlink { file, flags: 0 });
+            sent += 1;
+        }
+        let rules = load(if round % 2 == 0 { &old } else { &new });
+        let bytes = script.bytes();
+        script.messages.clear();
+        let (written, ()) =
+            tokio::join!(stream.write_all(&bytes), agent.server.replace_rules(rules));
+        written.unwrap();
+    }
+    let both = async {
+        while agent.names().iter().filter(|name| name.len() == 4).count() < 2 * sent {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, both).await.unwrap();
+    let mut by_file: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for finding in agent.findings.lock().unwrap().iter() {
+        if let Some(file) = &finding.file {
+            let rules = by_file.entry(file.path.clone()).or_default();
+            rules.insert(finding.agent.rule_id.clone());
+        }
+    }
+    assert_eq!(by_file.len(), sent);
+    let sets: BTreeSet<Vec<&str>> = by_file
+        .values()
+        .map(|rules| rules.iter().map(String::as_str).collect())
+        .collect();
+    assert_eq!(
+        sets,
+        BTreeSet::from([vec!["new1", "new2"], vec!["old1", "old2"]])
+    );
+}
+
+#[tokio::test]
+async fn samples_go_through_the_sink_like_findings() {
+    let agent = Agent::start(Options::default());
+    agent.server.emit_samples().await;
+    let findings = agent.findings.lock().unwrap();
+    let samples: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| {
+            finding
+                .finding
+                .as_ref()
+                .is_some_and(|meaning| meaning.sample)
+        })
+        .collect();
+    let types: BTreeSet<&str> = samples
+        .iter()
+        .filter_map(|sample| sample.finding.as_ref())
+        .map(|section| section.meaning.finding_type.as_str())
+        .collect();
+    assert_eq!(samples.len(), types.len());
+    assert!(
+        types.contains("Execution:Runtime/NewBinaryExecuted"),
+        "{types:?}"
+    );
+    let pod = samples[0].pod.as_ref().expect("a pod");
+    assert_eq!(pod.namespace, "shop");
 }

@@ -37,6 +37,19 @@ pub(crate) enum Command {
     /// Check, try and list detection rules.
     #[command(subcommand)]
     Rules(Rules),
+    /// Write a sample finding of each type, marked as a sample.
+    ///
+    /// To see whether findings arrive: this writes them as the agent would. In a pod,
+    /// `kubectl exec POD -c picket-agent -- /picket-agent samples` sends them through the
+    /// outputs of the agent that runs there.
+    Samples(Samples),
+    /// Print the completion of commands and, after `rules fields`, of field names.
+    ///
+    /// For bash: source <(picket completion bash)
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Run the main job on this machine: admission, injection, an attack, findings.
     Demo(Demo),
     /// Tell what this kernel and sandbox allow the tracer to do.
@@ -81,6 +94,18 @@ pub(crate) struct Run {
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Samples {
+    #[command(flatten)]
+    pub(crate) sources: RuleSources,
+    /// Print JSON lines, as in a pod, instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write to this file instead of standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -178,6 +203,7 @@ pub(crate) enum Rules {
         #[command(flatten)]
         sources: RuleSources,
         /// The rule's id.
+        #[arg(add = clap_complete::ArgValueCompleter::new(crate::complete::rule))]
         rule: String,
     },
     /// List the rules.
@@ -188,10 +214,26 @@ pub(crate) enum Rules {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// List event types, or the fields of one; `common` for those that every event has.
+    /// List the lists that the rules compare with, how long they are, and who uses them.
+    Lists {
+        #[command(flatten)]
+        sources: RuleSources,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Tell about event types and fields, in the manner of `kubectl explain`.
+    ///
+    /// Without a name: all event types. With an event type, or `common` for what every event
+    /// has: what it is and its fields. With a field: all that is known about it. With the
+    /// beginning of a name: what it can go on with.
     Fields {
-        /// An event type, or the beginning of a field's name.
-        event: Option<String>,
+        /// An event type, a field, or the beginning of a field's name.
+        #[arg(add = clap_complete::ArgValueCompleter::new(crate::complete::field))]
+        name: Option<String>,
+        /// Every field below, not only one level.
+        #[arg(long)]
+        recursive: bool,
     },
     /// Measure how many events of each type the rules take in a second.
     Bench {

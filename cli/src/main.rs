@@ -5,12 +5,14 @@
 //! `sandbox` (for `picket demo`).
 
 mod arguments;
+mod complete;
 mod crds;
 mod demo;
 mod event_line;
 mod inject;
 mod rules;
 mod run;
+mod samples;
 mod sandbox;
 mod terminal;
 
@@ -33,13 +35,16 @@ fn main() -> ExitCode {
         (Some("sandbox"), [stage, specification]) => {
             sandbox::main(&stage.to_string_lossy(), Path::new(specification))
         }
-        _ => match execute(Arguments::parse().command) {
-            Ok(code) => code,
-            Err(error) => {
-                eprintln!("picket: {}", describe(&error));
-                ExitCode::FAILURE
+        _ => {
+            complete::answer();
+            match execute(Arguments::parse().command) {
+                Ok(code) => code,
+                Err(error) => {
+                    eprintln!("picket: {}", describe(&error));
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
     }
 }
 
@@ -75,6 +80,14 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Rules(command) => Ok(success(rules::rules(&command)?)),
+        Command::Samples(arguments) => {
+            samples::samples(&arguments)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completion { shell } => {
+            complete::print(shell).context("completion")?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Demo(arguments) => demo::demo(&arguments).map(success).context("demo"),
         Command::Probe { json } => {
             let words = std::iter::once("probe").chain(json.then_some("--json"));

@@ -1,5 +1,7 @@
 //! `picket rules`: thin over the rules library.
 
+mod fields;
+
 use std::fs::read_to_string;
 use std::io::{self, BufRead, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
@@ -31,7 +33,11 @@ pub(crate) fn rules(command: &arguments::Rules) -> anyhow::Result<bool> {
         Rules::Test { sources, files } => test(sources, files),
         Rules::Explain { sources, rule } => explain(sources, rule),
         Rules::List { sources, format } => list(sources, *format),
-        Rules::Fields { event } => fields(event.as_deref()),
+        Rules::Lists { sources, format } => lists(sources, *format),
+        Rules::Fields { name, recursive } => {
+            print(&fields::explain(name.as_deref(), *recursive)?)?;
+            Ok(true)
+        }
         Rules::Bench { sources, events } => measure(sources, *events),
     }
 }
@@ -172,35 +178,19 @@ fn list(sources: &arguments::RuleSources, format: Format) -> anyhow::Result<bool
     Ok(true)
 }
 
-fn fields(event: Option<&str>) -> anyhow::Result<bool> {
-    let catalogue = Catalogue::standard();
-    let Some(event) = event else {
-        for event in describe::events(&catalogue) {
-            let never = event
-                .never
-                .map(|why| format!(" (never here: {why})"))
-                .unwrap_or_default();
-            print(&format!("{:<22} {}{never}\n", event.name, event.about))?;
-        }
-        return Ok(true);
-    };
-    let listed = describe::fields(&catalogue, (event != "common").then_some(event));
-    match listed {
-        Some(listed) => {
-            for field in listed {
-                let matching = field.matching.unwrap_or_default();
+fn lists(sources: &arguments::RuleSources, format: Format) -> anyhow::Result<bool> {
+    let rules = load(sources)?;
+    match format {
+        Format::Json => print(&(serde_json::to_string_pretty(rules.lists())? + "\n"))?,
+        Format::Text => {
+            print(&format!("{:<32} {:>8}  MACROS\n", "LIST", "ENTRIES"))?;
+            for list in rules.lists() {
+                let macros = list.macros.join(", ");
                 print(&format!(
-                    "{:<55} {:<9} {matching}\n",
-                    field.name, field.value_type
+                    "{:<32} {:>8}  {macros}\n",
+                    list.name, list.entries
                 ))?;
             }
-        }
-        None => {
-            let names = describe::complete(&catalogue, event);
-            if names.is_empty() {
-                anyhow::bail!("no event type and no field begins with {event:?}");
-            }
-            print(&(names.join("\n") + "\n"))?;
         }
     }
     Ok(true)

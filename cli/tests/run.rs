@@ -142,3 +142,53 @@ fn works_for_people_who_are_not_root() {
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains("/etc/hostname read"), "{stderr}");
 }
+
+#[test]
+fn samples_of_every_type_are_written_and_say_what_they_are() {
+    let (code, lines, _) = run(&["samples", "--json"]);
+    assert_eq!(code, Some(0));
+    for line in lines.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+        assert_eq!(line["finding"]["sample"], true, "{line}");
+    }
+    assert!(lines.lines().count() > 40);
+    let (_, text, _) = run(&["samples"]);
+    assert!(text.contains("[SAMPLE] Reverse shell"), "{text}");
+}
+
+#[test]
+fn a_shell_is_told_what_a_command_line_can_go_on_with() {
+    let (code, script, _) = run(&["completion", "bash"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        script.contains("PICKET_COMPLETE") && script.contains("complete"),
+        "{script}"
+    );
+    for (words, expected) in [
+        (
+            ["picket", "rules", "fields", "open.file.pa"],
+            "open.file.path",
+        ),
+        (["picket", "rules", "fields", "conn"], "connect"),
+        (
+            ["picket", "rules", "explain", "picket_rev"],
+            "picket_reverse_shell",
+        ),
+        (["picket", "rules", "fi", ""], "fields"),
+    ] {
+        let (_, candidates, _) = output(
+            picket(&["--"])
+                .args(words)
+                .env("PICKET_COMPLETE", "bash")
+                .env(
+                    "_CLAP_COMPLETE_INDEX",
+                    if words[3].is_empty() { "2" } else { "3" },
+                )
+                .env("_CLAP_IFS", "\n"),
+        );
+        assert!(
+            candidates.lines().any(|candidate| candidate == expected),
+            "{words:?}: {candidates}"
+        );
+    }
+}

@@ -165,3 +165,14 @@ fn bench_counts_rules_and_events() {
     assert_eq!(measured.events_per_second, 1000.0);
     assert!(bench::measure(&rules, "opne", 1, || std::time::Duration::ZERO).is_none());
 }
+
+#[test]
+fn every_field_says_what_it_is() {
+    let catalogue = Catalogue::standard();
+    let silent: Vec<String> = describe::all_fields(&catalogue)
+        .into_iter()
+        .filter(|field| field.about.is_empty())
+        .map(|field| field.name)
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}

@@ -89,6 +89,7 @@ pub fn finding(scene: &Scene<'_>, outcome: RuleOutcome<'_>) -> Finding {
     finding.finding = Some(MeaningSection {
         meaning,
         description,
+        sample: false,
     });
     finding.agent.rule_version = rule.version.clone();
     finding.agent.policy_name = rule.policy.clone();
@@ -148,6 +149,7 @@ pub fn internal(
     finding.finding = meaning.map(|meaning| MeaningSection {
         meaning,
         description: String::new(),
+        sample: false,
     });
     finding.evt.name = name.to_owned();
     finding.evt.category = "Agent";

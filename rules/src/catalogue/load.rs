@@ -43,6 +43,8 @@ struct Document {
     #[serde(default)]
     constants_aarch64: HashMap<String, i64>,
     #[serde(default)]
+    field_about: Vec<(String, String)>,
+    #[serde(default)]
     zero: HashMap<String, Vec<String>>,
     #[serde(default)]
     aliases: HashMap<String, String>,
@@ -133,6 +135,16 @@ impl Catalogue {
             loader.fields(name, &event.fields, place)?;
         }
         let mut catalogue = loader.catalogue;
+        for (pattern, about) in document.field_about.iter().rev() {
+            // The first that fits counts, so it is written last.
+            let pattern = Wildcard::new(pattern, false);
+            let about: Arc<str> = Arc::from(about.as_str());
+            for field in &mut catalogue.fields {
+                if pattern.matches(&field.name) {
+                    field.about = Arc::clone(&about);
+                }
+            }
+        }
         for (reason, patterns) in &document.zero {
             let patterns: Vec<Wildcard> = patterns
                 .iter()
@@ -281,6 +293,7 @@ impl Loader<'_> {
             max_length: field.max_length,
             role,
             needs,
+            about: Arc::default(),
             zero: None,
         });
         Ok(())

@@ -53,6 +53,8 @@ pub struct FieldInfo {
     pub role: Option<Role>,
     /// What has to be watched beside the event's own type to fill it.
     pub needs: Option<Interest>,
+    /// What it is, in a few words; empty where nothing is said.
+    pub about: Arc<str>,
     /// Why it always has its zero value, if so.
     pub zero: Option<Arc<str>>,
 }

@@ -130,6 +130,12 @@ pub struct ListedField {
     /// The list of records it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iterator: Option<String>,
+    /// What it is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Why it always has its zero value, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zero: Option<String>,
 }
 
 /// An event type in a list.
@@ -146,12 +152,18 @@ pub struct ListedEvent {
 
 /// All event types.
 pub fn events(catalogue: &Catalogue) -> Vec<ListedEvent> {
-    let listed = |info: &crate::catalogue::EventInfo| ListedEvent {
+    catalogue
+        .events()
+        .map(|(_, info)| listed_event(info))
+        .collect()
+}
+
+fn listed_event(info: &crate::catalogue::EventInfo) -> ListedEvent {
+    ListedEvent {
         name: info.name.clone(),
         about: info.about.clone(),
         never: info.never.clone(),
-    };
-    catalogue.events().map(|(_, info)| listed(info)).collect()
+    }
 }
 
 /// The fields of an event type, or with `None` those that every event has. No event type
@@ -163,6 +175,21 @@ pub fn fields(catalogue: &Catalogue, event: Option<&str>) -> Option<Vec<ListedFi
     };
     let own = catalogue.fields().filter(|(_, info)| info.event == event);
     Some(own.map(|(_, info)| listed_field(catalogue, info)).collect())
+}
+
+/// Every field there is, whatever event has it.
+pub fn all_fields(catalogue: &Catalogue) -> Vec<ListedField> {
+    let fields = catalogue.fields();
+    fields
+        .map(|(_, info)| listed_field(catalogue, info))
+        .collect()
+}
+
+/// Everything about one field, legacy names included; `None` when there is none.
+pub fn field(catalogue: &Catalogue, name: &str) -> Option<(ListedField, Option<ListedEvent>)> {
+    let info = catalogue.info(catalogue.field(name)?);
+    let event = info.event.map(|event| catalogue.event_info(event));
+    Some((listed_field(catalogue, info), event.map(listed_event)))
 }
 
 fn listed_field(catalogue: &Catalogue, info: &crate::catalogue::FieldInfo) -> ListedField {
@@ -178,6 +205,8 @@ fn listed_field(catalogue: &Catalogue, info: &crate::catalogue::FieldInfo) -> Li
         iterator: info
             .iterator
             .map(|id| catalogue.iterator_info(id).name.clone()),
+        about: info.about.to_string(),
+        zero: info.zero.as_deref().map(str::to_owned),
     }
 }
 
