@@ -43,10 +43,6 @@ pub struct Interest {
     pub open: OpenInterest,
 }
 
-/// Event types that no tracer of this version reports. A rule on one of them loads and never
-/// fires; the tracer's table is held to this list by a test.
-pub const NOT_REPORTED: &[EventType] = &[EventType::Accept, EventType::Dns, EventType::Imds];
-
 const LINEAGE: [EventType; 3] = [EventType::Exec, EventType::Fork, EventType::Exit];
 
 impl Interest {
@@ -87,14 +83,6 @@ impl Interest {
     /// True when events of this type have to be reported.
     pub fn contains(&self, event_type: EventType) -> bool {
         self.types & bit(event_type) != 0
-    }
-
-    /// What of it a tracer of this version can report at all.
-    pub fn reported(mut self) -> Self {
-        for event_type in NOT_REPORTED {
-            self.types &= !bit(*event_type);
-        }
-        self
     }
 
     /// What either needs.
@@ -199,12 +187,6 @@ mod tests {
     fn an_unknown_word_is_named() {
         let error = "exec,opne".parse::<Interest>().unwrap_err();
         assert_eq!(error.word, "opne");
-    }
-
-    #[test]
-    fn what_is_never_reported_is_not_asked_for() {
-        let asked: Interest = "dns,connect".parse().unwrap();
-        assert_eq!(asked.reported().to_string(), "exec,fork,exit,connect");
     }
 
     #[test]

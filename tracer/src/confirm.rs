@@ -8,8 +8,9 @@
 
 use picket_events::{Credentials, EventKind, File, Outcome};
 
-use crate::decode::{self, Located};
+use crate::decode::{self, Located, traffic};
 use crate::looks::Looks;
+use crate::memory::Memory;
 use crate::mounts::Mounts;
 use crate::proc;
 use crate::resolve::{Resolved, Root, View};
@@ -62,6 +63,21 @@ pub(crate) enum Check {
     Root,
     /// The socket has a peer.
     Connected(i32),
+    /// A connection was accepted: the kernel has written the peer where the program asked for
+    /// it, or there is a connected socket that was not there before.
+    Accepted {
+        /// Where the peer goes.
+        room: Option<traffic::Room>,
+        /// Descriptors before.
+        before: Vec<i32>,
+    },
+    /// A DNS answer stands in the program's buffer.
+    Answered {
+        /// The buffer.
+        at: u64,
+        /// What stood there before.
+        before: Vec<u8>,
+    },
 }
 
 /// What a look at the effect has shown.
@@ -73,6 +89,8 @@ pub(crate) enum Settled {
     Drop,
     /// Too early to tell.
     Wait,
+    /// There is nothing to report, whatever the call returned.
+    Nothing,
     /// The process has these ids now.
     Ids(Credentials),
     /// The process has this root now.
@@ -101,6 +119,9 @@ const CLOCK_TICK: u64 = 10_000_000;
 /// next one decides, unless the thread still waits for a processor; the last one always does.
 pub(crate) const LOOKS: [u64; 9] = [1, 5, 20, 100, 200, 400, 800, 1600, 3200];
 
+/// Time between looks at a call that may sleep for ever, milliseconds.
+const LONG_WAIT: u64 = 1000;
+
 /// By then a thread that was let run has made its call, milliseconds.
 const PATIENCE: u64 = 100;
 
@@ -113,7 +134,14 @@ fn decides(looks: usize, tid: u32) -> bool {
 impl Pending {
     /// When the next look is due (milliseconds, monotonic).
     pub(crate) fn due(&self) -> u64 {
-        self.since + LOOKS[self.looks.min(LOOKS.len() - 1)]
+        match LOOKS.get(self.looks) {
+            Some(after) => self.since + after,
+            // Some wait for what may never come.
+            None => {
+                let more = (self.looks - LOOKS.len() + 1) as u64;
+                self.since + LOOKS[LOOKS.len() - 1] + more * LONG_WAIT
+            }
+        }
     }
 
     /// Looks for the effect. `returned`: the call is known to have returned.
@@ -242,6 +270,38 @@ impl Pending {
                     (Ok(_), _) => Settled::Emit(Outcome::Succeeded),
                     (Err(_), true) => Settled::Emit(Outcome::Unconfirmed),
                     (Err(_), false) => Settled::Wait,
+                }
+            }
+            Check::Accepted { room, before } => {
+                let written = room.as_ref().and_then(|room| room.written(view));
+                let accepted = written
+                    .map(Some)
+                    .or_else(|| traffic::new_socket(view, pidfd, before));
+                match accepted {
+                    Some(address) => {
+                        if let EventKind::Accept { peer, .. } = &mut self.kind {
+                            *peer = address;
+                        }
+                        Settled::Emit(Outcome::Succeeded)
+                    }
+                    None if returned || !proc::exists(self.tid) => Settled::Drop,
+                    None => Settled::Wait,
+                }
+            }
+            Check::Answered { at, before } => {
+                let mut now = vec![0u8; before.len()];
+                let is_there = Memory::open(self.tid, view.credentials)
+                    .and_then(|memory| memory.read(*at, &mut now))
+                    .is_ok();
+                let answer = decode::dns::decode(&now)
+                    .filter(|dns| dns.response_code.is_some() && now != *before);
+                match answer {
+                    Some(dns) if is_there => {
+                        self.kind = EventKind::Dns(Box::new(dns));
+                        Settled::Emit(Outcome::Succeeded)
+                    }
+                    _ if returned || last || !is_there => Settled::Nothing,
+                    _ => Settled::Wait,
                 }
             }
         }

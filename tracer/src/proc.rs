@@ -137,6 +137,11 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     })
 }
 
+/// Whether a thread is there.
+pub(crate) fn exists(tid: u32) -> bool {
+    std::fs::exists(format!("/proc/{tid}")).unwrap_or(false)
+}
+
 /// Whether a thread runs, or would if it had a processor.
 pub(crate) fn is_runnable(tid: u32) -> bool {
     read(&format!("/proc/{tid}/stat"), 4096).is_ok_and(|bytes| state(&bytes) == Some(b'R'))

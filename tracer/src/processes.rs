@@ -3,13 +3,44 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use picket_events::{Credentials, Image, Process};
+use picket_events::{Address, Credentials, Image, Process};
+
+use crate::decode::{dns, metadata};
 
 use crate::idmap::IdMap;
 use crate::memory::Memory;
 use crate::proc;
 use crate::resolve::{Root, View};
 use crate::sys::{Result, poll, process};
+
+/// Services that a process, or one that it descends from, has spoken to: whose traffic is
+/// looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Contacts {
+    /// A name server.
+    pub(crate) name_server: bool,
+    /// A metadata service.
+    pub(crate) metadata: bool,
+}
+
+impl Contacts {
+    /// Where nothing is known.
+    pub(crate) const ALL: Self = Self {
+        name_server: true,
+        metadata: true,
+    };
+
+    /// What lives at an address.
+    pub(crate) fn of(address: &Address) -> Self {
+        match address {
+            Address::Ip { ip, port } => Self {
+                name_server: *port == dns::PORT,
+                metadata: metadata::is_service(*ip),
+            },
+            _ => Self::default(),
+        }
+    }
+}
 
 /// One traced process.
 #[derive(Debug)]
@@ -31,6 +62,7 @@ pub(crate) struct Entry {
     pub(crate) exit_code: Option<u32>,
     /// False when the agent was not told of its present state, because the buffer was full.
     pub(crate) is_announced: bool,
+    pub(crate) contacts: Contacts,
 }
 
 impl Entry {
@@ -227,6 +259,8 @@ impl Processes {
             .entries
             .get(&parent)
             .map(|parent| Rc::clone(&parent.image));
+        let contacts = self.entries.get(&parent).map(|parent| parent.contacts);
+        let contacts = contacts.unwrap_or_default();
         // Not its parent's: it may have been made in a mount name space of its own.
         let root = Root::of(pid, &credentials).unwrap_or(Root::Ours);
         let entry = Entry {
@@ -243,6 +277,7 @@ impl Processes {
             threads: vec![pid],
             exit_code: None,
             is_announced: false,
+            contacts,
         };
         self.entries.insert(pid, entry);
         let seen = poll::monotonic_ms();

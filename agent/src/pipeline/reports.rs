@@ -33,8 +33,7 @@ impl Pipeline {
         let Some(container) = self.containers.get(name) else {
             return;
         };
-        // A restart helps only with what a tracer can report at all.
-        let needed = self.loaded.rules.interest().reported();
+        let needed = self.loaded.rules.interest();
         let installed = container.interest().to_owned();
         if container.is_untraced()
             || installed

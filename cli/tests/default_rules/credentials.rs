@@ -84,4 +84,23 @@ python3 ask 169.254.169.254
 "#,
         reports: &[],
     },
+    Case {
+        name: "a public name leads to the metadata service",
+        prepare: "name_server",
+        script: r#"
+python3 -c 'import socket; socket.getaddrinfo("pictures.example.org", 80)'
+getent ahostsv4 pictures.example.org
+"#,
+        // Once for a name in ten minutes.
+        reports: &["picket_metadata_dns_rebind"],
+    },
+    Case {
+        name: "names lead elsewhere, and the cloud's own name to its service",
+        prepare: "name_server",
+        script: r#"
+python3 -c 'import socket; socket.getaddrinfo("other.example.org", 80)'
+getent ahostsv4 pictures.internal
+"#,
+        reports: &[],
+    },
 ];

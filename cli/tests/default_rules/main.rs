@@ -13,23 +13,12 @@ use std::collections::BTreeSet;
 
 use world::{Case, check};
 
-const NO_DNS: &str = "the tracer does not report DNS yet";
-
 /// Rules without a script, and why.
 const WITHOUT_SCRIPT: &[(&str, &str)] = &[
-    ("picket_metadata_dns_rebind", NO_DNS),
-    ("picket_mining_pool_domain", NO_DNS),
-    ("picket_control_domain", NO_DNS),
-    ("picket_drive_by_domain", NO_DNS),
-    ("picket_phishing_domain", NO_DNS),
-    ("picket_blackhole_domain", NO_DNS),
-    ("picket_drop_point_domain", NO_DNS),
-    ("picket_abused_domain", NO_DNS),
-    ("picket_cryptocurrency_domain", NO_DNS),
-    ("picket_malicious_domain", NO_DNS),
-    ("picket_suspicious_domain", NO_DNS),
-    ("picket_random_name_unknown", NO_DNS),
-    ("picket_generated_domains", NO_DNS),
+    (
+        "picket_random_name_unknown",
+        "silent; what it remembers is tested by picket_generated_domains",
+    ),
     (
         "picket_network_service_listens",
         "silent; what it remembers is tested by picket_shell_from_network_service",

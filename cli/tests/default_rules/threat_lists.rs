@@ -49,4 +49,47 @@ PYTHON
         script: "./tool; ./tool; /usr/bin/env",
         reports: &["picket_malware_executed"],
     },
+    Case {
+        name: "domains of ten lists are looked up, and one of none",
+        prepare: r#"
+name_server
+for list in mining-pools command-and-control drive-by phishing blackholes drop-points abused \
+    cryptocurrency malicious suspicious; do
+    echo $list.example > $LISTS/$list.domains
+done
+"#,
+        script: r#"
+for list in mining-pools command-and-control drive-by phishing blackholes drop-points abused \
+    cryptocurrency malicious suspicious none; do
+    getent ahostsv4 $list.example
+done
+"#,
+        reports: &[
+            "picket_abused_domain",
+            "picket_blackhole_domain",
+            "picket_control_domain",
+            "picket_cryptocurrency_domain",
+            "picket_drive_by_domain",
+            "picket_drop_point_domain",
+            "picket_malicious_domain",
+            "picket_mining_pool_domain",
+            "picket_phishing_domain",
+            "picket_suspicious_domain",
+        ],
+    },
+    Case {
+        name: "a program looks for the domain of the day, another one for a name that is wrong",
+        prepare: "name_server",
+        script: r#"
+python3 - <<'PYTHON'
+import hashlib, socket
+for day in range(12):
+    name = hashlib.sha256(b"%d" % day).hexdigest()[:20]
+    try: socket.getaddrinfo(f"{name}.unknown", 80)
+    except socket.gaierror: pass
+PYTHON
+getent ahostsv4 databse.unknown || true
+"#,
+        reports: &["picket_generated_domains"],
+    },
 ];

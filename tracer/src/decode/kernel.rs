@@ -1,6 +1,6 @@
 //! Mounts, name spaces, executable memory, and what reaches into the kernel.
 
-use picket_events::{EventKind, File};
+use picket_events::{EventKind, File, Outcome};
 
 use super::{Call, Located, Verdict};
 use crate::confirm::Check;
@@ -52,6 +52,36 @@ pub(crate) fn unshare(call: &Call<'_>) -> Verdict {
         entered: false,
     };
     Verdict::Watch(kind, Check::Nothing)
+}
+
+fn made_with(flags: u64) -> Verdict {
+    const NEW_NAMESPACES: u64 = 0x7e02_0080;
+    match flags & NEW_NAMESPACES {
+        0 => Verdict::Pass,
+        // The caller itself stays where it is: nothing of it will show.
+        flags => {
+            let kind = EventKind::Unshare {
+                flags,
+                entered: false,
+            };
+            Verdict::Tell(vec![kind], Outcome::Unconfirmed)
+        }
+    }
+}
+
+/// A child in name spaces of its own.
+pub(crate) fn clone(call: &Call<'_>) -> Verdict {
+    const EXIT_SIGNAL: u64 = 0xff;
+    made_with(call.args[0] & !EXIT_SIGNAL)
+}
+
+/// The same; the flags stand in memory.
+pub(crate) fn clone3(call: &Call<'_>) -> Verdict {
+    let mut flags = [0u8; 8];
+    match call.read(call.address(0), &mut flags) {
+        Ok(()) => made_with(u64::from_le_bytes(flags)),
+        Err(_) => Verdict::Pass,
+    }
 }
 
 pub(crate) fn setns(call: &Call<'_>) -> Verdict {

@@ -1,15 +1,18 @@
 //! From a trapped call to what it means. One decoder per shape of call; [`crate::table`] says
 //! which decoder serves which call.
 
+pub(crate) mod dns;
 pub(crate) mod files;
 pub(crate) mod ids;
 pub(crate) mod kernel;
+pub(crate) mod metadata;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod tracer_safety;
+pub(crate) mod traffic;
 
 use picket_events::file::FileFault;
-use picket_events::{EventKind, File};
+use picket_events::{EventKind, File, Outcome};
 
 use crate::confirm::Check;
 use crate::mounts::Mounts;
@@ -28,6 +31,8 @@ pub(crate) enum Verdict {
     Pass,
     /// Let it run; say this once it was checked.
     Watch(EventKind, Check),
+    /// Let it run; say this at once: no later look would tell more.
+    Tell(Vec<EventKind>, Outcome),
     /// Do not let it run.
     Refuse {
         /// What the program gets, positive.

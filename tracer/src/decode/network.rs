@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use picket_events::{Address, EventKind, Protocol};
 
-use super::{Call, Verdict};
+use super::{Call, Verdict, traffic};
 use crate::confirm::Check;
 use crate::sys::{Errno, Result, files, process, socket as sockets};
 
 /// Longest socket address (`struct sockaddr_storage`).
-const ADDRESS_MAX: usize = 128;
+pub(super) const ADDRESS_MAX: usize = 128;
 const TYPE_MASK: u32 = 0xf;
 
 pub(crate) fn socket(call: &Call<'_>) -> Verdict {
@@ -24,7 +24,7 @@ pub(crate) fn socket(call: &Call<'_>) -> Verdict {
 
 /// A copy of one of the caller's sockets. Some sandboxes refuse it; then what only the socket
 /// itself knows stays unknown.
-fn take(call: &Call<'_>, descriptor: i32) -> Result<OwnedFd> {
+pub(super) fn take(call: &Call<'_>, descriptor: i32) -> Result<OwnedFd> {
     let pidfd = call.process.pidfd.as_ref().ok_or(Errno(libc::EBADF))?;
     process::take_descriptor(pidfd.as_fd(), descriptor)
 }
@@ -43,6 +43,24 @@ fn address(call: &Call<'_>, at: u64, length: u32) -> Address {
         return Address::Unreadable;
     }
     decode_address(call, &buffer[..length])
+}
+
+/// An address that has no path to be resolved in the caller's view.
+pub(super) fn plain_address(raw: &[u8]) -> Option<Address> {
+    if let Some((ip, port)) = sockets::ip_of(raw) {
+        return Some(Address::Ip { ip, port });
+    }
+    let family = u16::from_ne_bytes(raw.get(..2)?.try_into().ok()?);
+    Some(match &raw[2..] {
+        [0, name @ ..] if i32::from(family) == libc::AF_UNIX => {
+            Address::UnixAbstract(picket_events::text::from_bytes(name))
+        }
+        [first, ..] if i32::from(family) == libc::AF_UNIX && *first != 0 => {
+            let path = raw[2..].split(|byte| *byte == 0).next().unwrap_or_default();
+            Address::UnixPath(picket_events::text::from_bytes(path))
+        }
+        _ => Address::Other { family },
+    })
 }
 
 fn decode_address(call: &Call<'_>, raw: &[u8]) -> Address {
@@ -161,8 +179,15 @@ pub(crate) fn setsockopt(call: &Call<'_>) -> Verdict {
 
 /// i386's one call for all socket calls: the arguments stand in memory.
 pub(crate) fn socketcall(call: &Call<'_>) -> Verdict {
-    let mut bytes = [0u8; 12];
-    if call.read(call.address(1), &mut bytes).is_err() {
+    // As many words as each call has arguments (net/socket.c).
+    let count = match call.word(0) {
+        11 | 12 => 6,
+        14 => 5,
+        18 | 20 => 4,
+        _ => 3,
+    };
+    let mut bytes = [0u8; 24];
+    if call.read(call.address(1), &mut bytes[..4 * count]).is_err() {
         return Verdict::Pass;
     }
     let word = |at: usize| {
@@ -186,6 +211,14 @@ pub(crate) fn socketcall(call: &Call<'_>) -> Verdict {
         2 => bind_to(call, descriptor, at, word(2)),
         3 => connect_to(call, descriptor, at, word(2)),
         4 => listen_on(call, descriptor),
+        5 | 18 => traffic::accept_from(call, descriptor, at, word(2).into()),
+        11 => {
+            let arguments = [at, word(2).into(), word(4).into(), word(5).into()];
+            traffic::send_to(call, descriptor, arguments)
+        }
+        12 if word(4) != 0 => traffic::receive(call, descriptor, at, word(2) as usize, word(3)),
+        16 => traffic::send_message(call, descriptor, at),
+        20 => traffic::send_all(call, descriptor, at, word(2)),
         14 => set_option(call, descriptor, word(1), word(2)),
         _ => Verdict::Pass,
     }

@@ -78,6 +78,26 @@ pub(crate) fn address(socket: BorrowedFd<'_>, end: End) -> Result<Vec<u8>> {
     Ok(buffer)
 }
 
+/// Looks at the datagram that comes next, and leaves it there. Gives its length, at most the
+/// buffer's, and the sender's raw address. Never waits.
+pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<u8>)> {
+    let mut from = vec![0u8; 128];
+    let mut length = from.len() as u32;
+    // SAFETY: the kernel writes at most the buffer's length, and `length` bytes of address.
+    let got = check(unsafe {
+        libc::recvfrom(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_PEEK | libc::MSG_DONTWAIT,
+            from.as_mut_ptr().cast(),
+            &raw mut length,
+        ) as _
+    })?;
+    from.truncate(length as usize);
+    Ok((got as usize, from))
+}
+
 /// An address with a port from a raw IPv4 or IPv6 socket address.
 pub(crate) fn ip_of(raw: &[u8]) -> Option<(IpAddr, u16)> {
     let family = i32::from(u16::from_ne_bytes(raw.get(..2)?.try_into().ok()?));

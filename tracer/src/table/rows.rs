@@ -3,11 +3,13 @@
 use picket_events::EventType;
 
 use super::{NO, Row, Test, row};
-use crate::decode::{files, ids, kernel, network, process, tracer_safety};
+use crate::decode::{files, ids, kernel, network, process, tracer_safety, traffic};
 
 const EVERY: &[Test] = &[Test::Always];
 /// `CLONE_NEW*`: name spaces, as opposed to sharing.
 const NEW_NAMESPACES: u32 = 0x7e02_0080;
+/// The low byte of `clone`'s flags is the signal that tells of the child's end.
+const EXIT_SIGNAL: u32 = 0xff;
 const EXECUTABLE: u32 = 4; // PROT_EXEC
 const WRITABLE_EXECUTABLE: u32 = 2 | 4; // PROT_WRITE | PROT_EXEC
 /// `PR_SET_PDEATHSIG`, `PR_SET_DUMPABLE`, `PR_SET_NAME`, `PR_SET_SECCOMP`, `PR_CAPBSET_DROP`,
@@ -17,9 +19,10 @@ const PRCTL_OPTIONS: &[u32] = &[1, 4, 15, 22, 24, 28, 35, 38, 47, 0x5961_6d61];
 /// `PTRACE_TRACEME`, `POKETEXT`, `POKEDATA`, `POKEUSER`, `ATTACH`, `SETREGS`, `SEIZE`,
 /// `SETREGSET`.
 const PTRACE_REQUESTS: &[u32] = &[0, 4, 5, 6, 16, 13, 0x4205, 0x4206];
-/// `SYS_SOCKET`, `SYS_BIND`, `SYS_CONNECT`, `SYS_LISTEN`, `SYS_ACCEPT`, `SYS_SETSOCKOPT`,
-/// `SYS_ACCEPT4`.
-const SOCKET_CALLS: &[u32] = &[1, 2, 3, 4, 5, 14, 18];
+/// `SYS_SOCKET`, `SYS_BIND`, `SYS_CONNECT`, `SYS_LISTEN`, `SYS_ACCEPT`, `SYS_SENDTO`,
+/// `SYS_RECVFROM`, `SYS_SETSOCKOPT`, `SYS_ACCEPT4`, `SYS_SENDMMSG`. The arguments of these
+/// stand in memory, so they cannot be told apart further.
+const SOCKET_CALLS: &[u32] = &[1, 2, 3, 4, 5, 11, 12, 14, 18, 20];
 /// `SIGURG`: Go preempts its threads with it thousands of times a second, and PostgreSQL's
 /// processes wake each other with it; nobody is harmed
 /// by it, since it is ignored unless asked for.
@@ -237,6 +240,15 @@ pub(crate) static TABLE: &[Row] = &[
         kernel::unshare,
     )
     .always(),
+    // Only those that make name spaces: threads and ordinary children show by themselves.
+    row(
+        "clone",
+        [56, 120, 220],
+        E::Unshare,
+        &[Test::AnyBit(0, NEW_NAMESPACES & !EXIT_SIGNAL)],
+        kernel::clone,
+    ),
+    row("clone3", [435, 435, 435], E::Unshare, EVERY, kernel::clone3),
     // Ids and limits.
     row("setuid", [105, 23, 146], E::SetUid, EVERY, ids::set_uid).always(),
     row("setreuid", [113, 70, 145], E::SetUid, EVERY, ids::set_uid).always(),
@@ -254,6 +266,8 @@ pub(crate) static TABLE: &[Row] = &[
     row("setregid32", [NO, 204, NO], E::SetGid, EVERY, ids::set_gid).always(),
     row("setresgid32", [NO, 210, NO], E::SetGid, EVERY, ids::set_gid).always(),
     row("setfsgid32", [NO, 216, NO], E::SetGid, EVERY, ids::set_gid).always(),
+    row("setgroups", [116, 81, 159], E::SetGid, EVERY, ids::set_gid),
+    row("setgroups32", [NO, 206, NO], E::SetGid, EVERY, ids::set_gid),
     row("capset", [126, 185, 91], E::Capset, EVERY, ids::capset),
     row(
         "setrlimit",
@@ -521,6 +535,41 @@ pub(crate) static TABLE: &[Row] = &[
         network::socketcall,
     )
     .always(),
+    row("accept", [43, NO, 202], E::Accept, EVERY, traffic::accept),
+    row(
+        "accept4",
+        [288, 364, 242],
+        E::Accept,
+        EVERY,
+        traffic::accept,
+    ),
+    // With an address it is a datagram; a request to a metadata service has none.
+    row(
+        "sendto",
+        [44, 369, 206],
+        E::Imds,
+        &[Test::NotZero(4), Test::IfInterested(&Test::Always)],
+        traffic::sendto,
+    )
+    .also(E::Dns),
+    row("sendmsg", [46, 370, 211], E::Imds, EVERY, traffic::sendmsg).x32(518),
+    row(
+        "sendmmsg",
+        [307, 345, 269],
+        E::Dns,
+        EVERY,
+        traffic::sendmmsg,
+    )
+    .x32(538),
+    // Who reads from a connection does not ask who has sent it.
+    row(
+        "recvfrom",
+        [45, 371, 207],
+        E::Dns,
+        &[Test::NotZero(4)],
+        traffic::recvfrom,
+    )
+    .x32(517),
     row(
         "dup2",
         [33, 63, NO],

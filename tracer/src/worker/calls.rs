@@ -9,6 +9,7 @@ use picket_events::{EventKind, EventType, Outcome};
 use super::Worker;
 use crate::confirm::{Check, Pending, Settled};
 use crate::decode::{Call, Verdict};
+use crate::processes::Contacts;
 use crate::sys::seccomp::{self, Data};
 use crate::sys::{poll, process};
 use crate::table::{self, Abi, Row};
@@ -99,6 +100,7 @@ impl Worker<'_> {
             }
             _ => {}
         }
+        self.note_contacts(pid, &verdict);
         Some(Judged {
             row,
             pid,
@@ -106,6 +108,22 @@ impl Worker<'_> {
             verdict,
             time: poll::now(),
         })
+    }
+
+    /// Remembers whether a process speaks to services whose traffic is looked at.
+    fn note_contacts(&mut self, pid: u32, verdict: &Verdict) {
+        let found = match verdict {
+            Verdict::Watch(EventKind::Connect { address, .. }, _) => Contacts::of(address),
+            Verdict::Tell(events, _) => Contacts {
+                name_server: events.iter().any(|kind| matches!(kind, EventKind::Dns(_))),
+                metadata: false,
+            },
+            _ => return,
+        };
+        if let Some(entry) = self.processes.get_mut(pid) {
+            entry.contacts.name_server |= found.name_server;
+            entry.contacts.metadata |= found.metadata;
+        }
     }
 
     /// The process of a thread, registered with its ancestors if it is new.
@@ -171,6 +189,11 @@ impl Worker<'_> {
                 }
                 if let Some(kind) = event {
                     self.emit(pid, tid, time, Outcome::Denied(errno), kind);
+                }
+            }
+            Verdict::Tell(events, outcome) => {
+                for kind in events {
+                    self.emit(pid, tid, time, outcome, kind);
                 }
             }
             Verdict::Watch(kind, check) => {
@@ -270,7 +293,7 @@ impl Worker<'_> {
                 self.pending.push(pending);
                 return;
             }
-            Settled::Drop => return,
+            Settled::Drop | Settled::Nothing => return,
             Settled::Emit(outcome) => outcome,
             Settled::Ids(credentials) => {
                 confirm::set_ids(&mut pending.kind, credentials.clone());

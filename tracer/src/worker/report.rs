@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::Worker;
 use crate::image;
 use crate::proc;
+use crate::processes::Contacts;
 use crate::sys::{poll, process};
 
 impl Worker<'_> {
@@ -145,6 +146,7 @@ impl Worker<'_> {
             };
             let image = image::read(&program, &self.mounts, &mut self.looks);
             entry.image = std::rc::Rc::new(image);
+            entry.contacts = Contacts::ALL;
             // The snapshot, which goes first on the new connection, tells of it.
             entry.is_announced = true;
             self.transport.assume_told(entry.describe());

@@ -180,6 +180,10 @@ impl Worker<'_> {
                 thread.call = Some(judged);
                 ptrace::resume_to_return(tid)
             }
+            Verdict::Tell(..) => {
+                self.follow_up(judged);
+                ptrace::resume(tid, 0)
+            }
             _ => ptrace::resume(tid, 0),
         }
     }

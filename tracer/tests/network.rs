@@ -1,0 +1,272 @@
+//! What goes over sockets: DNS, metadata services, accepted connections.
+//!
+//! The programs run in a network name space of their own, with a name server and a metadata
+//! service that belong to the test and are not traced.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::process::{Command, Stdio};
+
+use picket_events::event::{Dns, Imds};
+use picket_events::{Address, EventKind, EventType};
+use support::*;
+
+/// Brings the name space up, serves, and runs what follows it.
+const WORLD: &str = r#"
+import fcntl, socket, struct, subprocess, sys, threading
+control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(control, 0x8914, struct.pack("16sH14x", b"lo", 1))
+for number, address in ((1, "169.254.169.254"), (2, "169.254.170.2")):
+    address = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
+    fcntl.ioctl(control, 0x8916, struct.pack("16s16s8x", b"lo:%d" % number, address))
+
+def names(server):
+    while True:
+        question, client = server.recvfrom(4096)
+        end = question.index(b"\0", 12) + 5
+        kind = question[end - 4:end - 2]
+        address = {b"\0\1": socket.inet_aton("169.254.169.254"), b"\0\x1c": bytes(15) + b"\1"}.get(kind)
+        record = b"\xc0\x0c" + kind + b"\0\1\0\0\0\x3c" + struct.pack(">H", len(address)) + address if address else b""
+        count = b"\0\1" if address else b"\0\0"
+        server.sendto(question[:2] + b"\x81\x80\0\1" + count + b"\0\0\0\0" + question[12:end] + record, client)
+
+def metadata(server):
+    while True:
+        client, _ = server.accept()
+        client.recv(4096)
+        client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        client.close()
+
+for server, address, port, serve in ((socket.SOCK_DGRAM, "127.0.0.1", 53, names),
+        (socket.SOCK_STREAM, "0.0.0.0", 80, metadata)):
+    server = socket.socket(socket.AF_INET, server)
+    server.bind((address, port))
+    if serve is metadata: server.listen()
+    threading.Thread(target=serve, args=(server,), daemon=True).start()
+sys.exit(subprocess.run(sys.argv[1:]).returncode)
+"#;
+
+/// Runs a Python program traced, in that world.
+fn in_world(name: &str, interest: &str, program: &str) -> Record {
+    need_root();
+    let scratch = Scratch::new(name);
+    let agent = Agent::start(&scratch);
+    let resolver = scratch.text("resolv.conf");
+    std::fs::write(&resolver, "nameserver 127.0.0.1\noptions timeout:20\n").unwrap();
+    let client = scratch.script("client", program);
+    let traced = traced(&agent, interest, &["python3", "-I", "-S", &client]);
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--propagation", "private", "sh", "-ec"]);
+    command.arg(format!(
+        "mount --bind {resolver} /etc/resolv.conf; exec python3 -c \"$WORLD\" \"$@\""
+    ));
+    command
+        .arg("sh")
+        .arg(traced.get_program())
+        .args(traced.get_args());
+    command.env("WORLD", WORLD).stdin(Stdio::null());
+    let output = output(&mut command);
+    assert!(output.status.success(), "{program}: {}", stderr(&output));
+    agent.finish()
+}
+
+fn messages(record: &Record) -> Vec<&Dns> {
+    let events = record.of(EventType::Dns).into_iter();
+    let dns = events.map(|event| match &event.kind {
+        EventKind::Dns(dns) => &**dns,
+        _ => unreachable!(),
+    });
+    dns.collect()
+}
+
+fn requests(record: &Record) -> Vec<&Imds> {
+    let events = record.of(EventType::Imds).into_iter();
+    let imds = events.map(|event| match &event.kind {
+        EventKind::Imds(imds) => &**imds,
+        _ => unreachable!(),
+    });
+    imds.collect()
+}
+
+/// Name, type, and addresses of an answer.
+fn told(dns: &Dns) -> (String, u16, bool, Vec<String>) {
+    let addresses = dns.answers.iter().map(ToString::to_string).collect();
+    (
+        dns.name.clone(),
+        dns.question_type,
+        dns.response_code.is_some(),
+        addresses,
+    )
+}
+
+#[test]
+fn the_resolver_of_the_c_library_is_understood() {
+    let record = in_world(
+        "resolver",
+        "dns",
+        "import socket; socket.getaddrinfo('rebind.example.org', 80, type=socket.SOCK_STREAM)",
+    );
+    let all: Vec<_> = messages(&record).into_iter().map(told).collect();
+    let name = || "rebind.example.org".to_owned();
+    for kind in [1, 28] {
+        assert!(all.contains(&(name(), kind, false, vec![])), "{all:?}");
+    }
+    assert!(
+        all.contains(&(name(), 1, true, vec!["169.254.169.254".into()])),
+        "{all:?}"
+    );
+    assert!(
+        all.contains(&(name(), 28, true, vec!["::1".into()])),
+        "{all:?}"
+    );
+    assert_eq!(all.len(), 4, "{all:?}");
+}
+
+/// Waits in `recvfrom` itself: there is nothing to look at before the call.
+#[test]
+fn an_answer_that_comes_while_the_program_sleeps_is_told() {
+    let record = in_world(
+        "sleeper",
+        "dns",
+        r#"
+import socket
+question = b"\1\2\1\0\0\1\0\0\0\0\0\0\4Evil\7example\0\0\1\0\1"
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(3):
+    s.sendto(bytes([i]) + question[1:], ("127.0.0.1", 53))
+    s.recvfrom(512)
+"#,
+    );
+    let all: Vec<_> = messages(&record).into_iter().map(told).collect();
+    let name = || "Evil.example".to_owned();
+    let expected = [
+        (name(), 1, false, vec![]),
+        (name(), 1, true, vec!["169.254.169.254".to_owned()]),
+    ];
+    assert_eq!(all, [expected.clone(), expected.clone(), expected].concat());
+}
+
+#[test]
+fn other_datagrams_are_not_taken_for_questions() {
+    let record = in_world(
+        "datagrams",
+        "dns",
+        r#"
+import socket
+a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); a.bind(("127.0.0.1", 5353))
+b = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+question = b"\1\2\1\0\0\1\0\0\0\0\0\0\4evil\7example\0\0\1\0\1"
+b.sendto(question, ("127.0.0.1", 5353)); a.recvfrom(512)
+b.sendto(b"noise", ("127.0.0.1", 53))
+"#,
+    );
+    assert_eq!(messages(&record), Vec::<&Dns>::new());
+}
+
+#[test]
+fn requests_to_metadata_services_are_told() {
+    let record = in_world(
+        "imds",
+        "imds",
+        r#"
+import http.client
+def ask(host, method, path, **headers):
+    c = http.client.HTTPConnection(host)
+    c.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    assert c.getresponse().read() == b"ok"
+ask("127.0.0.1", "GET", "/latest/before")
+ask("169.254.169.254", "GET", "/latest/meta-data/", User_Agent="curl/8")
+ask("169.254.169.254", "PUT", "/latest/api/token", X_aws_ec2_metadata_token_ttl_seconds="60")
+ask("169.254.170.2", "GET", "/v2/credentials/secret-key")
+ask("127.0.0.1", "GET", "/latest/after")
+"#,
+    );
+    let all: Vec<_> = requests(&record)
+        .into_iter()
+        .map(|imds| (&*imds.url, &*imds.host, &*imds.user_agent, imds.is_v2))
+        .collect();
+    assert_eq!(
+        all,
+        [
+            ("/latest/meta-data/", "169.254.169.254", "curl/8", false),
+            ("/latest/api/token", "169.254.169.254", "", true),
+            ("/v2/credentials/********", "169.254.170.2", "", false),
+        ]
+    );
+}
+
+#[test]
+fn accepted_connections_are_told_with_their_peer() {
+    let record = in_world(
+        "accept",
+        "accept",
+        r#"
+import ctypes, os, socket
+server = socket.socket(); server.bind(("127.0.0.1", 7001)); server.listen()
+def come(port):
+    c = socket.socket(); c.bind(("127.0.0.1", port)); c.connect(("127.0.0.1", 7001)); return c
+kept = [come(7002)]
+kept.append(server.accept())
+# Nobody there: nothing to tell.
+server.setblocking(False)
+try: server.accept()
+except BlockingIOError: pass
+server.setblocking(True)
+# Without asking who comes, as shell code does.
+kept.append(come(7003))
+fd = ctypes.CDLL(None).accept(server.fileno(), None, None)
+assert fd > 0
+# Waiting for one who comes later.
+import threading, time
+def later():
+    time.sleep(0.3); kept.append(come(7004))
+threading.Thread(target=later).start()
+kept.append(server.accept())
+os._exit(0)
+"#,
+    );
+    let ip = |port| Address::Ip {
+        ip: "127.0.0.1".parse().unwrap(),
+        port,
+    };
+    let mut peers = Vec::new();
+    for event in record.of(EventType::Accept) {
+        let EventKind::Accept { peer, local } = &event.kind else {
+            unreachable!()
+        };
+        assert_eq!(*local, Some(ip(7001)));
+        assert!(is_seen(event.outcome), "{event:?}");
+        peers.push(peer.clone());
+    }
+    assert_eq!(peers, [7002, 7003, 7004].map(|port| Some(ip(port))));
+}
+
+#[test]
+fn children_in_name_spaces_of_their_own_are_told() {
+    let record = in_world(
+        "clone",
+        "unshare",
+        r#"
+import ctypes, os, struct
+libc = ctypes.CDLL(None)
+SIGCHLD, NEWUTS, NEWIPC = 17, 0x04000000, 0x08000000
+def child(pid):
+    if pid == 0: os._exit(0)
+    assert pid > 0
+    os.waitpid(pid, 0)
+child(libc.syscall({"x86_64": 56, "aarch64": 220}[os.uname().machine], NEWUTS | SIGCHLD, 0, 0, 0, 0))
+arguments = struct.pack("8Q", NEWIPC, 0, 0, 0, SIGCHLD, 0, 0, 0)
+child(libc.syscall(435, arguments, 64))
+"#,
+    );
+    let flags: Vec<_> = record
+        .of(EventType::Unshare)
+        .into_iter()
+        .map(|event| match event.kind {
+            EventKind::Unshare { flags, entered } => (flags, entered),
+            _ => unreachable!(),
+        })
+        .collect();
+    assert_eq!(flags, [(0x0400_0000, false), (0x0800_0000, false)]);
+}
