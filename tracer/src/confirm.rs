@@ -13,6 +13,7 @@ use crate::looks::Looks;
 use crate::memory::Memory;
 use crate::mounts::Mounts;
 use crate::proc;
+use crate::races::{self, Peer};
 use crate::resolve::{Resolved, Root, View};
 use crate::sys::files::Metadata;
 use crate::sys::{Errno, process, socket};
@@ -62,7 +63,12 @@ pub(crate) enum Check {
     /// The process has another root directory than before.
     Root,
     /// The socket has a peer.
-    Connected(i32),
+    Connected {
+        /// The socket.
+        descriptor: i32,
+        /// Its raw peer before the call, if it had one.
+        before: Option<Vec<u8>>,
+    },
     /// A connection was accepted: the kernel has written the peer where the program asked for
     /// it, or there is a connected socket that was not there before.
     Accepted {
@@ -156,8 +162,11 @@ impl Pending {
         // Before the effect is looked for: a call that is made in between is seen.
         let last = !returned && decides(self.looks, self.tid);
         self.looks += 1;
+        let pid = self.pid;
         let unless_seen = |seen: bool| match (seen, returned, last) {
             (true, _, _) => Settled::Emit(Outcome::Succeeded),
+            // Another thread may have had the kernel do it to something else.
+            (false, true, _) if races::has_threads(pid) => Settled::Emit(Outcome::Unconfirmed),
             (false, true, _) => Settled::Drop,
             (false, _, true) => Settled::Emit(Outcome::Unconfirmed),
             (false, _, false) => Settled::Wait,
@@ -187,8 +196,14 @@ impl Pending {
                 let is_open =
                     is_stamped || (is_worth_it && has_descriptor(view, &resolved, *writes));
                 set_file(&mut self.kind, file);
+                // With other threads it may be another file that was opened, and this one open
+                // since long ago.
+                let seen = match is_open && races::has_threads(self.pid) {
+                    true => Outcome::Unconfirmed,
+                    false => Outcome::Succeeded,
+                };
                 match (is_open, returned || last) {
-                    (true, _) => Settled::Emit(Outcome::Succeeded),
+                    (true, _) => Settled::Emit(seen),
                     (false, true) => Settled::Emit(Outcome::Unconfirmed),
                     (false, false) => Settled::Wait,
                 }
@@ -258,7 +273,7 @@ impl Pending {
                     _ => unless_seen(false),
                 }
             }
-            Check::Connected(descriptor) => {
+            Check::Connected { descriptor, before } => {
                 let peer = pidfd
                     .ok_or(Errno(libc::EBADF))
                     .and_then(|pidfd| process::take_descriptor(pidfd, *descriptor))
@@ -266,9 +281,14 @@ impl Pending {
                         use std::os::fd::AsFd;
                         socket::address(socket.as_fd(), socket::End::Peer)
                     });
+                let peer =
+                    peer.map(|peer| races::compare_peer(&mut self.kind, &peer, before.as_deref()));
                 match (peer, returned || last) {
-                    (Ok(_), _) => Settled::Emit(Outcome::Succeeded),
-                    (Err(_), true) => Settled::Emit(Outcome::Unconfirmed),
+                    (Ok(Peer::AsTold | Peer::Corrected), _) => Settled::Emit(Outcome::Succeeded),
+                    (Ok(Peer::AsBefore), false) => Settled::Wait,
+                    (Ok(Peer::AsBefore), true) | (Err(_), true) => {
+                        Settled::Emit(Outcome::Unconfirmed)
+                    }
                     (Err(_), false) => Settled::Wait,
                 }
             }

@@ -26,6 +26,7 @@ mod mounts;
 mod probe;
 mod proc;
 mod processes;
+mod races;
 mod resolve;
 mod scrub;
 mod setup;

@@ -46,7 +46,7 @@ fn address(call: &Call<'_>, at: u64, length: u32) -> Address {
 }
 
 /// An address that has no path to be resolved in the caller's view.
-pub(super) fn plain_address(raw: &[u8]) -> Option<Address> {
+pub(crate) fn plain_address(raw: &[u8]) -> Option<Address> {
     if let Some((ip, port)) = sockets::ip_of(raw) {
         return Some(Address::Ip { ip, port });
     }
@@ -126,13 +126,18 @@ fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict
     {
         return Verdict::tampering();
     }
+    let socket = take(call, descriptor);
+    let socket = socket.as_ref().ok().map(AsFd::as_fd);
     let protocol = match address.family() {
         1 => Protocol::UNKNOWN,
-        _ => protocol_of(call, descriptor),
+        _ => socket
+            .and_then(|socket| sockets::option(socket, libc::SO_PROTOCOL).ok())
+            .map_or(Protocol::UNKNOWN, |protocol| Protocol(protocol as u16)),
     };
+    let before = socket.and_then(|socket| sockets::address(socket, sockets::End::Peer).ok());
     Verdict::Watch(
         EventKind::Connect { address, protocol },
-        Check::Connected(descriptor),
+        Check::Connected { descriptor, before },
     )
 }
 

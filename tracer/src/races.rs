@@ -1,0 +1,141 @@
+//! Calls whose arguments somebody else may have changed between our look and the kernel's.
+//!
+//! A process with one thread cannot do so. With more, what is told is what the kernel shows
+//! afterwards, where it shows that; else the event says that it is unconfirmed.
+
+use std::os::unix::fs::MetadataExt;
+
+use picket_events::{Address, EventKind};
+
+use crate::decode::network;
+
+/// Whether a process has several threads; true where that cannot be seen.
+pub(crate) fn has_threads(pid: u32) -> bool {
+    // The directory has a link for itself, one for its name, and one for each thread.
+    std::fs::metadata(format!("/proc/{pid}/task")).map_or(true, |tasks| tasks.nlink() != 3)
+}
+
+/// What a connected socket says of the address that a connect was told with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// It is the one.
+    AsTold,
+    /// It was another, which stands in the event now.
+    Corrected,
+    /// It has the peer that it had before: of the call, nothing shows.
+    AsBefore,
+}
+
+/// Compares a socket's raw peer address with the one that was told, and corrects that.
+/// `before`: the peer that the socket had before the call.
+pub(crate) fn compare_peer(kind: &mut EventKind, peer: &[u8], before: Option<&[u8]>) -> Peer {
+    let EventKind::Connect { address, .. } = kind else {
+        return Peer::AsTold;
+    };
+    let Some(now) = network::plain_address(peer) else {
+        return Peer::AsTold;
+    };
+    if is_same(address, &now) {
+        return Peer::AsTold;
+    }
+    if before == Some(peer) {
+        return Peer::AsBefore;
+    }
+    *address = now;
+    Peer::Corrected
+}
+
+/// Whether a connect to the one leads to the other.
+fn is_same(told: &Address, peer: &Address) -> bool {
+    match (told, peer) {
+        (
+            Address::Ip { ip, port },
+            Address::Ip {
+                ip: now,
+                port: there,
+            },
+        ) => {
+            let (ip, now) = (ip.to_canonical(), now.to_canonical());
+            // The unspecified address means this machine.
+            port == there && (ip == now || ip.is_unspecified())
+        }
+        // Paths are told as resolved, sockets know them as they were bound.
+        (Address::UnixPath(_) | Address::UnixAbstract(_), other) => {
+            matches!(
+                other,
+                Address::UnixPath(_) | Address::UnixAbstract(_) | Address::Other { .. }
+            )
+        }
+        // What could not be read before shows now.
+        (Address::Unreadable, _) => false,
+        (Address::Other { .. }, _) => true,
+        (Address::Ip { .. }, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use picket_events::Protocol;
+
+    use super::*;
+
+    fn connect(address: &str) -> EventKind {
+        let address: std::net::SocketAddr = address.parse().unwrap();
+        EventKind::Connect {
+            address: Address::Ip {
+                ip: address.ip(),
+                port: address.port(),
+            },
+            protocol: Protocol::TCP,
+        }
+    }
+
+    fn raw(ip: [u8; 4], port: u16) -> Vec<u8> {
+        let mut raw = (libc::AF_INET as u16).to_ne_bytes().to_vec();
+        raw.extend(port.to_be_bytes());
+        raw.extend(ip);
+        raw.extend([0; 8]);
+        raw
+    }
+
+    #[test]
+    fn the_peer_that_the_kernel_has_is_the_one_that_counts() {
+        let mut kind = connect("10.0.0.1:80");
+        let same = raw([10, 0, 0, 1], 80);
+        assert_eq!(compare_peer(&mut kind, &same, None), Peer::AsTold);
+        let other = raw([10, 0, 0, 2], 4444);
+        assert_eq!(
+            compare_peer(&mut kind, &other, Some(&other)),
+            Peer::AsBefore
+        );
+        assert_eq!(
+            compare_peer(&mut kind, &other, Some(&same)),
+            Peer::Corrected
+        );
+        assert_eq!(kind, connect("10.0.0.2:4444"));
+    }
+
+    #[test]
+    fn other_ways_to_write_an_address_are_no_lie() {
+        let peer = raw([127, 0, 0, 1], 80);
+        for told in ["0.0.0.0:80", "[::ffff:127.0.0.1]:80", "[::]:80"] {
+            assert_eq!(compare_peer(&mut connect(told), &peer, None), Peer::AsTold);
+        }
+    }
+
+    #[test]
+    fn threads_are_counted() {
+        let mut alone = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        assert!(!has_threads(alone.id()));
+        let _ = alone.kill();
+        let _ = alone.wait();
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || receiver.recv());
+        assert!(has_threads(std::process::id()));
+        drop(sender);
+        let _ = other.join();
+    }
+}
