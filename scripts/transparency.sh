@@ -10,5 +10,5 @@ version=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])
 cd "$root"
 started=$(date +%s)
 say "running CPython's and stress-ng's tests under both engines and without"
-cargo test --locked -p picket-tracer --features test-tools --test suites -- --nocapture "$@"
+cargo test --locked -p picket-tracer --features test-tools --test suites -- --test-threads 1 --nocapture "$@"
 say "ran them in $(seconds_since "$started")"

