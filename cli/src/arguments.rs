@@ -126,6 +126,62 @@ pub(crate) struct Inject {
     /// Sidecar image.
     #[arg(long, default_value = crate::inject::SIDECAR_IMAGE)]
     pub(crate) sidecar_image: String,
+    #[command(flatten)]
+    pub(crate) images: ImageLookup,
+}
+
+/// How what an image runs is found out, for containers without `command`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageLookup {
+    /// Whether registries are asked what images run, for containers without `command`.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) resolve: Resolve,
+    /// What an image runs, from a file with its configuration, as `skopeo inspect --config`
+    /// prints it; no registry is asked about it. May be given several times.
+    #[arg(long, value_name = "IMAGE=FILE")]
+    pub(crate) image_config: Vec<ImageConfigFile>,
+    /// Credentials for registries; ~/.docker/config.json by default.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) docker_config: Option<PathBuf>,
+    /// PEM file with certificate authorities of registries, trusted beside the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registry_ca: Vec<PathBuf>,
+    /// Registry (host, or host:port) that is spoken to without TLS.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) registry_plain_http: Vec<String>,
+}
+
+/// Whether registries are asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Resolve {
+    /// No: nothing leaves this machine.
+    #[default]
+    None,
+    /// Yes, with the user's own credentials.
+    Registry,
+}
+
+/// An image, and the file with its configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct ImageConfigFile {
+    /// The image, as the manifest names it.
+    pub(crate) image: String,
+    /// The file.
+    pub(crate) file: PathBuf,
+}
+
+impl std::str::FromStr for ImageConfigFile {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((image, file)) if !image.is_empty() && !file.is_empty() => Ok(Self {
+                image: image.to_owned(),
+                file: file.into(),
+            }),
+            _ => Err("give it as IMAGE=FILE"),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -44,7 +44,7 @@ async fn apply(dry_run: bool) -> anyhow::Result<()> {
     for (file, yaml) in picket_crds::manifests() {
         let definition: serde_json::Value =
             serde_saphyr::from_str(&yaml).with_context(|| format!("{file} of this program"))?;
-        let name = definition["metadata"]["name"].as_str().unwrap_or(&file);
+        let name = definition["metadata"]["name"].as_str().unwrap_or(file);
         let before = definitions
             .get_opt(name)
             .await

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write, stderr, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use picket_webhook::entrypoint::{Images, Wanted};
 use picket_webhook::inject::{
     Injected, ManifestError, Options, catch_all, inject_manifest, policies_from_yaml,
     uninject_manifest,
@@ -28,6 +29,9 @@ pub(crate) enum InjectError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Images cannot be looked up as wanted.
+    #[error(transparent)]
+    Images(#[from] crate::images::ImagesError),
     /// A document is not what it should be.
     #[error("{}: {source}", path.display())]
     Manifest {
@@ -85,13 +89,13 @@ fn plan(arguments: &arguments::Inject) -> Result<Injected, InjectError> {
     let text = read(&arguments.filename)?;
     let mut settings = Settings::new(&arguments.sidecar_image, env!("CARGO_PKG_VERSION"));
     settings.interest = crate::rules::default_interest().to_string();
-    let plan = |policies: &[Arc<Policy>]| {
+    let plan = |policies: &[Arc<Policy>], images: &Images| {
         let options = Options {
             settings: &settings,
             policies,
             namespace: &arguments.namespace,
             fargate: (!arguments.labelled_only).then_some(true),
-            images: picket_webhook::entrypoint::Images::NONE,
+            images,
         };
         inject_manifest(&text, &options).map_err(in_file(&arguments.filename))
     };
@@ -102,7 +106,7 @@ fn plan(arguments: &arguments::Inject) -> Result<Injected, InjectError> {
     }
     if arguments.policy.is_empty() {
         // Everything is meant, in whatever namespaces the manifest turns out to name.
-        let workloads = plan(&[])?.workloads;
+        let workloads = plan(&[], Images::NONE)?.workloads;
         let namespaces: BTreeSet<&str> = workloads
             .iter()
             .map(|workload| workload.namespace.as_str())
@@ -112,7 +116,19 @@ fn plan(arguments: &arguments::Inject) -> Result<Injected, InjectError> {
             .map(|name| Arc::new(catch_all(name)))
             .collect();
     }
-    plan(&policies)
+    let first = plan(&policies, Images::NONE)?;
+    let wanted: BTreeSet<Wanted> = first
+        .workloads
+        .iter()
+        .flat_map(|workload| workload.report.wanted.iter().cloned())
+        .collect();
+    if wanted.is_empty() {
+        return Ok(first);
+    }
+    plan(
+        &policies,
+        &crate::images::images(&arguments.images, wanted)?,
+    )
 }
 
 fn reports(injected: &Injected) -> String {

@@ -9,6 +9,7 @@ mod complete;
 mod crds;
 mod demo;
 mod event_line;
+mod images;
 mod inject;
 mod rules;
 mod run;

@@ -5,6 +5,7 @@
 
 pub mod containers;
 pub mod kube;
+pub mod registry;
 pub mod shop;
 
 use std::path::{Path, PathBuf};

@@ -69,7 +69,7 @@ pub fn resolver(
         token_hosts: arguments.registry_token_host.clone(),
     };
     info!(refused = ?guard.refused, allowed = ?guard.allowed, "images are looked up");
-    let http = Arc::new(Http::new(guard, authorities)?);
+    let http = Arc::new(Http::new(guard, authorities, [])?);
     let aws = AwsEnvironment::read(environment);
     let ecr = aws
         .is_usable()

@@ -31,6 +31,10 @@ pub struct Options {
     pub sidecar_image: String,
     /// Number of processes (replicas).
     pub replicas: usize,
+    /// Further arguments of each process.
+    pub arguments: Vec<String>,
+    /// Files of the chart with further rules for the whole cluster, which its values turn on.
+    pub further_rules: Vec<&'static str>,
 }
 
 impl Default for Options {
@@ -38,6 +42,8 @@ impl Default for Options {
         Self {
             sidecar_image: "registry.example/picket-sidecar@sha256:0000000000000000000000000000000000000000000000000000000000000000".to_owned(),
             replicas: 1,
+            arguments: Vec::new(),
+            further_rules: Vec::new(),
         }
     }
 }
@@ -107,7 +113,12 @@ impl Operator {
         let namespace = control_plane.namespace("picket-system", &[]);
         // Both are of the cluster, so the namespace's unique name is theirs too.
         let configuration = format!("zz-{namespace}");
-        let account = grant(control_plane, &namespace, &configuration);
+        let account = grant(
+            control_plane,
+            &namespace,
+            &configuration,
+            &options.further_rules,
+        );
 
         let ports: Vec<(u16, u16)> = (0..options.replicas)
             .map(|_| (free_port().expect("port"), free_port().expect("port")))
@@ -267,7 +278,12 @@ impl Replica {
 
 /// Makes the service account with the chart's roles and returns a kubeconfig
 /// with its token.
-fn grant(control_plane: &ControlPlane, namespace: &str, configuration: &str) -> PathBuf {
+fn grant(
+    control_plane: &ControlPlane,
+    namespace: &str,
+    configuration: &str,
+    further_rules: &[&str],
+) -> PathBuf {
     let kubectl = control_plane.kubectl();
     let account = "picket-operator";
     kubectl
@@ -282,7 +298,12 @@ fn grant(control_plane: &ControlPlane, namespace: &str, configuration: &str) -> 
         let text = std::fs::read_to_string(&file).expect("rules of the chart");
         // The chart's only name that tests have to change.
         let text = text.replace("zz-picket", configuration);
-        let rules: Value = serde_saphyr::from_str(&text).expect("YAML");
+        let mut rules: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
+        for further in further_rules.iter().filter(|_| !namespaced) {
+            let file = repository().join("charts/picket/files").join(further);
+            let text = std::fs::read_to_string(&file).expect("rules of the chart");
+            rules.extend(serde_saphyr::from_str::<Vec<Value>>(&text).expect("YAML"));
+        }
         let mut metadata = json!({"name": name});
         if namespaced {
             metadata["namespace"] = json!(namespace);
@@ -349,21 +370,24 @@ fn start(
     options: &Options,
 ) -> Supervised {
     let binary = crate::product("picket-operator");
+    let mut arguments = vec![
+        format!("--namespace={namespace}"),
+        format!("--identity={identity}"),
+        format!("--webhook-configuration={configuration}"),
+        format!("--sidecar-image={}", options.sidecar_image),
+        "--certificate-name=127.0.0.1".to_owned(),
+        "--listen-address=127.0.0.1".to_owned(),
+        format!("--webhook-port={webhook_port}"),
+        format!("--health-port={health_port}"),
+        "--drain-delay-seconds=0".to_owned(),
+    ];
+    arguments.extend(options.arguments.iter().cloned());
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Supervised::start(
         control_plane.folder(),
         identity,
         &binary,
-        &[
-            &format!("--namespace={namespace}"),
-            &format!("--identity={identity}"),
-            &format!("--webhook-configuration={configuration}"),
-            &format!("--sidecar-image={}", options.sidecar_image),
-            "--certificate-name=127.0.0.1",
-            "--listen-address=127.0.0.1",
-            &format!("--webhook-port={webhook_port}"),
-            &format!("--health-port={health_port}"),
-            "--drain-delay-seconds=0",
-        ],
+        &arguments,
         &[("KUBECONFIG", &kubeconfig.to_string_lossy())],
         None,
     )

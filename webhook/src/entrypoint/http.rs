@@ -163,13 +163,15 @@ impl Names for SystemNames {
 }
 
 impl Http {
-    /// Trusts the authorities that browsers trust, and these (DER).
+    /// Trusts the authorities that browsers trust, and these (DER); of those `of_system` what is
+    /// understood.
     ///
     /// # Errors
-    /// When the crypto provider refuses, or a certificate is none.
+    /// When the crypto provider refuses, or one of `authorities` is no certificate.
     pub fn new(
         guard: Guard,
         authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+        of_system: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.into(),
@@ -177,6 +179,7 @@ impl Http {
         for authority in authorities {
             roots.add(authority)?;
         }
+        roots.add_parsable_certificates(of_system);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

@@ -74,6 +74,16 @@ impl Images {
     }
 }
 
+impl IntoIterator for Images {
+    type Item = (Wanted, Result<Arc<ImageConfig>, Unresolved>);
+    type IntoIter =
+        std::collections::btree_map::IntoIter<Wanted, Result<Arc<ImageConfig>, Unresolved>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl FromIterator<(Wanted, Result<Arc<ImageConfig>, Unresolved>)> for Images {
     fn from_iter<T>(answers: T) -> Self
     where

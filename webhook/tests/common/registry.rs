@@ -243,7 +243,11 @@ pub(crate) fn guard() -> Guard {
 /// What speaks to these servers and no others.
 pub(crate) fn http(servers: &[&Server], names: TestNames) -> Arc<Http> {
     let authorities = servers.iter().map(|server| server.authority.clone());
-    Arc::new(Http::new(guard(), authorities).unwrap().with_names(names))
+    Arc::new(
+        Http::new(guard(), authorities, [])
+            .unwrap()
+            .with_names(names),
+    )
 }
 
 pub(crate) fn resolver(servers: &[&Server], options: Options) -> Resolver {
