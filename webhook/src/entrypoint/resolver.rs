@@ -419,8 +419,10 @@ impl Landing {
                         if !is_about_credentials(failure.cause) {
                             return Err(Unresolved::new(failure.cause, told(&trail)));
                         }
-                        // "Not found" may only mean "not for you".
-                        if cause.is_none_or(|cause| cause == Cause::ImageNotFound) {
+                        // "Not found" may only mean "not for you"; that nobody may is no news
+                        // where credentials were tried.
+                        let says_more = credential.is_some() && cause == Some(Cause::ImageNotFound);
+                        if cause.is_none() || says_more {
                             cause = Some(failure.cause);
                         }
                     }
