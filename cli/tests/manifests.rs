@@ -124,9 +124,12 @@ fn the_default_rules_pass_their_own_tests() {
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/picket/rules/tests");
     let files: Vec<_> = std::fs::read_dir(tests)
         .unwrap()
-        .map(|entry| entry.unwrap().path().display().to_string())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| path.display().to_string())
         .collect();
-    let arguments: Vec<&str> = ["rules", "test"]
+    let lists = format!("{tests}/lists");
+    let arguments: Vec<&str> = ["rules", "test", "--lists", &lists]
         .into_iter()
         .chain(files.iter().map(String::as_str))
         .collect();

@@ -192,3 +192,38 @@ fn a_shell_is_told_what_a_command_line_can_go_on_with() {
         );
     }
 }
+
+#[test]
+fn a_rule_for_a_link_finds_the_program_behind_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let link = folder.path().join("tool");
+    std::os::unix::fs::symlink("/usr/bin/true", &link).expect("a link");
+    let policy = folder.path().join("own.policy");
+    let link = link.to_str().expect("a plain path");
+    let rules = format!(
+        "rules:\n- id: by_path\n  expression: exec.file.path == \"{link}\"\n\
+         - id: by_name\n  expression: exec.file.name == \"tool\"\n\
+         - id: by_file\n  expression: exec.file.path == \"/usr/bin/true\"\n\
+         - id: not_by_path\n  expression: exec.file.path != \"{link}\"\n"
+    );
+    fs::write(&policy, rules).expect("a policy");
+    let policy = policy.to_str().expect("a plain path");
+    let (code, _, findings) = run(&[
+        "run",
+        "--json",
+        "--no-default-rules",
+        "--rules",
+        policy,
+        "--",
+        link,
+    ]);
+    assert_eq!(code, Some(0), "{findings}");
+    let mut found: Vec<String> = findings
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|line| line.get("finding").is_some())
+        .filter_map(|line| Some(line["agent"]["rule_id"].as_str()?.to_owned()))
+        .collect();
+    found.sort();
+    assert_eq!(found, ["by_file", "by_name", "by_path"], "{findings}");
+}

@@ -38,6 +38,9 @@ pub struct Image {
     pub file: File,
     /// The interpreter that the kernel started for a script (`#!`), where there is one.
     pub interpreter: Option<File>,
+    /// The absolute path under which `file` was executed, where a symbolic link makes it another
+    /// one than `file.path`; empty otherwise.
+    pub called: String,
     /// Arguments, `argv[0]` first, after scrubbing.
     pub argv: Vec<String>,
     /// True when arguments were cut or left out.

@@ -407,3 +407,55 @@ fn events_that_cannot_be_read_say_why() {
             .is_some_and(|error| error.contains("expected int"))
     );
 }
+
+#[test]
+fn a_program_counts_under_the_link_that_it_was_called_by_too() {
+    let event = json!({
+        "type": "exec",
+        "exec.file.path": "/usr/bin/dash", "exec.file.name": "dash",
+        "exec.called.path": "/bin/sh", "exec.called.name": "sh",
+        "process.file.path": "/usr/bin/env", "process.file.name": "env",
+        "process.ancestors": [
+            {"file.path": "/usr/bin/nc.openbsd", "file.name": "nc.openbsd", "called.path": "/bin/nc", "called.name": "nc"},
+            {"file.path": "/sbin/init", "file.name": "init"},
+        ],
+    });
+    for (expr, expected) in [
+        (r#"exec.file.path == "/bin/sh""#, true),
+        (r#"exec.file.path == "/usr/bin/dash""#, true),
+        // The negation is of the whole.
+        (r#"exec.file.path != "/bin/sh""#, false),
+        (r#"exec.file.path != "/usr/bin/dash""#, false),
+        (r#"exec.file.path != "/bin/bash""#, true),
+        (r#"exec.file.path in ["/bin/zsh", "/bin/sh"]"#, true),
+        (r#"exec.file.path not in ["/bin/zsh", "/bin/sh"]"#, false),
+        (r#"exec.file.path =~ "/bin/*""#, true),
+        (r#"exec.file.path !~ "/bin/*""#, false),
+        (r#"exec.file.name == "sh""#, true),
+        (r#"exec.file.name == r"^s.$""#, true),
+        // An empty second value does not count.
+        (r#"process.file.path != """#, true),
+        (r#"process.file.path == """#, false),
+        (r#"process.file.name in ["", "x"]"#, false),
+        (r#"exec.file.path != """#, true),
+        (r#"process.ancestors.file.path == "/bin/nc""#, true),
+        (r#"process.ancestors.file.name in ["nc"]"#, true),
+        (r#"process.ancestors.file.name not in ["nc"]"#, false),
+        (
+            r#"process.ancestors[A].file.name == "nc" && process.ancestors[A].file.path == "/usr/bin/nc.openbsd""#,
+            true,
+        ),
+        (
+            r#"process.ancestors[A].file.name == "nc" && process.ancestors[A].file.path == "/sbin/init""#,
+            false,
+        ),
+        (r#"process.ancestors[1].file.name == "nc""#, false),
+        (r#"exec.file.path == "%{process.file.path}""#, false),
+        (r#"exec.file.name == "${n}""#, true),
+        (r#"exec.file.name != "${n}""#, false),
+    ] {
+        let request = json!({"expr": expr, "event": event, "variables": {"n": "sh"}});
+        let answer = answer(&Catalogue::standard(), &request.to_string());
+        assert_eq!(answer.result, Some(expected), "{expr} → {answer:?}");
+    }
+}

@@ -34,10 +34,13 @@ pub(crate) fn read(of: &Program<'_>, mounts: &Mounts, looks: &mut Looks) -> Imag
     let pid = view.pid;
     let (argv, argv_truncated) = arguments(pid, view.credentials);
     let (envs, envs_truncated) = environment(pid, view.credentials);
-    let (file, interpreter) = program(of, mounts, looks);
+    let executed = executed_name(of);
+    let called = executed.as_deref().and_then(plain_name);
+    let (file, interpreter) = program(of, executed, mounts, looks);
     let stat = proc::stat(pid).unwrap_or_default();
     let cwd = view.directory(libc::AT_FDCWD).unwrap_or_default();
     Image {
+        called: called.filter(|name| *name != file.path).unwrap_or_default(),
         file,
         interpreter,
         argv,
@@ -51,13 +54,18 @@ pub(crate) fn read(of: &Program<'_>, mounts: &Mounts, looks: &mut Looks) -> Imag
 }
 
 /// The program file, and the interpreter when the program is a script.
-fn program(of: &Program<'_>, mounts: &Mounts, looks: &mut Looks) -> (File, Option<File>) {
+fn program(
+    of: &Program<'_>,
+    executed: Option<Vec<u8>>,
+    mounts: &Mounts,
+    looks: &mut Looks,
+) -> (File, Option<File>) {
     let Program { view, named, .. } = *of;
     let found = view.behind(&format!("/proc/{}/exe", view.pid));
     let running = decode::file_of(&found, mounts);
     // The kernel leaves the name that was executed on the new stack: for a script that is the
     // script, while /proc/PID/exe is its interpreter. Nobody could have changed it yet.
-    let executed = executed_name(of).and_then(|name| {
+    let executed = executed.and_then(|name| {
         let at = Located {
             path: name,
             descriptor: None,
@@ -78,6 +86,14 @@ fn program(of: &Program<'_>, mounts: &Mounts, looks: &mut Looks) -> (File, Optio
             (file, None)
         }
     }
+}
+
+/// A name that rules can be written for: nothing in it is left to be resolved but links, and it
+/// is not one that `/proc` makes up.
+fn plain_name(name: &[u8]) -> Option<String> {
+    let mut parts = name.strip_prefix(b"/")?.split(|byte| *byte == b'/');
+    let is_plain = parts.all(|part| !matches!(part, b"" | b"." | b".."));
+    (is_plain && !name.starts_with(b"/proc/")).then(|| text::from_bytes(name))
 }
 
 /// The name that the kernel executed, made absolute.

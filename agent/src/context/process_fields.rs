@@ -1,5 +1,6 @@
 //! Fields of a process.
 
+use picket_events::file::base_name;
 use picket_rules::Value;
 
 use super::{Scene, clock};
@@ -31,6 +32,12 @@ const FIELDS: &[(&str, ProcessField)] = &[
     }),
     ("comm", |_, process| Value::Str(process.comm())),
     ("cwd", |_, process| Value::Str(&process.program.image.cwd)),
+    ("called.path", |_, process| {
+        Value::Str(&process.program.image.called)
+    }),
+    ("called.name", |_, process| {
+        Value::Str(base_name(&process.program.image.called))
+    }),
     ("created_at", |_, process| {
         Value::Int(clock(process.started_at))
     }),

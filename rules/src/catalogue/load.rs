@@ -43,6 +43,8 @@ struct Document {
     #[serde(default)]
     constants_aarch64: HashMap<String, i64>,
     #[serde(default)]
+    alternatives: HashMap<String, String>,
+    #[serde(default)]
     field_about: Vec<(String, String)>,
     #[serde(default)]
     zero: HashMap<String, Vec<String>>,
@@ -106,7 +108,8 @@ impl Catalogue {
     /// Types are bool, int, string, ip, the same with `[]`, and iterator; `match` is pattern
     /// (default), path or nocase. `events` maps event types to `{"about", "never",
     /// "fields"}`, whose fields get the event's name as prefix; `records` names groups of
-    /// fields for use as `{"record": NAME}`.
+    /// fields for use as `{"record": NAME}`; `alternatives` names ends of fields and those of
+    /// fields whose values count as well.
     ///
     /// # Errors
     /// [`CatalogueError`] when the text is not such a document.
@@ -135,6 +138,14 @@ impl Catalogue {
             loader.fields(name, &event.fields, place)?;
         }
         let mut catalogue = loader.catalogue;
+        for index in 0..catalogue.fields.len() {
+            let name = &catalogue.fields[index].name;
+            let also = document.alternatives.iter().find_map(|(end, other)| {
+                let other = format!("{}{other}", name.strip_suffix(end.as_str())?);
+                catalogue.field_ids.get(&other).copied()
+            });
+            catalogue.fields[index].also = also;
+        }
         for (pattern, about) in document.field_about.iter().rev() {
             // The first that fits counts, so it is written last.
             let pattern = Wildcard::new(pattern, false);
@@ -292,6 +303,7 @@ impl Loader<'_> {
             iterator: place.iterator,
             max_length: field.max_length,
             role,
+            also: None,
             needs,
             about: Arc::default(),
             zero: None,

@@ -51,6 +51,8 @@ pub struct FieldInfo {
     pub max_length: Option<usize>,
     /// What else the engine uses it for.
     pub role: Option<Role>,
+    /// A field of the same record whose value counts as well, where it has one.
+    pub also: Option<FieldId>,
     /// What has to be watched beside the event's own type to fill it.
     pub needs: Option<Interest>,
     /// What it is, in a few words; empty where nothing is said.

@@ -1,5 +1,6 @@
 //! From a syntax tree to a compiled expression: resolves names, checks types.
 
+mod alternatives;
 mod compare;
 mod expand;
 mod macros;
@@ -18,6 +19,7 @@ use crate::syntax::{ExpressionError, MAX_DEPTH, Problem};
 use crate::value::{EventId, FieldId, IteratorId};
 use crate::variable::VariableTable;
 
+use alternatives::widen;
 pub(crate) use expand::expand;
 pub(crate) use macros::{Macro, MacroTable};
 use operand::{Operand, Origin};
@@ -156,14 +158,14 @@ impl<'a> Compiler<'a> {
                 right,
             } => self
                 .comparison(*operator, left, right, node.span)
-                .map(Operand::Bool),
+                .map(|node| Operand::Bool(widen(self.environment.catalogue, node))),
             Kind::Member {
                 operator,
                 left,
                 right,
             } => self
                 .membership(*operator, left, right, node.span)
-                .map(Operand::Bool),
+                .map(|node| Operand::Bool(widen(self.environment.catalogue, node))),
             Kind::Arithmetic {
                 operator,
                 left,
