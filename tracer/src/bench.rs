@@ -1,12 +1,19 @@
 //! What the benchmarks of `tests/bench` need of the tracer's insides.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use picket_events::Interest;
+use picket_events::wire::{Engine, Hello, ToAgent, VERSION};
+use picket_events::{Event, EventKind, File, Image, Interest, Outcome, Process};
 
 use crate::sys::seccomp::RETURN_ALLOW;
+use crate::sys::{poll, process};
 use crate::table::{Abi, TABLE};
+use crate::transport::{Link, Transport};
 use crate::{filter, keeper, launch};
 
 /// Runs a command under the filter of an interest, changed to let every call pass: what the
@@ -33,4 +40,100 @@ pub fn unconditional_calls(interest: &Interest) -> Vec<&'static str> {
         .filter(|row| row.is_unconditional(interest))
         .map(|row| row.name)
         .collect()
+}
+
+/// What became of a flood of events.
+#[derive(Debug, Clone, Copy)]
+pub struct Flood {
+    /// Events made.
+    pub events: u64,
+    /// Events that did not fit the buffer.
+    pub dropped: u64,
+    /// Time that they were made in.
+    pub elapsed: Duration,
+    /// Time from the last event until everything was written.
+    pub flushed: Duration,
+}
+
+/// Sends made-up opens through the tracer's transport, `rate` a second.
+///
+/// # Errors
+/// The socket cannot be connected to, or what was made is not read within a minute.
+pub fn flood(socket: &Path, rate: u32, limit: Duration) -> io::Result<Flood> {
+    let path = CString::new(socket.as_os_str().as_bytes())?;
+    let mut session_key = [0; 32];
+    process::random(&mut session_key);
+    let hello = Hello {
+        version: VERSION,
+        container: format!("flood-{}", process::own_pid()),
+        session_key,
+        engine: Engine::UserNotification,
+        interest: Interest::everything().to_string(),
+        ..Hello::default()
+    };
+    let mut transport = Transport::new(Some(path), hello, 0);
+    if !transport.try_connect() {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    let shell = Process {
+        pid: 1,
+        started_at: 1,
+        image: Image {
+            file: File::from_path("/usr/bin/python3"),
+            ..Image::default()
+        },
+        ..Process::default()
+    };
+    transport.push(&ToAgent::Process(Box::new(shell)));
+    let (start, mut made, mut dropped) = (Instant::now(), 0, 0);
+    while start.elapsed() < limit {
+        let due = start.elapsed().as_micros() as u64 * u64::from(rate) / 1_000_000;
+        while made < due {
+            made += 1;
+            dropped += u64::from(!transport.push_event(made_up(made)));
+        }
+        write(&mut transport);
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    let elapsed = start.elapsed();
+    while transport.has_unsent() {
+        write(&mut transport);
+        std::thread::sleep(Duration::from_millis(1));
+        if start.elapsed() > limit + Duration::from_secs(60) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    Ok(Flood {
+        events: made,
+        dropped,
+        elapsed,
+        flushed: start.elapsed() - elapsed,
+    })
+}
+
+/// Writes as the worker does, but for a look every half millisecond instead of the poller's.
+fn write(transport: &mut Transport) {
+    transport.has_socket_room();
+    while transport.is_flush_due() && transport.write() == Link::Unchanged {}
+}
+
+fn made_up(number: u64) -> Event {
+    let file = File {
+        inode: number,
+        mode: 0o100_644,
+        filesystem: "overlay".to_owned(),
+        ..File::from_path(format!("/srv/app/cache/{:04x}.html", number % 5000))
+    };
+    Event {
+        sequence: 0,
+        time: poll::now(),
+        pid: 1,
+        tid: 1,
+        outcome: Outcome::Unconfirmed,
+        kind: EventKind::Open {
+            file,
+            flags: 0,
+            mode: 0,
+        },
+    }
 }

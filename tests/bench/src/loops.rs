@@ -2,6 +2,7 @@
 //! which is traced or not.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -14,8 +15,11 @@ use nix::sys::stat::Mode;
 pub(crate) struct Loop {
     call: Call,
     /// Passes of each thread.
-    #[arg(long)]
+    #[arg(long, default_value_t = 0)]
     passes: u32,
+    /// What is opened.
+    #[arg(long, default_value = "/etc/hostname")]
+    file: PathBuf,
     #[arg(long, default_value_t = 1)]
     threads: u32,
     /// Threads besides, that sleep.
@@ -33,6 +37,9 @@ pub(crate) enum Call {
     Spawn,
     /// Tells when it has started, and again when it ends (nanoseconds, monotonic).
     Stamp,
+    /// Opens a file for reading until a line comes from standard input, tells how often, and
+    /// ends with standard input.
+    OpenUntilTold,
     /// Makes `passes` processes that sleep until standard input ends.
     Sleepers,
 }
@@ -45,6 +52,7 @@ pub(crate) fn run(what: &Loop) -> anyhow::Result<()> {
             return Ok(());
         }
         Call::Sleepers => return sleepers(what.passes),
+        Call::OpenUntilTold => return open_until_told(&what.file),
         Call::Open | Call::Connect | Call::Spawn => {}
     }
     let start_together = Barrier::new(what.threads as usize);
@@ -59,7 +67,7 @@ pub(crate) fn run(what: &Loop) -> anyhow::Result<()> {
                 })?;
         }
         let threads: Vec<_> = (0..what.threads)
-            .map(|_| scope.spawn(|| passes(what.call, what.passes, &start_together)))
+            .map(|_| scope.spawn(|| passes(what, &start_together)))
             .collect();
         let mut longest = 0;
         for thread in threads {
@@ -76,14 +84,15 @@ pub(crate) fn run(what: &Loop) -> anyhow::Result<()> {
     std::process::exit(0);
 }
 
-fn passes(call: Call, count: u32, start_together: &Barrier) -> anyhow::Result<Duration> {
+fn passes(what: &Loop, start_together: &Barrier) -> anyhow::Result<Duration> {
+    let call = what.call;
     let listener = match call {
         Call::Connect => Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?),
         _ => None,
     };
     start_together.wait();
     let start = Instant::now();
-    for _ in 0..count {
+    for _ in 0..what.passes {
         match &listener {
             Some(listener) => {
                 let client = TcpStream::connect(listener.local_addr()?)?;
@@ -94,7 +103,7 @@ fn passes(call: Call, count: u32, start_together: &Barrier) -> anyhow::Result<Du
             None if call == Call::Spawn => {
                 Command::new("/bin/true").status()?;
             }
-            None => drop(open("/etc/hostname", OFlag::O_RDONLY, Mode::empty())?),
+            None => drop(open(&what.file, OFlag::O_RDONLY, Mode::empty())?),
         }
     }
     Ok(start.elapsed())
@@ -104,6 +113,26 @@ fn passes(call: Call, count: u32, start_together: &Barrier) -> anyhow::Result<Du
 pub(crate) fn monotonic() -> anyhow::Result<u64> {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
     Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+fn open_until_told(file: &Path) -> anyhow::Result<()> {
+    let (told, tell) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = std::io::stdin().read_line(&mut line);
+        let _ = told.send(());
+        let _ = std::io::stdin().read_line(&mut line);
+        std::process::exit(0);
+    });
+    let mut passes: u64 = 0;
+    while tell.try_recv().is_err() {
+        drop(open(file, OFlag::O_RDONLY, Mode::empty())?);
+        passes += 1;
+    }
+    println!("{passes}");
+    loop {
+        std::thread::park();
+    }
 }
 
 fn sleepers(count: u32) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 //! is shipped. Nothing here passes or fails by its figures: `docs/performance.md` says what to
 //! make of them. All load stays on this machine's loopback interface.
 
+mod flood;
 mod footprint;
 mod loops;
 mod reader;
@@ -78,12 +79,9 @@ enum Part {
     },
     /// The other end of the tracer's socket.
     #[command(hide = true)]
-    Reader {
-        #[arg(long)]
-        socket: PathBuf,
-        #[arg(long)]
-        no_rules: bool,
-    },
+    Reader(reader::What),
+    /// Sends made-up events as the tracer sends its own, so many a second.
+    Flood(flood::Flood),
     /// A loop over one call.
     #[command(hide = true)]
     Loop(loops::Loop),
@@ -96,7 +94,8 @@ fn main() -> ExitCode {
         Some(Part::FilterOnly { interest, command }) => {
             return picket_tracer::bench::filter_only(&interest, &command);
         }
-        Some(Part::Reader { socket, no_rules }) => reader::run(&socket, no_rules),
+        Some(Part::Reader(what)) => reader::run(&what),
+        Some(Part::Flood(what)) => flood::run(&what),
         Some(Part::Loop(what)) => loops::run(&what),
         None => measure(&arguments.measure),
     };

@@ -5,14 +5,18 @@ use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use picket_agent::context::Scene;
 use picket_agent::finding::Finding;
 use picket_agent::identity::Identity;
-use picket_agent::pipeline::Pipeline;
+use picket_agent::pipeline::{Observer, Pipeline};
 use picket_agent::rulefiles::RuleFiles;
 use picket_agent::server::{Options, Server, Socket};
+use picket_events::EventKind;
+use serde::Serialize;
 
 use crate::run::{Background, command};
 
@@ -53,12 +57,40 @@ impl Reader {
     }
 }
 
+/// What a reader does with what it reads.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct What {
+    /// Where tracers connect.
+    #[arg(long)]
+    socket: PathBuf,
+    /// Read events and throw them away.
+    #[arg(long)]
+    no_rules: bool,
+    /// Write counts as a line of JSON every tenth of a second; opens of this path are counted
+    /// apart.
+    #[arg(long, value_name = "PATH")]
+    count: Option<String>,
+}
+
+/// What has been read so far.
+#[derive(Debug, Default, Serialize)]
+struct Counts {
+    /// Events that arrived.
+    events: AtomicU64,
+    /// Of these, opens of the path that is counted apart.
+    opens: AtomicU64,
+    /// Events that the agent reports as lost.
+    lost: AtomicU64,
+    /// Of these, opens.
+    lost_opens: AtomicU64,
+}
+
 /// Reads until it is killed.
-pub(crate) fn run(socket: &Path, no_rules: bool) -> anyhow::Result<()> {
-    if no_rules {
-        throw_away(socket)
+pub(crate) fn run(what: &What) -> anyhow::Result<()> {
+    if what.no_rules {
+        throw_away(&what.socket)
     } else {
-        evaluate(socket)
+        evaluate(what)
     }
 }
 
@@ -74,16 +106,60 @@ fn throw_away(socket: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn evaluate(socket: &Path) -> anyhow::Result<()> {
+/// Counts what the pipeline sees.
+struct Counter {
+    counts: Arc<Counts>,
+    path: String,
+}
+
+impl Observer for Counter {
+    fn event(&mut self, scene: &Scene<'_>) {
+        self.counts.events.fetch_add(1, Ordering::Relaxed);
+        if let EventKind::Open { file, .. } = &scene.event.kind
+            && file.path == self.path
+        {
+            self.counts.opens.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes the counts out of a report of losses.
+fn count_losses(counts: &Counts, finding: &Finding) -> Option<()> {
+    let finding = serde_json::to_value(finding).ok()?;
+    let lost = finding.get("lost_events")?;
+    counts
+        .lost
+        .fetch_add(lost.get("count")?.as_u64()?, Ordering::Relaxed);
+    let opens = lost.get("by_type")?.get("open")?.as_u64()?;
+    counts.lost_opens.fetch_add(opens, Ordering::Relaxed);
+    Some(())
+}
+
+fn evaluate(what: &What) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let socket = Socket::bind(socket, 0o666)?;
-        let pipeline = Pipeline::new(RuleFiles::default().load(), Identity::default());
-        let sink = Arc::new(|_: Finding| {});
+        let socket = Socket::bind(&what.socket, 0o666)?;
+        let mut pipeline = Pipeline::new(RuleFiles::default().load(), Identity::default());
+        let counts = Arc::new(Counts::default());
+        if let Some(path) = &what.count {
+            pipeline.observe(Box::new(Counter {
+                counts: Arc::clone(&counts),
+                path: path.clone(),
+            }));
+        }
+        let losses = Arc::clone(&counts);
+        let sink = Arc::new(move |finding: Finding| {
+            count_losses(&losses, &finding);
+        });
         let _server = Server::start(socket, pipeline, sink, Options::default());
-        std::future::pending::<()>().await;
-        Ok(())
+        if what.count.is_none() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            println!("{}", serde_json::to_string(&*counts)?);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     })
 }
