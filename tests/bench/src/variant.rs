@@ -79,7 +79,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new(reader: &Reader, tracer: Option<PathBuf>) -> anyhow::Result<Self> {
-        let defaults = RuleFiles::default().load().rules.interest().reported();
+        let defaults = RuleFiles::default().load().rules.interest();
         let mut all_opens = defaults;
         all_opens.insert_open(OpenInterest::All);
         Ok(Self {
