@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json};
 use axum::routing::post;
 use picket_crds::Provider;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::metrics::{Metrics, Rejection};
@@ -31,6 +31,9 @@ pub const MUTATE_ENFORCE: &str = "/mutate/enforce";
 const MAX_BODY: usize = 7 << 20;
 /// Requests that are read and answered at a time: bounds memory to some hundred MiB.
 const MAX_CONCURRENT: usize = 64;
+/// What requests that wait for registries may weigh together, in KiB of JSON. They wait without a
+/// turn, so that pods of images that nobody finds do not keep all others waiting.
+const MAX_PARKED: usize = 16 << 10;
 /// How long a request waits for its turn. The API server gives up after 5 s.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// How long a request may take to arrive, so that slow clients do not take all turns.
@@ -46,6 +49,7 @@ pub struct AdmissionState {
     recorder: Option<Arc<dyn Recorder>>,
     resolver: Option<Resolver>,
     turns: Arc<Semaphore>,
+    parked: Arc<Semaphore>,
 }
 
 impl AdmissionState {
@@ -59,6 +63,7 @@ impl AdmissionState {
             recorder: None,
             resolver: None,
             turns: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+            parked: Arc::new(Semaphore::new(MAX_PARKED)),
         }
     }
 
@@ -109,7 +114,7 @@ async fn mutate(
             "policies are not loaded yet",
         );
     }
-    let Ok(Ok(_turn)) = timeout(MAX_WAIT, state.turns.acquire()).await else {
+    let Ok(Ok(turn)) = timeout(MAX_WAIT, state.turns.acquire()).await else {
         return reject(
             state,
             Rejection::Busy,
@@ -118,7 +123,7 @@ async fn mutate(
         );
     };
     state.metrics.in_flight.inc();
-    let response = read_and_answer(state, entry, request.into_body()).await;
+    let response = read_and_answer(state, entry, request.into_body(), turn).await;
     state.metrics.in_flight.dec();
     response
 }
@@ -127,6 +132,7 @@ async fn read_and_answer(
     state: &AdmissionState,
     entry: Entry,
     body: Body,
+    turn: SemaphorePermit<'_>,
 ) -> axum::response::Response {
     let body = match timeout(MAX_READ, to_bytes(body, MAX_BODY)).await {
         Err(_) => {
@@ -150,7 +156,7 @@ async fn read_and_answer(
     };
     let start = Instant::now();
     let answered = match Request::parse(&body) {
-        Ok(request) => answer_request(state, entry, request).await,
+        Ok(request) => answer_request(state, entry, request, turn, body.len()).await,
         Err(malformed) => Err(malformed),
     };
     match answered {
@@ -179,6 +185,8 @@ async fn answer_request(
     state: &AdmissionState,
     entry: Entry,
     request: Request,
+    turn: SemaphorePermit<'_>,
+    size: usize,
 ) -> Result<(Response, Decided), Malformed> {
     let policies = state.store.snapshot();
     let namespace = request.namespace();
@@ -208,7 +216,12 @@ async fn answer_request(
         // The planner named images that it has to know: it decides again with the answers.
         Some(resolver) if !wanted.is_empty() => {
             let scope = PullScope::of_pod(&request.object, &namespace);
+            let weight = u32::try_from(size / 1024 + 1).unwrap_or(u32::MAX);
+            // Where too many wait already, this one keeps its turn.
+            let parked = state.parked.try_acquire_many(weight);
+            let turn = parked.is_err().then_some(turn);
             let images = resolver.images(wanted, &scope).await;
+            drop((parked, turn));
             let known = Known {
                 images: &images,
                 ..known
