@@ -111,7 +111,7 @@ pub struct AgentSection {
 /// An action of the rule.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RuleAction {
-    /// `kill`, `hash` or `log`.
+    /// `kill`, `quarantine`, `hash` or `log`.
     #[serde(rename = "type")]
     pub action: &'static str,
     /// `kill_queued`: the tracer was told; `monitor_only`: it would have been in Enforce mode;

@@ -43,6 +43,7 @@ pub struct Pipeline {
     throttle: throttle::Throttle,
     counters: Counters,
     reported_lost_findings: u64,
+    quarantined: bool,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -66,6 +67,7 @@ impl Pipeline {
             throttle: throttle::Throttle::default(),
             counters: Counters::default(),
             reported_lost_findings: 0,
+            quarantined: false,
         }
     }
 
@@ -164,6 +166,9 @@ impl Pipeline {
         self.next_connection += 1;
         self.connections.insert(id, name.clone());
         outputs.push(Output::Message(id, ToTracer::Welcome));
+        if self.quarantined {
+            outputs.push(Output::Message(id, ToTracer::Quarantine(true)));
+        }
         self.greet(&name, hello, now, outputs);
         Ok(id)
     }
@@ -201,6 +206,9 @@ impl Pipeline {
                 self.counters.findings +=
                     self.engine
                         .event(&self.identity, connection, container, &event, outputs);
+                if let Some(rule) = self.engine.take_quarantine() {
+                    self.quarantine(true, &rule, now, outputs);
+                }
             }
             ToAgent::Lost(lost) => container.loss.told(&lost),
             ToAgent::Notice(notice) => {
@@ -215,6 +223,19 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    /// Cuts the pod off from the network, or lets it go again, and reports that; `reason` is
+    /// who asked for it. What is connected stays so, and containers that connect later are cut
+    /// off too.
+    pub fn quarantine(&mut self, on: bool, reason: &str, now: u64, outputs: &mut dyn Outputs) {
+        if self.quarantined == on {
+            return;
+        }
+        self.quarantined = on;
+        outputs.push(Output::Quarantine(on));
+        let body = json!({"active": on, "reason": reason});
+        self.report(None, internal::QUARANTINE, body, now, outputs);
     }
 
     /// A connection ended.

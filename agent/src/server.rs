@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     active: AtomicUsize,
     /// True once everything has to end.
     ended: watch::Sender<bool>,
+    /// What tracers were told last of the network.
+    quarantine: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -84,8 +86,9 @@ impl Outputs for Findings<'_> {
     fn push(&mut self, output: Output) {
         match output {
             Output::Finding(finding) => self.0.emit(*finding),
-            // Only a connection's own messages are answered.
-            Output::Message(..) => {}
+            // Only a connection's own messages are answered, and only its events cut the pod
+            // off, but for what `Server::quarantine` passes on itself.
+            Output::Message(..) | Output::Quarantine(_) => {}
         }
     }
 }
@@ -121,6 +124,7 @@ impl Server {
             greetings: Greetings::new(options.greetings),
             active: AtomicUsize::new(0),
             ended: watch::Sender::new(false),
+            quarantine: watch::Sender::new(false),
         });
         let tasks = vec![
             tokio::spawn(accept(Arc::clone(&shared), socket)),
@@ -154,6 +158,19 @@ impl Server {
         let samples = self.shared.pipeline.lock().await.samples(now());
         for sample in samples {
             self.shared.sink.emit(sample);
+        }
+    }
+
+    /// Cuts the pod off from the network, or lets it go again; `reason` is who asked for it.
+    pub async fn quarantine(&self, on: bool, reason: &str) {
+        let mut outputs = Vec::new();
+        let mut pipeline = self.shared.pipeline.lock().await;
+        pipeline.quarantine(on, reason, now(), &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Quarantine(on) => drop(self.shared.quarantine.send_replace(on)),
+                other => Findings(&*self.shared.sink).push(other),
+            }
         }
     }
 

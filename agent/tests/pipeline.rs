@@ -5,11 +5,12 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use picket_agent::context::Scene;
+use picket_agent::finding::Finding;
 use picket_agent::identity::Mode;
 use picket_agent::ingest::Ingest;
 use picket_agent::pipeline::{Observer, Output, Pipeline, Violation};
 use picket_events::wire::{Engine, LossReason, Lost, Notice, Refusal, ToTracer};
-use picket_events::{Address, Credentials, EventKind, EventType, Outcome, Protocol};
+use picket_events::{Address, Credentials, EventKind, EventType, File, Outcome, Protocol};
 use support::*;
 
 fn pipeline(mode: Mode) -> Pipeline {
@@ -188,6 +189,66 @@ fn a_kill_is_sent_only_in_enforce_mode_and_names_the_process_for_good() {
         .map(summary)
         .find(|line| line.starts_with("web_shell"));
     assert!(line.unwrap().ends_with("[kill kill_queued [2]]"));
+}
+
+#[test]
+fn a_quarantine_reaches_containers_that_come_later_and_is_reported_once() {
+    let rules = || {
+        load(
+            r#"
+version: 1.0.0
+rules:
+  - id: cut_off
+    expression: unlink.file.path == "/self-destruct"
+    actions:
+      - quarantine: {}
+"#,
+        )
+    };
+    assert!(rules().rules.interest().quarantine);
+    let script = Script::web()
+        .event(
+            1,
+            EventKind::Unlink {
+                file: File::from_path("/self-destruct"),
+                flags: 0,
+            },
+        )
+        .event(
+            1,
+            EventKind::Unlink {
+                file: File::from_path("/self-destruct"),
+                flags: 0,
+            },
+        );
+    let mut monitoring = Pipeline::new(rules(), identity(Mode::Monitor));
+    let monitored = play(&mut monitoring, &script, START);
+    assert_eq!(monitored.messages, [ToTracer::Welcome]);
+    let status = |findings: &[Finding]| {
+        let finding = findings.iter().find(|one| one.agent.rule_id == "cut_off")?;
+        Some(finding.agent.rule_actions.first()?.status)
+    };
+    assert_eq!(status(&monitored.findings), Some("monitor_only"));
+
+    let mut enforcing = Pipeline::new(rules(), identity(Mode::Enforce));
+    let enforced = play(&mut enforcing, &script, START);
+    assert_eq!(status(&enforced.findings), Some("performed"));
+    let on = ToTracer::Quarantine(true);
+    assert_eq!(enforced.messages, [ToTracer::Welcome, on.clone()]);
+    let lines = enforced.findings.iter();
+    let told = lines.filter(|line| line.agent.rule_id == "quarantine");
+    assert_eq!(told.count(), 1);
+    let later = Script::new(hello("sidecar", 2)).process(1, 0, "/usr/bin/envoy", &["envoy"]);
+    let later = play(&mut enforcing, &later, START);
+    assert_eq!(later.messages, [ToTracer::Welcome, on]);
+    let mut outputs: Vec<Output> = Vec::new();
+    enforcing.quarantine(false, "operator", START, &mut outputs);
+    assert_eq!(sort(outputs).messages, [ToTracer::Quarantine(false)]);
+    let last = Script::new(hello("another", 3)).process(1, 0, "/usr/bin/envoy", &["envoy"]);
+    assert_eq!(
+        play(&mut enforcing, &last, START).messages,
+        [ToTracer::Welcome]
+    );
 }
 
 #[test]

@@ -133,6 +133,28 @@ async fn an_event_becomes_a_finding_and_the_verdict_comes_back() {
 }
 
 #[tokio::test]
+async fn a_quarantine_reaches_every_tracer() {
+    let agent = Agent::start(Options::default());
+    let mut first = agent.send(&Script::web()).await;
+    let other = Script::new(hello("sidecar", 2)).process(1, 0, "/usr/bin/envoy", &["envoy"]);
+    let mut second = agent.send(&other).await;
+    for stream in [&mut first, &mut second] {
+        assert_eq!(answers(stream, 1).await, [ToTracer::Welcome]);
+    }
+    for on in [true, false] {
+        agent.server.quarantine(on, "operator").await;
+        for stream in [&mut first, &mut second] {
+            assert_eq!(answers(stream, 1).await, [ToTracer::Quarantine(on)]);
+        }
+    }
+    agent.server.quarantine(true, "operator").await;
+    let third = Script::new(hello("another", 3)).process(1, 0, "/usr/bin/envoy", &["envoy"]);
+    let mut third = agent.send(&third).await;
+    let told = answers(&mut third, 2).await;
+    assert_eq!(told, [ToTracer::Welcome, ToTracer::Quarantine(true)]);
+}
+
+#[tokio::test]
 async fn two_containers_are_kept_apart() {
     let agent = Agent::start(Options::default());
     let other = Script::new(hello("sidecar", 2))

@@ -41,6 +41,9 @@ pub struct Interest {
     types: u64,
     /// Which opens.
     pub open: OpenInterest,
+    /// Stop for everything that a quarantine refuses, whether it is to be reported or not. A
+    /// filter that was made without it refuses connects and binds only.
+    pub quarantine: bool,
 }
 
 const LINEAGE: [EventType; 3] = [EventType::Exec, EventType::Fork, EventType::Exit];
@@ -52,6 +55,7 @@ impl Interest {
         Self {
             types,
             open: OpenInterest::None,
+            quarantine: false,
         }
     }
 
@@ -89,12 +93,15 @@ impl Interest {
     pub fn union(mut self, other: Self) -> Self {
         self.types |= other.types;
         self.open = self.open.max(other.open);
+        self.quarantine |= other.quarantine;
         self
     }
 
     /// True when everything that `other` needs is in `self`.
     pub fn covers(&self, other: &Self) -> bool {
-        self.types & other.types == other.types && self.open >= other.open
+        self.types & other.types == other.types
+            && self.open >= other.open
+            && self.quarantine >= other.quarantine
     }
 }
 
@@ -116,6 +123,10 @@ impl fmt::Display for Interest {
                 continue;
             }
             write!(f, "{separator}{}", event_type.name())?;
+            separator = ",";
+        }
+        if self.quarantine {
+            write!(f, "{separator}quarantine")?;
             separator = ",";
         }
         match self.open {
@@ -149,6 +160,7 @@ impl FromStr for Interest {
         {
             match word {
                 "all" => interest = interest.union(Self::everything()),
+                "quarantine" => interest.quarantine = true,
                 "open:write" => interest.insert_open(OpenInterest::Write),
                 "open:plain" => interest.insert_open(OpenInterest::Plain),
                 _ => match EventType::from_name(word) {
@@ -176,7 +188,11 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        for text in ["exec,fork,exit", "exec,fork,exit,unlink,open:plain"] {
+        for text in [
+            "exec,fork,exit,quarantine,open:write",
+            "exec,fork,exit",
+            "exec,fork,exit,unlink,open:plain",
+        ] {
             assert_eq!(text.parse::<Interest>().unwrap().to_string(), text);
         }
         let everything = Interest::everything();

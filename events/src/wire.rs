@@ -29,7 +29,7 @@ use crate::process::Process;
 
 /// Version of this protocol. Any change of a type in this crate that crosses the wire
 /// raises it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Largest frame, without its length: 256 KiB.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -69,6 +69,9 @@ pub enum ToTracer {
         /// Signal number.
         signal: u32,
     },
+    /// Refuse (true) or allow again (false) whatever reaches out over a network anew: connects,
+    /// binds, and datagrams. What is connected stays so.
+    Quarantine(bool),
 }
 
 /// Who speaks, sent first on each connection.

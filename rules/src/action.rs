@@ -54,6 +54,8 @@ pub(crate) enum ActionKind {
         /// Limit in bytes.
         max_size: u64,
     },
+    /// Cuts the pod off from the network.
+    Quarantine,
     /// Writes a line.
     Log {
         /// Level as written.
@@ -70,6 +72,7 @@ impl Action {
             ActionKind::Set(_) => "set",
             ActionKind::Kill { .. } => "kill",
             ActionKind::Hash { .. } => "hash",
+            ActionKind::Quarantine => "quarantine",
             ActionKind::Log { .. } => "log",
         }
     }
@@ -93,6 +96,8 @@ pub enum ActionRequest {
         /// Larger files are left alone; bytes.
         max_size: u64,
     },
+    /// Let nothing in the pod reach out over a network anew.
+    Quarantine,
     /// Write a line to the log.
     Log {
         /// Level as written: `debug`, `info`, `warn`, `error`.

@@ -135,6 +135,7 @@ impl Evaluator {
                         max_size: *max_size,
                     });
                 }
+                ActionKind::Quarantine => actions.push(ActionRequest::Quarantine),
                 ActionKind::Log { level, message } => actions.push(ActionRequest::Log {
                     level: level.clone(),
                     message: frame.text(message).into_owned(),

@@ -40,6 +40,7 @@ pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
         {
             interest = interest.union(needs);
         }
+        interest.quarantine |= rule.quarantines();
         if let Some(needs) = catalogue.event_info(rule.event).needs {
             interest = interest.union(needs);
         }

@@ -331,6 +331,30 @@ rules:
 }
 
 #[test]
+fn a_quarantine_is_handed_out_and_asks_for_what_it_refuses() {
+    let text = r#"
+version: 1.0.0
+rules:
+  - id: cut_off
+    expression: unlink.file.path == "/x"
+    actions: [{quarantine: {}}]
+"#;
+    let source = PolicySource {
+        name: "quarantine.policy".to_owned(),
+        text: text.to_owned(),
+        origin: String::new(),
+    };
+    let options = LoadOptions::default();
+    let (rules, report) = RuleSet::load(&Catalogue::standard(), &[source], &options);
+    assert!(report.is_ok());
+    assert!(rules.rules()[0].quarantines());
+    assert_eq!(
+        rules.interest().to_string(),
+        "exec,fork,exit,unlink,quarantine"
+    );
+}
+
+#[test]
 fn reports_are_limited_matches_are_not() {
     let rules = load_one(
         r#"

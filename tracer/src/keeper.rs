@@ -2,7 +2,7 @@
 //! the exit code on, reaps orphans, and answers notifications while there is no worker, so
 //! that the application never notices the death of ours.
 
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,12 +11,14 @@ use picket_events::wire::{Engine, Hello, VERSION};
 
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
+use crate::decode::quarantine;
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Instruction, Notification};
 use crate::sys::shared::{self, Board, Install, WORKER_STAYS};
 use crate::sys::signals::{self, Mask, Received};
 use crate::sys::{Errno, files, inherited, poll, ptrace};
+use crate::table::Abi;
 use crate::worker::WORKER_NAME;
 use crate::{filter, launch, proc, scrub, table, transport, worker};
 
@@ -274,8 +276,21 @@ impl Keeper {
         if !readable {
             self.poller.remove(listener);
         } else if seccomp::receive(listener, slot).is_ok() {
-            let _ = seccomp::answer_continue(listener, slot.id);
+            self.let_run(listener, slot.id, &slot.data);
         }
+    }
+
+    /// Lets a call run without a worker; in quarantine, not one that reaches out.
+    fn let_run(&self, listener: BorrowedFd<'_>, id: u64, data: &seccomp::Data) {
+        let is_refused = self.board.quarantined.load(Ordering::Acquire) != 0
+            && Abi::of(data.arch, data.number as u32)
+                .and_then(|(abi, number)| table::find(abi, number))
+                .is_some_and(|row| quarantine::concerns(row.name));
+        // A failed answer means that the thread is gone.
+        let _ = match is_refused {
+            true => seccomp::answer_errno(listener, id, libc::EPERM),
+            false => seccomp::answer_continue(listener, id),
+        };
     }
 
     fn main_pid(&self) -> i32 {
@@ -372,8 +387,8 @@ impl Keeper {
     /// Lets the application go on at once, and starts another worker.
     fn worker_died(&mut self, config: &Config, change: Change) {
         let listener = self.listener.as_ref().map(AsFd::as_fd);
-        if let (Some(listener), Some(id)) = (listener, self.board.unanswered()) {
-            let _ = seccomp::answer_continue(listener, id);
+        if let (Some(listener), Some(held)) = (listener, self.board.unanswered()) {
+            self.let_run(listener, held.id, &held.data);
         }
         self.board.answered();
         if self.board.worker_done.load(Ordering::Acquire) != 0 {

@@ -116,6 +116,8 @@ pub(crate) struct Row {
     pub(crate) event: EventType,
     /// Another event that it may be for.
     also: Option<EventType>,
+    /// A quarantine refuses it.
+    reaches_out: bool,
     /// Stopped for whatever the interest: lineage, the tracer's own picture of a process
     /// (ids, root), or its safety depends on it.
     always: bool,
@@ -141,6 +143,7 @@ impl Row {
         self.always
             || interest.contains(self.event)
             || self.also.is_some_and(|event| interest.contains(event))
+            || (self.reaches_out && interest.quarantine)
     }
 
     /// Whether the filter stops for it whatever its arguments.
@@ -158,6 +161,7 @@ impl Row {
 pub(crate) fn served(interest: &Interest) -> Interest {
     let mut served = Interest::lineage();
     served.insert_open(interest.open);
+    served.quarantine = interest.quarantine;
     for row in TABLE.iter().filter(|row| row.event != EventType::Open) {
         if interest.contains(row.event) {
             served.insert(row.event);
@@ -194,6 +198,7 @@ const fn row(
         aarch64,
         event,
         also: None,
+        reaches_out: false,
         always: false,
         tests,
         decode,
@@ -208,6 +213,11 @@ impl Row {
 
     const fn also(mut self, event: EventType) -> Self {
         self.also = Some(event);
+        self
+    }
+
+    const fn reaches_out(mut self) -> Self {
+        self.reaches_out = true;
         self
     }
 

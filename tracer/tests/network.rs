@@ -9,6 +9,7 @@ mod support;
 use std::process::{Command, Stdio};
 
 use picket_events::event::{Dns, Imds};
+use picket_events::wire::ToTracer;
 use picket_events::{Address, EventKind, EventType};
 use support::*;
 
@@ -269,4 +270,78 @@ child(libc.syscall(435, arguments, 64))
         })
         .collect();
     assert_eq!(flags, [(0x0400_0000, false), (0x0800_0000, false)]);
+}
+
+/// What reaches out, after a line on standard input; prints one word for each.
+const REACHING: &str = r#"
+import errno, os, socket, sys
+own = socket.create_server(("127.0.0.1", 0))
+kept = socket.create_connection(own.getsockname())
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+a, b = socket.socketpair()
+server = socket.socket(socket.AF_UNIX); server.bind("\0picket-quarantine-%d" % os.getpid()); server.listen()
+def how(work):
+    try: work()
+    except OSError as error: return errno.errorcode[error.errno]
+    return "done"
+def words():
+    return [
+        how(lambda: socket.create_connection(("127.0.0.1", 80))),
+        how(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))),
+        how(lambda: socket.socket().bind(("127.0.0.1", 0))),
+        how(lambda: datagrams.sendto(b"x", ("127.0.0.1", 9))),
+        how(lambda: datagrams.sendmsg([b"x"], [], 0, ("127.0.0.1", 9))),
+        how(lambda: socket.socket().sendto(b"x", 0x20000000, ("127.0.0.1", 80))),
+        # What stays: what is connected, and what does not leave the machine's own kernel.
+        how(lambda: kept.sendmsg([b"GET / HTTP/1.0\r\n"])),
+        how(lambda: a.sendmsg([b"x"])),
+        how(lambda: socket.socket(socket.AF_UNIX).connect("\0picket-quarantine-%d" % os.getpid())),
+    ]
+for go, first in (("one", "done"), ("two", "EPERM"), ("three", "done")):
+    while not os.path.exists(sys.argv[1] + go): __import__("time").sleep(0.02)
+    # The order may still be on its way.
+    while how(lambda: socket.create_connection(("127.0.0.1", 80))) != first: __import__("time").sleep(0.02)
+    with open(sys.argv[1] + go + ".part", "w") as f: f.write(" ".join(words()))
+    os.rename(sys.argv[1] + go + ".part", sys.argv[1] + go + ".done")
+"#;
+
+#[test]
+fn a_quarantine_refuses_what_reaches_out_and_is_lifted_again() {
+    need_root();
+    let scratch = Scratch::new("quarantine");
+    let agent = Agent::start(&scratch);
+    let client = scratch.script("client", REACHING);
+    let prefix = scratch.text("go-");
+    let traced = traced(
+        &agent,
+        "connect,quarantine",
+        &["python3", "-I", "-S", &client, &prefix],
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--net", "python3", "-c", WORLD]);
+    command.arg(traced.get_program()).args(traced.get_args());
+    let mut child = start(command.stdin(Stdio::null()));
+    let phase = |name: &str| {
+        std::fs::write(format!("{prefix}{name}"), "").unwrap();
+        let done = format!("{prefix}{name}.done");
+        eventually(name, || std::path::Path::new(&done).exists());
+        std::fs::read_to_string(done).unwrap()
+    };
+    let free = "done done done done done done done done done";
+    assert_eq!(phase("one"), free);
+    agent.say(&ToTracer::Quarantine(true));
+    assert_eq!(
+        phase("two"),
+        "EPERM EPERM EPERM EPERM EPERM EPERM done done done"
+    );
+    agent.say(&ToTracer::Quarantine(false));
+    assert_eq!(phase("three"), free);
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    let refused: Vec<_> = record
+        .of(EventType::Connect)
+        .into_iter()
+        .filter(|event| event.outcome == picket_events::Outcome::Denied(1))
+        .collect();
+    assert!(refused.len() >= 3, "{refused:?}");
 }

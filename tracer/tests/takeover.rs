@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use picket_events::EventType;
-use picket_events::wire::{LossReason, Notice};
+use picket_events::wire::{LossReason, Notice, ToTracer};
 use support::*;
 
 /// The worker below a tracer.
@@ -243,4 +243,45 @@ fn under_ptrace_too_the_next_worker_goes_on() {
     let record = agent.finish();
     assert_eq!(record.exec("/bin/echo").1.argv[1], "after");
     assert_eq!(record.goodbye().unwrap().code, Some(3));
+}
+
+/// Whoever kills the worker does not get out by it.
+#[test]
+fn a_quarantine_outlasts_the_worker() {
+    let scratch = Scratch::new("quarantined");
+    let agent = Agent::start(&scratch);
+    let (enough, refused) = (scratch.text("enough"), scratch.text("refused"));
+    let program = format!(
+        "
+import os, socket
+refused = False
+while not os.path.exists('{enough}'):
+    try: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))
+    except PermissionError:
+        if not refused: open('{refused}', 'w').close()
+        refused = True
+        continue
+    if refused: raise SystemExit('it got out')
+"
+    );
+    let mut child = start(&mut traced(
+        &agent,
+        "exec,quarantine",
+        &["python3", "-I", "-S", "-c", &program],
+    ));
+    agent.until("the program", |record| !record.images().is_empty());
+    agent.say(&ToTracer::Quarantine(true));
+    eventually("the first refusal", || {
+        std::path::Path::new(&refused).exists()
+    });
+    for generation in 1..=5 {
+        signal(worker_of(child.id()).expect("a worker"), "KILL");
+        agent.until("the next worker", |_| {
+            let last = agent.heard().pop().unwrap_or_default();
+            last.hello
+                .is_some_and(|hello| hello.generation >= generation)
+        });
+    }
+    std::fs::write(enough, "").unwrap();
+    assert!(wait(&mut child).success());
 }

@@ -37,12 +37,30 @@ fn one(
     match request {
         ActionRequest::Kill { signal, scope } => kill(scene, connection, *signal, *scope, outputs),
         ActionRequest::Hash { field, max_size } => hash(scene, *field, *max_size, hashes),
+        ActionRequest::Quarantine => quarantine(scene.identity.mode),
         ActionRequest::Log { level, message } => RuleAction {
             action: "log",
             status: "performed",
             message: format!("{level}: {message}"),
             ..RuleAction::default()
         },
+    }
+}
+
+/// What a finding says of it; it is done by the pipeline, for all containers.
+fn quarantine(mode: Mode) -> RuleAction {
+    let (status, message) = match mode {
+        Mode::Enforce => ("performed", ""),
+        Mode::Monitor => (
+            "monitor_only",
+            "the policy's mode is Monitor: the network stays open",
+        ),
+    };
+    RuleAction {
+        action: "quarantine",
+        status,
+        message: message.to_owned(),
+        ..RuleAction::default()
     }
 }
 

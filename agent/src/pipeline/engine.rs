@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use picket_events::{Address, Event, EventKind, EventType, Outcome};
-use picket_rules::{Catalogue, Evaluator, EventId, Match, RuleSet, Scope};
+use picket_rules::{ActionRequest, Catalogue, Evaluator, EventId, Match, RuleSet, Scope};
 
 use super::container::Container;
 use super::{ConnectionId, Observer, Output, Outputs, actions};
 use crate::context::{Accessors, Derived, Scene, Second};
 use crate::finding::{self, RuleOutcome};
 use crate::hashes::{COMPARED_LIMIT, FileId, Hashes};
-use crate::identity::Identity;
+use crate::identity::{Identity, Mode};
 use crate::tree::{Key, ProcessNode, ProcessTree};
 
 /// `prctl` option that renames the calling thread.
@@ -32,6 +32,8 @@ pub(super) struct Engine {
     hashes: Hashes,
     /// By event type of the catalogue, the files whose sums its rules compare.
     hashed: Vec<Hashed>,
+    /// The rule that asks for the pod to be cut off, until it was done.
+    quarantine: Option<String>,
 }
 
 /// Files of an event that rules compare by their sums.
@@ -57,7 +59,13 @@ impl Engine {
             ancestors: Vec::new(),
             target_ancestors: Vec::new(),
             matches: Vec::new(),
+            quarantine: None,
         }
+    }
+
+    /// The rule that has asked for the pod to be cut off since the last call.
+    pub(super) fn take_quarantine(&mut self) -> Option<String> {
+        self.quarantine.take()
     }
 
     pub(super) fn observe(&mut self, observer: Box<dyn Observer>) {
@@ -167,6 +175,10 @@ impl Engine {
             for found in &self.matches {
                 let rule = &self.evaluator.rules().rules()[found.rule];
                 let requests = &found.actions;
+                let cuts_off = requests.contains(&ActionRequest::Quarantine);
+                if cuts_off && identity.mode == Mode::Enforce {
+                    self.quarantine.get_or_insert_with(|| rule.id.clone());
+                }
                 let done =
                     actions::perform(&scene, connection, requests, &mut self.hashes, outputs);
                 if found.report {

@@ -31,6 +31,9 @@ pub(super) const FORGED_SESSION: &str = "forged_session";
 /// A container's filter does not show what the rules need.
 pub(super) const RULES_NEED_RESTART: &str = "rules_need_restart";
 
+/// The pod was cut off from the network, or let go again.
+pub(super) const QUARANTINE: &str = "quarantine";
+
 /// What an event of this name means; `None` for those that only inform.
 pub(super) fn meaning(name: &str) -> Option<Meaning> {
     let (finding_type, severity, title, remediation, technique) = match name {

@@ -19,6 +19,9 @@ pub enum Output {
     Finding(Box<Finding>),
     /// Send this to the tracer on this connection.
     Message(ConnectionId, ToTracer),
+    /// Tell every tracer that is connected to let nothing reach out over a network anew (true),
+    /// or to go back to normal.
+    Quarantine(bool),
 }
 
 /// Takes what is to be done, at once: a pipeline holds nothing back.

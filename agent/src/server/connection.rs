@@ -8,7 +8,7 @@ use picket_events::wire::{FrameWriter, Refusal, ToTracer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Findings, Shared, now};
@@ -48,6 +48,7 @@ impl Drop for Active<'_> {
 /// Findings to the sink, messages to the tracer.
 struct Delivery<'a> {
     findings: Findings<'a>,
+    quarantine: &'a watch::Sender<bool>,
     messages: &'a mpsc::Sender<ToTracer>,
 }
 
@@ -59,6 +60,7 @@ impl Outputs for Delivery<'_> {
                     tracing::warn!("a tracer does not read what it is told; message dropped");
                 }
             }
+            Output::Quarantine(on) => drop(self.quarantine.send_replace(on)),
             finding => self.findings.push(finding),
         }
     }
@@ -82,9 +84,11 @@ async fn refuse(shared: &Shared, mut stream: UnixStream) {
 async fn serve(shared: &Shared, stream: UnixStream) {
     let (mut reader, writer) = stream.into_split();
     let (messages, queue) = mpsc::channel(QUEUE);
-    let writing = tokio::spawn(write_messages(writer, queue));
+    let quarantine = shared.quarantine.subscribe();
+    let writing = tokio::spawn(write_messages(writer, queue, quarantine));
     let mut delivery = Delivery {
         findings: Findings(&*shared.sink),
+        quarantine: &shared.quarantine,
         messages: &messages,
     };
     let mut ingest = Ingest::new();
@@ -151,8 +155,19 @@ async fn greet(
     Ok(())
 }
 
-async fn write_messages(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<ToTracer>) {
-    while let Some(message) = queue.recv().await {
+async fn write_messages(
+    mut writer: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<ToTracer>,
+    mut quarantine: watch::Receiver<bool>,
+) {
+    loop {
+        let message = tokio::select! {
+            message = queue.recv() => message,
+            Ok(()) = quarantine.changed() => {
+                Some(ToTracer::Quarantine(*quarantine.borrow_and_update()))
+            }
+        };
+        let Some(message) = message else { return };
         if !matches!(
             timeout(WRITE_TIMEOUT, send(&mut writer, &message)).await,
             Ok(Ok(()))

@@ -292,6 +292,7 @@ pub(crate) fn sort(outputs: Vec<Output>) -> Outputs {
         match output {
             Output::Finding(finding) => sorted.findings.push(*finding),
             Output::Message(_, message) => sorted.messages.push(message),
+            Output::Quarantine(on) => sorted.messages.push(ToTracer::Quarantine(on)),
         }
     }
     sorted

@@ -44,6 +44,9 @@ pub(super) fn build(
         build_kill(inside(kill), environment.catalogue)?
     } else if let Some(hash) = reader.node.get("hash") {
         build_hash(inside(hash), environment.catalogue, event)?
+    } else if let Some(quarantine) = reader.node.get("quarantine") {
+        inside(quarantine).mapping()?;
+        ActionKind::Quarantine
     } else if let Some(log) = reader.node.get("log") {
         let log = inside(log);
         let message = log.spanned("message")?;
@@ -67,7 +70,7 @@ pub(super) fn build(
                 )));
             }
         }
-        let message = "an action is one of set, kill, hash, log".to_owned();
+        let message = "an action is one of set, kill, quarantine, hash, log".to_owned();
         return Err(reader.fault(reader.node, message));
     };
     Ok(Ok(Action { filter, kind }))

@@ -8,6 +8,7 @@ pub(crate) mod kernel;
 pub(crate) mod metadata;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod quarantine;
 pub(crate) mod tracer_safety;
 pub(crate) mod traffic;
 

@@ -93,6 +93,13 @@ fn decode_address(call: &Call<'_>, raw: &[u8]) -> Address {
     }
 }
 
+/// The family of an address that the caller passed.
+pub(super) fn family(call: &Call<'_>, at: u64, length: u32) -> Option<u16> {
+    let mut family = [0u8; 2];
+    let is_there = length >= 2 && call.read(at, &mut family).is_ok();
+    is_there.then(|| u16::from_ne_bytes(family))
+}
+
 fn bind_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict {
     let address = address(call, at, length);
     let kind = EventKind::Bind {

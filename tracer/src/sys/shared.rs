@@ -33,6 +33,8 @@ pub(crate) struct Board {
     pub(crate) sequence: AtomicU64,
     /// Sequence number up to which everything, or its loss, was written to the agent's socket.
     pub(crate) sent: AtomicU64,
+    /// 1 while the container may not reach anybody over a network.
+    pub(crate) quarantined: AtomicU32,
     /// When the worker took the notification in `slot` (milliseconds, monotonic), 0 for none.
     pub(crate) busy_since: AtomicU64,
     /// Where the worker receives a notification; `id` is 0 once it was answered.
@@ -154,11 +156,11 @@ impl Board {
         self.busy_since.store(0, Ordering::Release);
     }
 
-    /// The id of a notification that a dead worker received and did not answer.
-    pub(crate) fn unanswered(&self) -> Option<u64> {
+    /// A notification that a dead worker received and did not answer.
+    pub(crate) fn unanswered(&self) -> Option<Notification> {
         // SAFETY: the worker is dead (the caller's duty); the memory is plain data.
-        let id = unsafe { std::ptr::read_volatile(&raw const (*self.slot.get()).id) };
-        (id != 0).then_some(id)
+        let slot = unsafe { std::ptr::read_volatile(self.slot.get()) };
+        (slot.id != 0).then_some(slot)
     }
 }
 

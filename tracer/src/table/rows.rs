@@ -509,7 +509,8 @@ pub(crate) static TABLE: &[Row] = &[
     .always(),
     // Sockets.
     row("socket", [41, 359, 198], E::Socket, EVERY, network::socket),
-    row("bind", [49, 361, 200], E::Bind, EVERY, network::bind),
+    // In quarantine it is refused.
+    row("bind", [49, 361, 200], E::Bind, EVERY, network::bind).always(),
     row("listen", [50, 363, 201], E::Listen, EVERY, network::listen),
     row(
         "connect",
@@ -551,8 +552,11 @@ pub(crate) static TABLE: &[Row] = &[
         &[Test::NotZero(4), Test::IfInterested(&Test::Always)],
         traffic::sendto,
     )
-    .also(E::Dns),
-    row("sendmsg", [46, 370, 211], E::Imds, EVERY, traffic::sendmsg).x32(518),
+    .also(E::Dns)
+    .reaches_out(),
+    row("sendmsg", [46, 370, 211], E::Imds, EVERY, traffic::sendmsg)
+        .x32(518)
+        .reaches_out(),
     row(
         "sendmmsg",
         [307, 345, 269],
@@ -560,7 +564,8 @@ pub(crate) static TABLE: &[Row] = &[
         EVERY,
         traffic::sendmmsg,
     )
-    .x32(538),
+    .x32(538)
+    .reaches_out(),
     // Who reads from a connection does not ask who has sent it.
     row(
         "recvfrom",

@@ -8,7 +8,7 @@ use picket_events::{EventKind, EventType, Outcome};
 
 use super::Worker;
 use crate::confirm::{Check, Pending, Settled};
-use crate::decode::{Call, Verdict};
+use crate::decode::{Call, Verdict, quarantine};
 use crate::processes::Contacts;
 use crate::sys::seccomp::{self, Data};
 use crate::sys::{poll, process};
@@ -86,7 +86,13 @@ impl Worker<'_> {
             mounts: &self.mounts,
             own: &self.own,
         };
-        let verdict = (row.decode)(&call);
+        let mut verdict = (row.decode)(&call);
+        if self.start.board.quarantined.load(Ordering::Acquire) != 0
+            && quarantine::concerns(row.name)
+            && quarantine::refuses(&call, row.name)
+        {
+            verdict = quarantine::refusal(verdict);
+        }
         // What we read belongs to this call only if its thread still waits for us. For what is
         // only told the answer itself shows that, one system call cheaper.
         if has_consequences(&verdict) && !still_waits() {

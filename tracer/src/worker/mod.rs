@@ -295,6 +295,10 @@ impl<'a> Worker<'a> {
                 } => {
                     self.kill(pid, started_at, signal);
                 }
+                ToTracer::Quarantine(on) => {
+                    let board = self.start.board;
+                    board.quarantined.store(on.into(), Ordering::Release);
+                }
             }
         }
     }
