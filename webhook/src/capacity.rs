@@ -40,6 +40,24 @@ impl Need {
     /// or what one init container and the sidecars before it request, whichever is more.
     /// Requests of the pod as a whole take the place of those.
     pub fn of(pod: &Value) -> Self {
+        Self::total(pod, amount)
+    }
+
+    /// What a pod is limited to, by the same rule; what has no limit counts nothing.
+    pub fn limits_of(pod: &Value) -> Self {
+        Self::total(pod, |resources, name, read| {
+            read(&resources["limits"][name])
+        })
+    }
+
+    fn total(pod: &Value, amount: fn(&Value, &str, Reader) -> Option<u64>) -> Self {
+        let request = |container: &Value| {
+            let resources = &container["resources"];
+            Self {
+                millicores: amount(resources, "cpu", quantity::millicores).unwrap_or(0),
+                memory: amount(resources, "memory", quantity::bytes).unwrap_or(0),
+            }
+        };
         let mut sidecars = Self::default();
         let mut peak = Self::default();
         for container in list(pod, "initContainers") {
@@ -196,14 +214,6 @@ type Reader = fn(&Value) -> Option<u64>;
 /// A request; a limit without a request is one too.
 fn amount(resources: &Value, name: &str, read: Reader) -> Option<u64> {
     read(&resources["requests"][name]).or_else(|| read(&resources["limits"][name]))
-}
-
-fn request(container: &Value) -> Need {
-    let resources = &container["resources"];
-    Need {
-        millicores: amount(resources, "cpu", quantity::millicores).unwrap_or(0),
-        memory: amount(resources, "memory", quantity::bytes).unwrap_or(0),
-    }
 }
 
 fn is_native_sidecar(init_container: &Value) -> bool {

@@ -32,6 +32,15 @@ pub fn format_mebibytes(mebibytes: u64) -> String {
     }
 }
 
+/// Whole mebibytes as [`format_mebibytes`] has them, other amounts in bytes.
+pub fn format_bytes(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) {
+        format_mebibytes(bytes >> 20)
+    } else {
+        bytes.to_string()
+    }
+}
+
 fn to_unit(value: &Value, nanos_per_unit: i128) -> Option<u64> {
     let nanos = match value {
         Value::String(text) => nanos(text)?,

@@ -86,6 +86,10 @@ reasons! {
     OptedOut: Skipped, "the pod opted out by label and the policy allows it";
     /// The same where the policy wants it recorded.
     OptedOutAudited: Skipped, "the pod opted out by label; the policy wants this recorded";
+    /// Ephemeral containers: the pod was not injected when it was created.
+    PodNotInjected: Skipped, "the pod itself is not injected, so there is no tracer in it";
+    /// Ephemeral containers: `coverage.ephemeralContainers` is false.
+    EphemeralContainersExcluded: Skipped, "coverage.ephemeralContainers is false";
     /// No container of the pod is selected.
     NoContainerSelected: Skipped, "the policy selects no container of the pod";
     /// `containers.include` does not name the container.
@@ -108,6 +112,14 @@ reasons! {
     SidecarWouldBlockEnd: Failed, "the pod is meant to end, and without native sidecars the agent would keep it running";
     /// A Fargate size holds the pod, but none holds it with the agent: it would never start.
     FargateTooLarge: Failed, "no Fargate size holds the pod with the agent; request less, for the pod or in agent.resources";
+    /// A LimitRange or ResourceQuota would admit the pod, but not the injected one.
+    QuotaWouldRefuse: Failed, "a LimitRange or ResourceQuota of the namespace would refuse the pod with the agent; leave it more room, or give the agent other amounts in agent.resources";
+    /// Provider Datadog: the namespace refuses containers that run as root.
+    PodSecurityConflict: Failed, "the namespace refuses containers that run as root (Pod Security Standard restricted), which Datadog's need";
+    /// Provider Datadog: the namespace lacks the Secret with the API key.
+    SecretMissing: Failed, "the namespace lacks the Secret with Datadog's API key, so the agent would not start";
+    /// Provider Datadog: an agent or tracer of theirs is in the pod already.
+    DatadogAlreadyThere: Failed, "the pod already has Datadog's agent or tracer; remove what was added by hand or by their webhook";
     /// The pod is not of the shape that a pod has.
     Malformed: Failed, "the pod is malformed";
 }

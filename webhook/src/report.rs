@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use picket_crds::{Mode, OnEntrypointFailure, OnInjectFailure};
+use picket_crds::{Mode, OnEntrypointFailure, OnInjectFailure, Provider};
 use serde::Serialize;
 
 use crate::capacity::{FargateSize, Qos};
@@ -47,12 +47,19 @@ pub struct PolicyReport {
     pub losers: Vec<String>,
     /// The winner's mode.
     pub mode: Mode,
+    /// Whose tracer and agent the winner wants.
+    #[serde(skip_serializing_if = "is_ours")]
+    pub provider: Provider,
     /// Rule sets of all of them.
     pub rule_sets: Vec<String>,
     /// What the winner wants when the pod cannot be injected.
     pub on_inject_failure: OnInjectFailure,
     /// What the winner wants when an entrypoint cannot be found out.
     pub on_entrypoint_failure: OnEntrypointFailure,
+}
+
+fn is_ours(provider: &Provider) -> bool {
+    *provider == Provider::Picket
 }
 
 /// One container.
@@ -162,6 +169,8 @@ pub enum Note {
     FargateSizeGrows,
     /// The quality-of-service class changes.
     QosChanges,
+    /// A LimitRange or ResourceQuota has changed what the agent requests or is limited to.
+    FitsNamespaceLimits,
 }
 
 impl Note {
@@ -174,6 +183,7 @@ impl Note {
             Self::SetuidPrograms { .. } => "SetuidPrograms",
             Self::FargateSizeGrows => "FargateSizeGrows",
             Self::QosChanges => "QosChanges",
+            Self::FitsNamespaceLimits => "FitsNamespaceLimits",
         }
     }
 }
@@ -204,6 +214,9 @@ impl fmt::Display for Note {
                 "the agent's memory does not fit the pod's Fargate size; the next one costs more",
             ),
             Self::QosChanges => f.write_str("the quality-of-service class of the pod changes"),
+            Self::FitsNamespaceLimits => f.write_str(
+                "what the agent requests and is limited to was changed to fit a LimitRange or ResourceQuota",
+            ),
         }
     }
 }
@@ -320,6 +333,9 @@ impl fmt::Display for Report {
                 policy.mode,
                 policy.rule_sets.join(", ")
             )?;
+            if !is_ours(&policy.provider) {
+                writeln!(f, "  provider: {:?}", policy.provider)?;
+            }
             if !policy.losers.is_empty() {
                 writeln!(f, "  wins over: {}", policy.losers.join(", "))?;
             }

@@ -26,6 +26,9 @@ pub struct Status {
     /// Pull secrets that were appended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<String>,
+    /// True when the pod's `shareProcessNamespace` is ours.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub share_process_namespace: bool,
     /// The Fargate size, if the pod runs there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fargate: Option<Change<Option<FargateSize>>>,

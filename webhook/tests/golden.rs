@@ -67,6 +67,20 @@ fn check(case: &Case) -> Outcome {
     {
         common::assert_restricted(container);
     }
+    // An autoscaler that worked before works as before, unless somebody demands CPU for us.
+    let (before, after) = (
+        common::autoscaling_denominator(&pod),
+        common::autoscaling_denominator(&injected),
+    );
+    let cpu_for_us = !case.facts.limit_ranges.is_empty()
+        || case
+            .policies
+            .iter()
+            .any(|policy| policy.spec.agent.resources.requests.cpu.is_some());
+    if uninjected(&pod).is_none() && !cpu_for_us {
+        assert_eq!(before, after, "requests that utilisation is measured by");
+    }
+    assert_eq!(before.is_some(), after.is_some());
     let original = uninjected(&injected).expect("an injected pod can be given back");
     let arrived_clean = uninjected(&pod).is_none();
     if arrived_clean {

@@ -6,7 +6,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use picket_crds::{EntrypointOverride, NativeSidecar, Sizing};
+use picket_crds::{EntrypointOverride, NativeSidecar, Provider, Sizing};
 use picket_webhook::plan::uninjected;
 use picket_webhook::{Outcome, Policy};
 
@@ -56,17 +56,40 @@ fn container() -> impl Strategy<Value = Value> {
         (1_u32..4000, 1_u32..4000).prop_map(|(cpu, memory)| json!({"requests": {"cpu": format!("{cpu}m"), "memory": format!("{memory}Mi")}})),
     ];
     let native = prop_oneof![3 => Just(Value::Null), 1 => Just(json!("Always"))];
+    let command = || vec("[-a-z$(){}/]{1,6}", 1..3);
+    let beside = (
+        prop::option::of(command()),
+        prop::option::of(command()),
+        prop::option::of(command()),
+    )
+        .prop_map(|(probe, start, stop)| {
+            let mut beside = Map::new();
+            if let Some(probe) = probe {
+                beside.insert("livenessProbe".into(), json!({"exec": {"command": probe}}));
+            }
+            let hooks = [("postStart", start), ("preStop", stop)];
+            let hooks: Map<String, Value> = hooks
+                .into_iter()
+                .filter_map(|(hook, words)| {
+                    Some((hook.into(), json!({"exec": {"command": words?}})))
+                })
+                .collect();
+            if !hooks.is_empty() {
+                beside.insert("lifecycle".into(), hooks.into());
+            }
+            beside
+        });
     (
         words(),
         words(),
         mounts,
         resources,
         native,
-        unknown_fields(),
+        (unknown_fields(), beside),
         any::<bool>(),
     )
         .prop_map(
-            |(command, args, mounts, resources, native, unknown, keep_absent)| {
+            |(command, args, mounts, resources, native, (unknown, beside), keep_absent)| {
                 let mut container =
                     json!({"image": "registry.example/app:1", "resources": resources});
                 for (field, words) in [("command", command), ("args", args)] {
@@ -89,6 +112,7 @@ fn container() -> impl Strategy<Value = Value> {
                     container["restartPolicy"] = native;
                 }
                 container.as_object_mut().unwrap().extend(unknown);
+                container.as_object_mut().unwrap().extend(beside);
                 container
             },
         )
@@ -150,27 +174,41 @@ fn pod() -> impl Strategy<Value = Value> {
 
 fn policy() -> impl Strategy<Value = Policy> {
     let natives = prop_oneof![Just(NativeSidecar::Auto), Just(NativeSidecar::Never)];
-    (natives, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(native, fixed, overrides, inits)| {
-            let mut policy = common::everything("shop");
-            policy.spec.agent.native = native;
-            policy.spec.agent.sizing = if fixed {
-                Sizing::Fixed
-            } else {
-                Sizing::FitHeadroom
-            };
-            policy.spec.containers.init_containers = inits;
-            if overrides {
-                policy.spec.entrypoint.overrides.push(EntrypointOverride {
-                    container: Some("*".into()),
-                    entrypoint: vec!["/entry".into(), "$x".into()],
-                    cmd: vec!["run".into()],
-                    ..EntrypointOverride::default()
-                });
-            }
-            policy
-        },
+    let coverage = (any::<bool>(), any::<bool>(), any::<bool>());
+    (
+        natives,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        coverage,
     )
+        .prop_map(
+            |(native, fixed, overrides, inits, (probes, hooks, datadog))| {
+                let mut policy = common::everything("shop");
+                policy.spec.agent.native = native;
+                policy.spec.coverage.exec_probes = probes;
+                policy.spec.coverage.lifecycle_hooks = hooks;
+                if datadog {
+                    policy.spec.provider = Provider::Datadog;
+                    policy.spec.datadog.share_process_namespace = hooks;
+                }
+                policy.spec.agent.sizing = if fixed {
+                    Sizing::Fixed
+                } else {
+                    Sizing::FitHeadroom
+                };
+                policy.spec.containers.init_containers = inits;
+                if overrides {
+                    policy.spec.entrypoint.overrides.push(EntrypointOverride {
+                        container: Some("*".into()),
+                        entrypoint: vec!["/entry".into(), "$x".into()],
+                        cmd: vec!["run".into()],
+                        ..EntrypointOverride::default()
+                    });
+                }
+                policy
+            },
+        )
 }
 
 proptest! {

@@ -33,9 +33,11 @@ impl Container {
     /// A container whose tracer said hello for the first time.
     pub(super) fn new(hello: &Hello, identity: &Identity, scope_key: u64) -> Self {
         let name = shortened(&hello.container);
+        // A probe's or hook's command is one of its container's.
+        let of_container = name.split(':').next().unwrap_or_default().to_owned();
         let info = ContainerInfo {
-            tags: container_tags(identity, &name),
-            name,
+            tags: container_tags(identity, &of_container),
+            name: of_container,
             id: shortened(&hello.container_id),
             started_at: hello.started_at,
             accounts: Default::default(),

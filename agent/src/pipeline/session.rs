@@ -3,6 +3,9 @@
 //! A tracer makes a random key when it starts and shows it in every hello. The first hello of
 //! a container binds its key; a later one must show the same. A container that was restarted
 //! has a new tracer with a new key, which is let in once the old one is gone for certain.
+//!
+//! Exec probes and lifecycle hooks speak as `container:probe`: a command that comes again every
+//! few seconds, with a new key each time, and that kubelet may kill without a word.
 
 use picket_events::wire::Hello;
 
@@ -15,6 +18,8 @@ const HOLD: u64 = 30_000_000_000;
 pub(super) struct Session {
     key: [u8; 32],
     container_id: String,
+    /// A command beside the container's own: gone as soon as it is not connected.
+    brief: bool,
     connections: usize,
     said_goodbye: bool,
     dropped_at: u64,
@@ -37,6 +42,7 @@ impl Session {
         Self {
             key: hello.session_key,
             container_id: hello.container_id.clone(),
+            brief: part_of(&hello.container).is_some(),
             connections: 1,
             said_goodbye: false,
             dropped_at: 0,
@@ -52,7 +58,8 @@ impl Session {
             && !self.container_id.is_empty()
             && hello.container_id != self.container_id;
         let expired = now.saturating_sub(self.dropped_at) >= HOLD;
-        let gone = self.connections == 0 && (self.said_goodbye || other_container || expired);
+        let over = self.brief || self.said_goodbye || other_container || expired;
+        let gone = self.connections == 0 && over;
         if gone {
             Claim::Restarted
         } else {
@@ -86,6 +93,11 @@ impl Session {
     pub(super) fn dropped_at(&self) -> u64 {
         self.dropped_at
     }
+}
+
+/// The probe or hook that a name is about; names of containers have no colon.
+fn part_of(name: &str) -> Option<&str> {
+    name.split_once(':').map(|(_, part)| part)
 }
 
 /// Compares in a time that does not tell how much is equal.
@@ -137,5 +149,17 @@ mod tests {
             );
             assert_eq!(session.judge(&hello(1, shown), now), Claim::Same);
         }
+    }
+
+    #[test]
+    fn a_probe_that_was_killed_comes_again() {
+        let probe = |key: u8| Hello {
+            container: "web:livenessProbe".into(),
+            ..hello(key, "a")
+        };
+        let mut session = Session::bind(&probe(1));
+        assert_eq!(session.judge(&probe(2), 100), Claim::Forged, "still there");
+        session.disconnected(100);
+        assert_eq!(session.judge(&probe(2), 101), Claim::Restarted);
     }
 }

@@ -56,6 +56,9 @@ pub struct Request {
     /// The object as it came.
     #[serde(default)]
     pub object: Value,
+    /// What an update changes, as it is stored.
+    #[serde(default)]
+    pub old_object: Value,
     /// True when nothing will be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
@@ -117,10 +120,19 @@ impl Request {
 
     /// True for the creation of a pod.
     pub fn creates_a_pod(&self) -> bool {
-        self.operation == "CREATE"
+        self.is_of_pod("CREATE", "")
+    }
+
+    /// True for adding ephemeral containers to a pod.
+    pub fn adds_ephemeral_containers(&self) -> bool {
+        self.is_of_pod("UPDATE", "ephemeralcontainers")
+    }
+
+    fn is_of_pod(&self, operation: &str, sub_resource: &str) -> bool {
+        self.operation == operation
             && self.kind.kind == "Pod"
             && self.kind.group.is_empty()
-            && self.sub_resource.as_deref().unwrap_or_default().is_empty()
+            && self.sub_resource.as_deref().unwrap_or_default() == sub_resource
     }
 }
 
@@ -272,6 +284,7 @@ mod tests {
             namespace: None,
             operation: operation.into(),
             object: Value::Null,
+            old_object: Value::Null,
             dry_run: None,
         };
         assert!(request("", "Pod", "CREATE", None).creates_a_pod());

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::review::{Malformed, Refusal, Request, Response, text};
 use crate::entrypoint::Images;
 use crate::namespace::Namespace;
-use crate::plan::{Context, Plan, plan};
+use crate::plan::{Context, Plan, plan, plan_ephemeral};
 use crate::policy::Policy;
 use crate::reason::{Outcome, Reason};
 use crate::report::{Note, Report};
@@ -83,17 +83,19 @@ pub fn answer(
     let pod = &request.object;
     let metadata = &pod["metadata"];
     let namespace = request.namespace();
+    let context = Context {
+        namespace: &namespace,
+        facts: known.facts,
+        policies: known.policies,
+        settings: known.settings,
+        workload: None,
+        fargate: None,
+        images: known.images,
+    };
     let Plan { operations, report } = if request.creates_a_pod() {
-        let context = Context {
-            namespace: &namespace,
-            facts: known.facts,
-            policies: known.policies,
-            settings: known.settings,
-            workload: None,
-            fargate: None,
-            images: known.images,
-        };
         plan(pod, &context)
+    } else if request.adds_ephemeral_containers() {
+        plan_ephemeral(pod, &request.old_object, &context)
     } else {
         Plan {
             operations: Vec::new(),

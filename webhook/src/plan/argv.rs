@@ -86,6 +86,11 @@ fn tracer() -> String {
     format!("{MOUNT_PATH}/picket-tracer")
 }
 
+/// Datadog's tracer in the shared volume.
+fn datadog_tracer() -> String {
+    format!("{MOUNT_PATH}/cws-instrumentation")
+}
+
 /// What a container runs, by Kubernetes' rules: `command` and `args`; without `command` the
 /// image's ENTRYPOINT and `args`, or its CMD where there are no `args`.
 ///
@@ -209,6 +214,27 @@ pub(super) fn traced_command(container: &str, interest: &str) -> Vec<String> {
     .to_vec()
 }
 
+/// The `command` that runs Datadog's tracer.
+pub(super) fn datadog_command(waits_for_nobody: bool) -> Vec<String> {
+    let flags = ["--async"].into_iter().take(usize::from(waits_for_nobody));
+    [datadog_tracer().as_str(), "trace"]
+        .into_iter()
+        .chain(flags)
+        .chain(["--"])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A command without our tracer; `None` when that is not in it.
+pub(super) fn without_tracer(mut words: Vec<String>) -> Option<Vec<String>> {
+    let mut found = false;
+    while let Some((from, to)) = find_tracer(&words, &[]) {
+        found = true;
+        words.drain(from..=to);
+    }
+    found.then_some(words)
+}
+
 /// `command` and `args` of a container without our tracer: `None` where there are none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Own {
@@ -287,10 +313,10 @@ fn split(words: Vec<String>, recorded: Option<&ContainerStatus>) -> Own {
 /// First and last index of our tracer and its flags in `command` followed by `args`.
 fn find_tracer(command: &[String], args: &[String]) -> Option<(usize, usize)> {
     let words: Vec<&str> = command.iter().chain(args).map(String::as_str).collect();
-    let program = tracer();
+    let programs = [tracer(), datadog_tracer()];
     let from = words
         .windows(2)
-        .position(|pair| pair == [program.as_str(), "trace"])?;
+        .position(|pair| pair[1] == "trace" && programs.iter().any(|program| program == pair[0]))?;
     let flags = words[from..].iter().position(|word| *word == "--")?;
     Some((from, from + flags))
 }

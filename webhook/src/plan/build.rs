@@ -3,28 +3,28 @@
 //! Every field that the API server would fill in with a default is written out in our own
 //! containers, so that a pod which comes back on re-invocation is recognised as current.
 
-use picket_crds::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, Startup, VOLUME, annotations};
+use picket_crds::{Coverage, MOUNT_PATH, Startup, VOLUME, annotations};
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::argv;
+use super::commands;
 use super::decide::Injection;
+use super::kit::Kit;
+use super::limits;
 use super::resources;
 use super::shape::CONTAINER_LISTS;
 use super::strip::entries;
 use crate::capacity::{FargateSize, Need, Qos};
+use crate::quantity;
 use crate::reason::Reason;
 use crate::report::{Added, ContainerReport, Decision, Note, Report};
 use crate::status::{AgentKind, Change, ContainerStatus, Status};
-
-/// Limit of the shared volume: the tracer, a socket and a small file.
-const VOLUME_SIZE: &str = "32Mi";
 
 /// Builds the injected pod and completes the report.
 ///
 /// # Errors
 /// A report with [`Reason::FargateTooLarge`] when AWS would run the pod, but not the injected
-/// one.
+/// one, and with [`Reason::QuotaWouldRefuse`] when the namespace would refuse the injected one.
 pub(super) fn build(
     injection: Injection<'_>,
     context: &Context<'_>,
@@ -40,48 +40,50 @@ pub(super) fn build(
         mut report,
     } = injection;
     let settings = context.settings;
-    let agent = &selection.winner.spec.agent;
-    let uid = resources::unused_uid(&pod, &image_uids);
-    let memory = resources::agent_memory(agent, &pod, fargate);
-    let requirements = resources::requirements(agent, &pod, memory);
+    let spec = &selection.winner.spec;
+    let kit = Kit::of(spec, settings);
+    let uid = kit.uid(&pod, &image_uids);
+    let memory = resources::agent_memory(&spec.agent, kit.sizes, &pod, fargate);
+    let requirements = resources::requirements(&spec.agent, kit.sizes, &pod, memory);
+    let fitted = limits::fit(requirements.clone(), kit.sizes, &pod, kind, context.facts);
+    let Some(fitted) = fitted else {
+        return Err(Box::new(Report {
+            reason: Reason::QuotaWouldRefuse,
+            containers: Vec::new(),
+            notes: Vec::new(),
+            ..report
+        }));
+    };
+    if fitted != requirements {
+        report.notes.push(Note::FitsNamespaceLimits);
+    }
     let size_before = FargateSize::holding(Need::of(&pod));
     let qos_before = Qos::of(&pod);
-    let containers = trace_containers(&mut pod, &report.containers, &settings.interest);
+    let containers = trace_containers(&mut pod, &report.containers, &kit, &spec.coverage);
 
-    let setup_requirements =
-        resources::with_defaults_of(requirements.clone(), setup_before.as_ref());
-    let mut setup = container(
-        SETUP_CONTAINER,
-        &settings.sidecar_image,
-        uid,
-        setup_requirements,
-    );
-    setup["command"] = json!([SETUP_PROGRAM, "setup", "--dir", MOUNT_PATH]);
-    let agent_requirements = resources::with_defaults_of(requirements, agent_before.as_ref());
-    let mut sidecar = container(
-        AGENT_CONTAINER,
-        &settings.sidecar_image,
-        uid,
-        agent_requirements,
-    );
-    sidecar["command"] = json!([AGENT_PROGRAM, "run"]);
-    sidecar["env"] = environment(&report, &settings.revision);
-    sidecar["livenessProbe"] = probe(30, 3);
+    let mut setup = kit.setup(uid);
+    setup["resources"] = resources::with_defaults_of(fitted.clone(), setup_before.as_ref());
+    let mut sidecar = kit.agent(uid, &report);
+    sidecar["resources"] = resources::with_defaults_of(fitted, agent_before.as_ref());
+    let memory = quantity::bytes(&sidecar["resources"]["requests"]["memory"]).unwrap_or(0) >> 20;
     insert(&mut pod["spec"], "initContainers", Some(0), setup);
     match kind {
         AgentKind::NativeSidecar => {
             sidecar["restartPolicy"] = "Always".into();
-            if agent.startup == Startup::Require {
-                sidecar["startupProbe"] = probe(1, 60);
+            if spec.agent.startup == Startup::Require {
+                sidecar["startupProbe"] = kit.startup_probe();
             }
             insert(&mut pod["spec"], "initContainers", Some(1), sidecar);
         }
         AgentKind::Container => insert(&mut pod["spec"], "containers", None, sidecar),
     }
-    let volume = json!({"name": VOLUME, "emptyDir": {"sizeLimit": VOLUME_SIZE}});
+    let shares = kit.shares_processes && pod["spec"]["shareProcessNamespace"] != true;
+    if shares {
+        pod["spec"]["shareProcessNamespace"] = true.into();
+    }
+    let volume = json!({"name": VOLUME, "emptyDir": {"sizeLimit": kit.volume_size}});
     insert(&mut pod["spec"], "volumes", None, volume);
-    let image_pull_secrets =
-        add_pull_secrets(&mut pod, &settings.image_pull_secrets, claimed.as_ref());
+    let image_pull_secrets = add_pull_secrets(&mut pod, kit.pull_secrets, claimed.as_ref());
 
     let added = Added {
         agent: kind,
@@ -116,6 +118,7 @@ pub(super) fn build(
         agent: kind,
         containers,
         image_pull_secrets,
+        share_process_namespace: shares,
         fargate: added.fargate,
         qos: added.qos,
     };
@@ -124,14 +127,12 @@ pub(super) fn build(
     Ok((pod, report))
 }
 
-const SETUP_PROGRAM: &str = "/picket-tracer";
-const AGENT_PROGRAM: &str = "/picket-agent";
-
 /// Puts the tracer before every traced container; says what is needed to undo it.
 fn trace_containers(
     pod: &mut Value,
     reports: &[ContainerReport],
-    interest: &str,
+    kit: &Kit<'_>,
+    coverage: &Coverage,
 ) -> Vec<ContainerStatus> {
     let mut reports = reports.iter();
     let mut statuses = Vec::new();
@@ -158,7 +159,7 @@ fn trace_containers(
                     status.argv_source = Some(*source);
                     status.command = length(&container["command"]);
                     status.args = length(&container["args"]);
-                    container["command"] = argv::traced_command(&report.name, interest).into();
+                    container["command"] = kit.traced_command(&report.name).into();
                     container["args"] = argv.clone().into();
                     if let Some(image) = &report.image {
                         status.image =
@@ -170,6 +171,9 @@ fn trace_containers(
                     }
                     let mount = json!({"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": true});
                     insert(container, "volumeMounts", None, mount);
+                    commands::wrap(container, coverage, |part| {
+                        kit.traced_command(&format!("{}:{part}", report.name))
+                    });
                 }
             }
             statuses.push(status);
@@ -185,63 +189,6 @@ fn pinned(image: &Value, digest: &str) -> Value {
 
 fn length(list: &Value) -> Option<usize> {
     list.as_array().map(Vec::len).filter(|length| *length > 0)
-}
-
-/// A container of ours. It passes the `restricted` Pod Security Standard whatever the pod
-/// says.
-fn container(name: &str, image: &str, uid: u32, resources: Value) -> Value {
-    json!({
-        "name": name,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "resources": resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": false,
-            "readOnlyRootFilesystem": true,
-            "runAsGroup": uid,
-            "runAsNonRoot": true,
-            "runAsUser": uid,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "terminationMessagePath": "/dev/termination-log",
-        "terminationMessagePolicy": "File",
-        "volumeMounts": [{"name": VOLUME, "mountPath": MOUNT_PATH}],
-    })
-}
-
-fn probe(period_seconds: u32, failure_threshold: u32) -> Value {
-    json!({
-        "exec": {"command": [AGENT_PROGRAM, "health"]},
-        "failureThreshold": failure_threshold,
-        "periodSeconds": period_seconds,
-        "successThreshold": 1,
-        "timeoutSeconds": 5,
-    })
-}
-
-/// Who the agent speaks for. The order matters: kubelet expands `$(NAME)` of earlier ones.
-fn environment(report: &Report, revision: &str) -> Value {
-    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
-    let value = |name: &str, value: &str| json!({"name": name, "value": value});
-    let policy = report.policy.as_ref();
-    json!([
-        field("PICKET_POD_NAME", "metadata.name"),
-        field("PICKET_POD_UID", "metadata.uid"),
-        field("PICKET_POD_NAMESPACE", "metadata.namespace"),
-        field("PICKET_NODE_NAME", "spec.nodeName"),
-        value(
-            "PICKET_WORKLOAD",
-            report.workload.as_deref().unwrap_or_default()
-        ),
-        value("PICKET_POLICY", policy.map_or("", |policy| &policy.winner)),
-        value(
-            "PICKET_MODE",
-            &policy.map_or_else(String::new, |policy| format!("{:?}", policy.mode))
-        ),
-        value("PICKET_REVISION", revision),
-    ])
 }
 
 /// Appends what is missing. Says which of the pod's secrets are ours, now or from before.
@@ -288,7 +235,7 @@ fn annotate(pod: &mut Value, status: &Status) {
 }
 
 /// Puts an entry into a list, or at its end; makes the list where there is none.
-fn insert(parent: &mut Value, field: &str, index: Option<usize>, entry: Value) {
+pub(super) fn insert(parent: &mut Value, field: &str, index: Option<usize>, entry: Value) {
     match &mut parent[field] {
         Value::Array(entries) => entries.insert(index.unwrap_or(entries.len()), entry),
         missing => *missing = json!([entry]),

@@ -2,12 +2,14 @@
 
 use picket_crds::{
     AGENT_CONTAINER, Containers, MOUNT_PATH, Mode, NativeSidecar, OptOut, ProtectionPolicySpec,
-    SETUP_CONTAINER, annotations, labels,
+    Provider, SETUP_CONTAINER, annotations, labels,
 };
 use serde_json::Value;
 
 use super::Context;
 use super::argv::{self, Argv};
+use super::commands;
+use super::datadog;
 use super::shape::{self, CONTAINER_LISTS};
 use super::strip::{entries, strip};
 use crate::entrypoint::{ImageConfig, Platform};
@@ -98,6 +100,11 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
         return skip(report, conflict);
     }
     let spec = &selection.winner.spec;
+    if spec.provider == Provider::Datadog
+        && let Err(reason) = datadog::obstacle(&pod, spec, context.facts)
+    {
+        return skip(report, reason);
+    }
     let agent = agent_kind(spec.agent.native, context.settings.native_sidecars);
     if agent == AgentKind::Container && is_meant_to_end(&pod) {
         return skip(report, Reason::SidecarWouldBlockEnd);
@@ -133,7 +140,8 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
                     wanted,
                 }) => {
                     report.wanted.extend(wanted);
-                    note_gaps(container, &entry.name, &mut report.notes);
+                    commands::note_gaps(container, &entry.name, &spec.coverage, &mut report.notes);
+                    note_setuid(container, &entry.name, &mut report.notes);
                     image_uids.extend(image.as_ref().and_then(|image| image.uid()));
                     entry.image = image.map(|image| image_report(&image, container, spec));
                     entry.decision = Decision::Traced {
@@ -191,11 +199,12 @@ fn container<'p>(pod: &'p Value, name: &str) -> Option<&'p Value> {
     containers.find(|container| container["name"] == name)
 }
 
-fn policy_report(selection: &Selection<'_>) -> PolicyReport {
+pub(super) fn policy_report(selection: &Selection<'_>) -> PolicyReport {
     PolicyReport {
         winner: selection.winner.key(),
         losers: selection.losers.iter().map(|policy| policy.key()).collect(),
         mode: selection.winner.spec.mode,
+        provider: selection.winner.spec.provider,
         rule_sets: selection.rule_sets.clone(),
         on_inject_failure: selection.winner.spec.on_inject_failure,
         on_entrypoint_failure: selection.winner.spec.entrypoint.on_failure,
@@ -245,7 +254,7 @@ fn workload(pod: &Value) -> String {
 }
 
 /// What is told of the image that said what a container runs.
-fn image_report(
+pub(super) fn image_report(
     image: &ImageConfig,
     container: &Value,
     spec: &ProtectionPolicySpec,
@@ -264,7 +273,7 @@ fn image_report(
 }
 
 /// Whether a container is meant to be traced and can be, as far as its own fields say.
-fn traced(container: &Value, init: bool, containers: &Containers) -> Result<(), Reason> {
+pub(super) fn traced(container: &Value, init: bool, containers: &Containers) -> Result<(), Reason> {
     let Containers {
         include,
         exclude,
@@ -300,23 +309,7 @@ fn takes_our_path(container: &Value) -> bool {
     })
 }
 
-fn note_gaps(container: &Value, name: &str, notes: &mut Vec<Note>) {
-    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-        if container[probe]["exec"].is_object() {
-            notes.push(Note::ExecProbeUntraced {
-                container: name.to_owned(),
-                probe,
-            });
-        }
-    }
-    for hook in ["postStart", "preStop"] {
-        if container["lifecycle"][hook]["exec"].is_object() {
-            notes.push(Note::LifecycleHookUntraced {
-                container: name.to_owned(),
-                hook,
-            });
-        }
-    }
+fn note_setuid(container: &Value, name: &str, notes: &mut Vec<Note>) {
     if container["securityContext"]["allowPrivilegeEscalation"] != false {
         notes.push(Note::SetuidPrograms {
             container: name.to_owned(),

@@ -6,8 +6,14 @@
 
 mod argv;
 mod build;
+mod commands;
+mod datadog;
 mod decide;
+mod ephemeral;
+mod kit;
+mod limits;
 mod patch;
+mod quota;
 mod resources;
 mod shape;
 mod strip;
@@ -24,6 +30,7 @@ use crate::reason::Reason;
 use crate::report::Report;
 use crate::settings::Settings;
 
+pub use ephemeral::plan_ephemeral;
 pub use strip::uninjected;
 
 /// What the planner knows besides the pod.

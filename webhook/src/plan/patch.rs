@@ -92,7 +92,11 @@ fn is_ours(name: &str) -> bool {
 /// The field by which entries of a list are told apart, for the lists that we add to.
 fn key_of(path: &PointerBuf) -> Option<&'static str> {
     match path.last()?.decoded().as_ref() {
-        "initContainers" | "containers" | "volumes" | "imagePullSecrets" => Some("name"),
+        "initContainers"
+        | "containers"
+        | "ephemeralContainers"
+        | "volumes"
+        | "imagePullSecrets" => Some("name"),
         "volumeMounts" => Some("mountPath"),
         _ => None,
     }

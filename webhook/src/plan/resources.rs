@@ -8,33 +8,52 @@ use super::strip::entries;
 use crate::capacity::{FargateSize, Need};
 use crate::quantity;
 
-/// What the agent requests where the policy says nothing, in MiB.
-const AGENT_MEMORY: u64 = 64;
-/// What the agent is limited to where the policy says nothing, in MiB.
-const AGENT_MEMORY_LIMIT: u64 = 128;
-/// The least that the agent works with, in MiB.
-const AGENT_MEMORY_FLOOR: u64 = 32;
+/// What an agent needs, in MiB.
+pub(super) struct Sizes {
+    /// What it requests where the policy says nothing.
+    memory: u64,
+    /// What it is limited to where the policy says nothing.
+    memory_limit: u64,
+    /// The least that it works with.
+    pub(super) floor: u64,
+}
+
+impl Sizes {
+    /// Picket's agent.
+    pub(super) const PICKET: Self = Self {
+        memory: 64,
+        memory_limit: 128,
+        floor: 32,
+    };
+    /// Datadog's agent: what they give their own sidecar, and room for the rules.
+    pub(super) const DATADOG: Self = Self {
+        memory: 256,
+        memory_limit: 512,
+        floor: 256,
+    };
+}
+
 /// The least CPU limit that is left to the agent, in thousandths of a core.
-const LEAST_CPU_LIMIT: u64 = 100;
+pub(super) const LEAST_CPU_LIMIT: u64 = 100;
 /// The uid and gid of what we add, if the pod does not use it.
 const UID: u32 = 64738;
 const MIB: u64 = 1 << 20;
 
 /// The agent's memory request, in MiB: as the policy says, or less when that keeps the pod in
 /// the Fargate size that it has without us.
-pub(super) fn agent_memory(agent: &Agent, pod: &Value, fargate: bool) -> u64 {
+pub(super) fn agent_memory(agent: &Agent, sizes: &Sizes, pod: &Value, fargate: bool) -> u64 {
     if requests_as_a_whole(pod) {
         return 0;
     }
     let limit = mebibytes(&agent.resources.limits);
     let wanted = mebibytes(&agent.resources.requests)
-        .unwrap_or(limit.map_or(AGENT_MEMORY, |limit| limit.min(AGENT_MEMORY)));
+        .unwrap_or(limit.map_or(sizes.memory, |limit| limit.min(sizes.memory)));
     if !fargate || agent.sizing == Sizing::Fixed {
         return wanted;
     }
     let need = Need::of(pod);
     let headroom = FargateSize::holding(need).map_or(0, |size| size.headroom(need)) / MIB;
-    if headroom >= AGENT_MEMORY_FLOOR {
+    if headroom >= sizes.floor {
         wanted.min(headroom)
     } else {
         wanted
@@ -46,7 +65,7 @@ pub(super) fn agent_memory(agent: &Agent, pod: &Value, fargate: bool) -> u64 {
 ///
 /// An explicit CPU request of "0" is not the same as none: without one, autoscalers on CPU stop
 /// working and some quotas refuse the pod.
-pub(super) fn requirements(agent: &Agent, pod: &Value, memory: u64) -> Value {
+pub(super) fn requirements(agent: &Agent, sizes: &Sizes, pod: &Value, memory: u64) -> Value {
     let of_pod = |name: &str| &pod["spec"]["resources"]["limits"][name];
     let request = if requests_as_a_whole(pod) {
         0
@@ -54,7 +73,7 @@ pub(super) fn requirements(agent: &Agent, pod: &Value, memory: u64) -> Value {
         millicores(&agent.resources.requests).unwrap_or(0)
     };
     let mut memory_limit = mebibytes(&agent.resources.limits)
-        .unwrap_or(AGENT_MEMORY_LIMIT)
+        .unwrap_or(sizes.memory_limit)
         .max(memory);
     if let Some(limit) = quantity::bytes(of_pod("memory")) {
         memory_limit = memory_limit.min(limit / MIB);
@@ -75,7 +94,7 @@ pub(super) fn requirements(agent: &Agent, pod: &Value, memory: u64) -> Value {
 
 /// A pod with requests of its own shares them among its containers, and is refused when theirs
 /// add up to more: then ours ask for nothing.
-fn requests_as_a_whole(pod: &Value) -> bool {
+pub(super) fn requests_as_a_whole(pod: &Value) -> bool {
     pod["spec"]["resources"].is_object()
 }
 
@@ -153,11 +172,15 @@ mod tests {
             ("720Mi", 48),
         ] {
             assert_eq!(
-                agent_memory(&agent, &pod(memory), true),
+                agent_memory(&agent, &Sizes::PICKET, &pod(memory), true),
                 expected,
                 "{memory}"
             );
-            assert_eq!(agent_memory(&agent, &pod(memory), false), 64, "{memory}");
+            assert_eq!(
+                agent_memory(&agent, &Sizes::PICKET, &pod(memory), false),
+                64,
+                "{memory}"
+            );
         }
     }
 
@@ -167,16 +190,19 @@ mod tests {
             sizing: Sizing::Fixed,
             ..Agent::default()
         };
-        assert_eq!(agent_memory(&agent, &pod("220Mi"), true), 64);
+        assert_eq!(
+            agent_memory(&agent, &Sizes::PICKET, &pod("220Mi"), true),
+            64
+        );
     }
 
     #[test]
     fn a_policy_that_only_limits_requests_no_more_than_that() {
         let mut agent = Agent::default();
         agent.resources.limits.memory = Some("40Mi".into());
-        assert_eq!(agent_memory(&agent, &pod("1Mi"), false), 40);
+        assert_eq!(agent_memory(&agent, &Sizes::PICKET, &pod("1Mi"), false), 40);
         assert_eq!(
-            requirements(&agent, &json!({}), 40)["limits"]["memory"],
+            requirements(&agent, &Sizes::PICKET, &json!({}), 40)["limits"]["memory"],
             "40Mi"
         );
     }
@@ -185,16 +211,19 @@ mod tests {
     fn a_limit_never_falls_below_its_request() {
         let mut agent = Agent::default();
         assert_eq!(
-            requirements(&agent, &json!({}), 256)["limits"],
+            requirements(&agent, &Sizes::PICKET, &json!({}), 256)["limits"],
             json!({"memory": "256Mi"})
         );
         agent.resources.limits.cpu = Some("0.1".into());
         assert_eq!(
-            requirements(&agent, &json!({}), 64)["limits"],
+            requirements(&agent, &Sizes::PICKET, &json!({}), 64)["limits"],
             json!({"memory": "128Mi", "cpu": "100m"})
         );
         agent.resources.requests.cpu = Some("1".into());
-        assert_eq!(requirements(&agent, &json!({}), 64)["limits"]["cpu"], "1");
+        assert_eq!(
+            requirements(&agent, &Sizes::PICKET, &json!({}), 64)["limits"]["cpu"],
+            "1"
+        );
     }
 
     #[test]
@@ -205,16 +234,16 @@ mod tests {
         let whole =
             json!({"requests": {"memory": "64Mi"}, "limits": {"memory": "100Mi", "cpu": "500m"}});
         let pod = json!({"spec": {"containers": [{}], "resources": whole}});
-        let memory = agent_memory(&agent, &pod, true);
+        let memory = agent_memory(&agent, &Sizes::PICKET, &pod, true);
         assert_eq!(
-            requirements(&agent, &pod, memory),
+            requirements(&agent, &Sizes::PICKET, &pod, memory),
             json!({"requests": {"cpu": "0", "memory": "0"}, "limits": {"memory": "100Mi", "cpu": "500m"}})
         );
     }
 
     #[test]
     fn what_a_limit_range_filled_in_stays() {
-        let ours = requirements(&Agent::default(), &json!({}), 64);
+        let ours = requirements(&Agent::default(), &Sizes::PICKET, &json!({}), 64);
         let with = |limit: &str| {
             let limits = json!({"cpu": limit, "memory": "1Mi", "ephemeral-storage": "1Gi"});
             with_defaults_of(

@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::commands;
+use super::strip::entries;
+
 /// The lists that hold containers, in the order in which Kubernetes starts them.
 pub(super) const CONTAINER_LISTS: [&str; 2] = ["initContainers", "containers"];
 
@@ -43,6 +46,10 @@ pub(super) fn check(pod: &Value) -> Result<(), Fault> {
             for field in ["command", "args"] {
                 strings(&container[field], &format!("{path}.{field}"))?;
             }
+            for (place, _, _) in commands::places() {
+                let command = container.pointer(&place).unwrap_or(&Value::Null);
+                strings(command, &format!("{path}{}", place.replace('/', ".")))?;
+            }
             let mounts = format!("{path}.volumeMounts");
             unique(&container["volumeMounts"], "mountPath", &mounts)?;
             objects(
@@ -59,6 +66,21 @@ pub(super) fn check(pod: &Value) -> Result<(), Fault> {
     }
     unique(&pod["spec"]["volumes"], "name", "spec.volumes")?;
     objects(&pod["spec"]["imagePullSecrets"], "spec.imagePullSecrets")?;
+    Ok(())
+}
+
+/// Checks ephemeral containers, which only their own requests touch.
+pub(super) fn check_ephemeral(pod: &Value) -> Result<(), Fault> {
+    let path = "spec.ephemeralContainers";
+    unique(&pod["spec"]["ephemeralContainers"], "name", path)?;
+    for (index, container) in entries(&pod["spec"], "ephemeralContainers").enumerate() {
+        let path = format!("{path}[{index}]");
+        for field in ["command", "args"] {
+            strings(&container[field], &format!("{path}.{field}"))?;
+        }
+        let mounts = format!("{path}.volumeMounts");
+        unique(&container["volumeMounts"], "mountPath", &mounts)?;
+    }
     Ok(())
 }
 

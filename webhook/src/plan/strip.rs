@@ -5,6 +5,7 @@ use picket_crds::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotati
 use serde_json::{Map, Value};
 
 use super::argv;
+use super::commands;
 use super::shape::CONTAINER_LISTS;
 use crate::reason::Reason;
 use crate::status::{ContainerStatus, Status};
@@ -57,11 +58,18 @@ pub(super) fn strip(pod: &mut Value) -> Result<(), Reason> {
             if injected {
                 retain(container, "volumeMounts", |mount| !is_our_mount(mount));
             }
+            commands::unwrap(container);
             unwrap(container, status.as_ref());
         }
     }
     if entries(&pod["spec"], "containers").next().is_none() {
         return Err(Reason::NameConflict);
+    }
+    if status
+        .as_ref()
+        .is_some_and(|status| status.share_process_namespace)
+    {
+        remove(&mut pod["spec"], "shareProcessNamespace");
     }
     if injected {
         retain(&mut pod["spec"], "volumes", |volume| {

@@ -175,6 +175,26 @@ fn is_ours(path: &str) -> bool {
             ..,
         ] if name.starts_with("=picket") => true,
         ["spec", "imagePullSecrets", "=from-picket", ..] => true,
+        ["spec", "shareProcessNamespace"] => true,
+        [
+            "spec",
+            "containers" | "initContainers",
+            _,
+            "startupProbe" | "livenessProbe" | "readinessProbe",
+            "exec",
+            "command",
+            _,
+        ]
+        | [
+            "spec",
+            "containers" | "initContainers",
+            _,
+            "lifecycle",
+            "postStart" | "preStop",
+            "exec",
+            "command",
+            _,
+        ] => true,
         [
             "spec",
             "containers" | "initContainers",
@@ -258,6 +278,27 @@ pub(crate) fn without_empty(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(without_empty).collect(),
         other => other.clone(),
     }
+}
+
+/// What a CPU-based HorizontalPodAutoscaler divides by: the CPU requests of all containers and
+/// native sidecars, in thousandths of a core. `None` where one has no request, because the
+/// autoscaler then stops working.
+pub(crate) fn autoscaling_denominator(pod: &Value) -> Option<u64> {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let inits = pod["spec"]["initContainers"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let sidecars = inits.filter(|container| container["restartPolicy"] == "Always");
+    containers
+        .chain(sidecars)
+        .map(|container| {
+            let resources = &container["resources"];
+            // The API server takes a limit for a request that is not there.
+            picket_webhook::quantity::millicores(&resources["requests"]["cpu"])
+                .or_else(|| picket_webhook::quantity::millicores(&resources["limits"]["cpu"]))
+        })
+        .sum()
 }
 
 /// Fails unless a container passes the `restricted` Pod Security Standard by itself.
