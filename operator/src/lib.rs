@@ -5,6 +5,7 @@
 //! * [`certificates`]: the webhook's own authority and certificate.
 //! * [`ca_bundle`]: what API servers are told to trust.
 //! * [`policies`]: what the API server knows of policies and namespaces.
+//! * [`events`]: decisions of the webhook, told on workloads.
 //! * [`facts`]: what the webhook is told about namespaces.
 //! * [`status`]: what the operator thinks of each policy.
 //! * [`images`]: what images run, asked of registries.
@@ -17,6 +18,7 @@
 pub mod arguments;
 pub mod ca_bundle;
 pub mod certificates;
+pub mod events;
 pub mod facts;
 pub mod images;
 pub mod lease;

@@ -15,7 +15,7 @@ use kube::{Api, Client};
 use picket_webhook::admission::{AdmissionState, Metrics, health_router, router};
 use picket_webhook::{PolicyStore, Settings};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use crate::arguments::{ArgumentError, Arguments};
 use crate::certificates::keeper::{Keeper, serve_from_secret};
 use crate::certificates::{ServerNames, ServingCertificate};
+use crate::events::{self, EventCounts, Told};
 use crate::facts::Facts;
 use crate::images;
 use crate::images::warm::Warmer;
@@ -100,6 +101,9 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     if let Some((resolver, _)) = &lookups {
         resolver.register(&mut registry);
     }
+    let counts = EventCounts::new(&mut registry);
+    let (recorder, told) = events::recorder(counts.clone());
+    parts.tell(&client, &arguments, counts, told);
     let readiness = parts.readiness.clone();
     let ready = Arc::new(move || {
         readiness
@@ -112,7 +116,8 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
         let settings = settings(&arguments, &cluster_version(&client).await);
         let policies = parts.readiness.policies.clone();
         let mut state = AdmissionState::new(policies.clone(), settings.clone().into(), metrics)
-            .with_namespaces(Arc::new(parts.facts.clone()));
+            .with_namespaces(Arc::new(parts.facts.clone()))
+            .with_recorder(Arc::new(recorder));
         if let Some((resolver, keychain)) = lookups {
             state = state.with_resolver(resolver.clone());
             if arguments.images.warm_images {
@@ -264,6 +269,18 @@ impl Parts {
             facts,
             stop,
         }
+    }
+
+    /// Writes events. It ends when the webhook does, and is no reason to stop.
+    fn tell(
+        &mut self,
+        client: &Client,
+        arguments: &Arguments,
+        counts: EventCounts,
+        told: mpsc::Receiver<Told>,
+    ) {
+        let (client, identity) = (client.clone(), arguments.identity.clone());
+        tokio::spawn(events::tell(client, identity, counts, told));
     }
 
     fn collector(&self) -> StateCollector {

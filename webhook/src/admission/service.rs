@@ -41,6 +41,10 @@ pub struct Decided {
     pub namespace: String,
     /// The pod's name, or the beginning of it (`generateName`).
     pub name: String,
+    /// True when `name` is only the beginning.
+    pub generated_name: bool,
+    /// The pod's uid; there is none before it is created.
+    pub uid: Option<String>,
     /// The reference to the object that controls the pod, as the pod has it.
     pub controller: Option<Value>,
     /// True when nothing will be stored: then nothing may be recorded anywhere either.
@@ -125,16 +129,19 @@ pub fn answer(
         response.warnings = warnings(&report);
     }
     response.audit_annotations = audit(&report);
+    let name = request
+        .name
+        .clone()
+        .filter(|name| !name.is_empty())
+        .or_else(|| text(&metadata["name"]));
     let decided = Decided {
         entry,
         namespace,
-        name: request
-            .name
-            .clone()
-            .filter(|name| !name.is_empty())
-            .or_else(|| text(&metadata["name"]))
+        generated_name: name.is_none(),
+        name: name
             .or_else(|| text(&metadata["generateName"]))
             .unwrap_or_default(),
+        uid: text(&metadata["uid"]),
         controller,
         dry_run: request.dry_run.unwrap_or(false),
         allowed: response.allowed,

@@ -57,12 +57,9 @@ fn hard(quota: &Value) -> &Value {
 /// Whether a pod is in all scopes of a quota. One that we do not know counts as a match: to be
 /// refused is worse than to be careful.
 fn applies(quota: &Value, pod: &Value) -> bool {
-    let plain = entries(&quota["spec"], "scopes").filter_map(Value::as_str);
-    let expressions = entries(&quota["spec"]["scopeSelector"], "matchExpressions");
-    plain.map(|scope| in_scope(scope, pod)).all(|fits| fits)
-        && expressions
-            .into_iter()
-            .all(|expression| fits(expression, pod))
+    let mut plain = entries(&quota["spec"], "scopes").filter_map(Value::as_str);
+    let mut expressions = entries(&quota["spec"]["scopeSelector"], "matchExpressions");
+    plain.all(|scope| in_scope(scope, pod)) && expressions.all(|expression| fits(expression, pod))
 }
 
 fn fits(expression: &Value, pod: &Value) -> bool {
