@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench false-positives clean
+.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission false-positives clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ old-kernel: ## Run the tracer's tests on a real Linux 5.10, emulated
 aarch64: ## Build the tracer for aarch64 and run it on a real Linux 5.10, emulated
 	@scripts/cross.sh
 	@scripts/guest.sh arm64
+
+bench-admission: ## Measure the webhook under load, beside a bare TLS and JSON echo
+	cargo run --release --locked -p picket-operator --example admission_load
 
 bench: build ## Measure what tracing costs: BENCH="find make --rounds 9" narrows it down
 	@scripts/bench.sh $(BENCH)

@@ -28,10 +28,15 @@ pub(crate) enum Command {
     Run(Run),
     /// Write manifests as the webhook would leave their pods.
     Inject(Inject),
+    /// Show what the webhook would change in a manifest.
+    Diff(Inject),
     /// Write manifests without what Picket added: same meaning, same order.
     Uninject(Uninject),
     /// Tell what would happen to the pods of a manifest, and why.
     Explain(Explain),
+    /// The same for task definitions of ECS on Fargate.
+    #[command(subcommand)]
+    Ecs(Ecs),
     /// Print the CustomResourceDefinitions.
     Crds(Crds),
     /// Check, try and list detection rules.
@@ -182,6 +187,32 @@ impl std::str::FromStr for ImageConfigFile {
             _ => Err("give it as IMAGE=FILE"),
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ecs {
+    /// Write a task definition with tracer and agent in it.
+    Inject(EcsInject),
+    /// Write a task definition without what Picket added.
+    Uninject {
+        /// A task definition as JSON, or - for standard input.
+        #[arg(value_name = "FILE|-")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EcsInject {
+    /// A task definition as JSON, or - for standard input: as it is registered, or as
+    /// `aws ecs describe-task-definition` prints it.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// A file with one policy: its mode, `containers` and `entrypoint.overrides` count.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Sidecar image.
+    #[arg(long, default_value = crate::inject::SIDECAR_IMAGE)]
+    pub(crate) sidecar_image: String,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use picket_webhook::inject::{
 use picket_webhook::{Policy, Settings};
 
 use crate::arguments;
+use crate::terminal::Style;
 
 /// The sidecar image of this version, as the chart names it by default.
 pub(crate) const SIDECAR_IMAGE: &str =
@@ -67,6 +68,20 @@ pub(crate) fn explain(arguments: &arguments::Explain) -> Result<bool, InjectErro
             write(&mut stdout(), &(text + "\n"))?;
         }
     }
+    Ok(!injected.workloads.is_empty())
+}
+
+/// Writes what would change in the manifest, as a diff.
+///
+/// # Errors
+/// As [`inject`].
+pub(crate) fn diff(arguments: &arguments::Inject) -> Result<bool, InjectError> {
+    let injected = plan(arguments)?;
+    let style = Style::detect(&stdout());
+    write(
+        &mut stdout(),
+        &crate::diff::render(&injected.before, &injected.text, style),
+    )?;
     Ok(!injected.workloads.is_empty())
 }
 
@@ -143,7 +158,11 @@ fn in_file(path: &Path) -> impl FnOnce(ManifestError) -> InjectError {
     move |source| InjectError::Manifest { path, source }
 }
 
-fn read(path: &Path) -> Result<String, InjectError> {
+/// Reads a file, or standard input for `-`.
+///
+/// # Errors
+/// [`InjectError::File`].
+pub(crate) fn read(path: &Path) -> Result<String, InjectError> {
     let text = if path == Path::new("-") {
         let mut text = String::new();
         stdin().read_to_string(&mut text).map(|_| text)

@@ -8,6 +8,8 @@ mod arguments;
 mod complete;
 mod crds;
 mod demo;
+mod diff;
+mod ecs;
 mod event_line;
 mod images;
 mod inject;
@@ -72,10 +74,12 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(arguments) => Ok(run::run(&arguments)?),
         Command::Inject(arguments) => inject::inject(&arguments).map(success).context("inject"),
+        Command::Diff(arguments) => inject::diff(&arguments).map(success).context("diff"),
         Command::Uninject(arguments) => inject::uninject(&arguments)
             .map(success)
             .context("uninject"),
         Command::Explain(arguments) => inject::explain(&arguments).map(success).context("explain"),
+        Command::Ecs(command) => ecs::ecs(&command).map(success).context("ecs"),
         Command::Crds(arguments) => {
             crds::crds(&arguments).context("crds")?;
             Ok(ExitCode::SUCCESS)

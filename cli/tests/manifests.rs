@@ -64,6 +64,39 @@ fn explain_tells_each_container_and_the_cost() {
 }
 
 #[test]
+fn diff_shows_nothing_but_the_change() {
+    let arguments = ["diff", "-f", "-", "--policy", DEMO_POLICY];
+    let (code, text, error) = picket(&arguments, DEPLOYMENT);
+    assert_eq!(code, Some(0), "{error}");
+    let removed: Vec<&str> = text.lines().filter(|line| line.starts_with('-')).collect();
+    assert!(
+        text.contains("+ ") && text.contains("picket-setup"),
+        "{text}"
+    );
+    // The command moves behind the tracer; nothing else is taken away.
+    assert!(removed.len() <= 4, "{removed:#?}");
+}
+
+#[test]
+fn a_task_definition_and_back() {
+    let task = r#"{"family": "shop", "containerDefinitions": [{"name": "web", "image": "web:1", "entryPoint": ["/web"]}]}"#;
+    let (code, injected, report) = picket(&["ecs", "inject", "-"], task);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report, "container web: traced\n");
+    let parsed: serde_json::Value = serde_json::from_str(&injected).expect("JSON");
+    let web = &parsed["containerDefinitions"][0];
+    assert_eq!(web["entryPoint"][0], "/picket/picket-tracer");
+    assert_eq!(web["command"][0], "/web");
+    let (code, back, _) = picket(&["ecs", "uninject", "-"], &injected);
+    assert_eq!(code, Some(0));
+    let given: serde_json::Value = serde_json::from_str(task).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&back).expect("JSON"),
+        given
+    );
+}
+
+#[test]
 fn what_is_no_manifest_is_named_with_its_place() {
     let (code, _, error) = picket(&["inject", "-f", "-"], "kind: Pod\n  bad: [indent\n");
     assert_eq!(code, Some(1));

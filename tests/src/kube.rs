@@ -4,6 +4,7 @@
 //! Whatever is started ends with the test process, however that ends, and its
 //! files are removed.
 
+mod aws;
 mod client;
 pub mod helm;
 mod https;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub use aws::FargateWebhook;
 pub use client::{Kubectl, Output};
 pub use https::Response;
 pub use operator::{ADMISSION_TIMEOUT_SECONDS, Operator, Options};

@@ -275,6 +275,13 @@ fn the_operator_may_do_no_more_than_it_needs() {
         ("list", "pods", "default", false),
         ("create", "pods", own, false),
         ("patch", "namespaces", "", false),
+        ("list", "clusterprotectionpolicies.picket.dev", "", true),
+        ("patch", "clusterprotectionpolicies.picket.dev", "", false),
+        ("list", "resourcequotas", "default", true),
+        ("patch", "resourcequotas", "default", false),
+        ("create", "events.events.k8s.io", "default", true),
+        ("list", "events.events.k8s.io", "default", false),
+        ("list", "replicasets.apps", "default", false),
     ];
     for (verb, resource, namespace, expected) in cases {
         let mut arguments = vec!["auth", "can-i", verb, resource, &user];

@@ -9,10 +9,11 @@
 //! * [`report`]: what was decided, in words that are the same in metrics, logs, events and
 //!   the command line.
 //! * [`admission`]: AdmissionReview over HTTP, health and metrics.
-//! * [`inject`]: the same for manifests in files.
+//! * [`inject`]: the same for manifests in files; [`ecs`]: for task definitions of ECS.
 
 pub mod admission;
 pub mod capacity;
+pub mod ecs;
 pub mod entrypoint;
 mod glob;
 pub mod inject;

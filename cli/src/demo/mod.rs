@@ -5,7 +5,6 @@
 //! attacker visits, and what the agent reports is compared with what the attacker did.
 
 mod admission;
-mod diff;
 mod kubelet;
 mod pod;
 mod review;
@@ -100,7 +99,10 @@ pub(crate) fn demo(arguments: &arguments::Demo) -> Result<bool, DemoError> {
     for warning in &reviewed.warnings {
         println!("warning: {warning}");
     }
-    println!("{}", diff::render(&yaml(&pod), &yaml(&reviewed.pod), style));
+    println!(
+        "{}",
+        crate::diff::render(&yaml(&pod), &yaml(&reviewed.pod), style)
+    );
     if reviewed.operations == 0 {
         return Err(DemoError::NotInjected(reviewed.warnings.join("; ")));
     }

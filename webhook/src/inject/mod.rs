@@ -9,6 +9,7 @@ mod facts;
 mod policies;
 mod workload;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -53,6 +54,9 @@ pub struct Options<'a> {
 pub struct Injected {
     /// The whole manifest.
     pub text: String,
+    /// The manifest as it was; documents that change are written in the same way, so that the
+    /// two differ in nothing but the change.
+    pub before: String,
     /// One for every workload in it, in order.
     pub workloads: Vec<WorkloadReport>,
 }
@@ -88,10 +92,11 @@ impl std::fmt::Display for WorkloadReport {
 ///
 /// # Errors
 /// [`ManifestError`] when a document is no YAML.
-pub fn inject_manifest(text: &str, options: &Options<'_>) -> Result<Injected, ManifestError> {
+pub fn inject_manifest(original: &str, options: &Options<'_>) -> Result<Injected, ManifestError> {
     let mut workloads = Vec::new();
-    let namespaces = Facts::of(text)?;
-    let text = documents::rewrite(text, |document, object| {
+    let mut changed = BTreeSet::new();
+    let namespaces = Facts::of(original)?;
+    let text = documents::rewrite(original, |document, object| {
         workload::each(object, options.namespace, &mut |workload| {
             let context = Context {
                 namespace: &workload.namespace,
@@ -110,10 +115,19 @@ pub fn inject_manifest(text: &str, options: &Options<'_>) -> Result<Injected, Ma
                 name: workload.name,
                 report,
             });
-            replace(workload.pod, new)
+            let differs = replace(workload.pod, new);
+            if differs {
+                changed.insert(document);
+            }
+            differs
         })
     })?;
-    Ok(Injected { text, workloads })
+    let before = documents::rewrite(original, |document, _| changed.contains(&document))?;
+    Ok(Injected {
+        text,
+        before,
+        workloads,
+    })
 }
 
 /// Takes Picket out of every pod and pod template of a manifest: same meaning, same order.

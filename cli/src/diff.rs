@@ -1,4 +1,4 @@
-//! Shows what injection changed, as a person reads it: a diff of two YAML documents.
+//! Shows what injection changed, as a person reads it: a diff of two YAML texts.
 
 use similar::{ChangeTag, TextDiff};
 

@@ -1,0 +1,522 @@
+//! Task definitions of ECS on Fargate: the same parts as in a pod, in Amazon's words.
+//!
+//! * The volume `picket`, and the container `picket-setup` that copies the tracer into it and
+//!   ends; whatever is traced waits for that.
+//! * The container `picket-agent`, which is not essential: the task outlives it.
+//! * In every container: `entryPoint` is the tracer, `command` what ran before.
+//!
+//! What is needed to undo it is a label of each container: how many words of its command were
+//! its entry point. ECS expands nothing in commands, so words move as they are.
+
+use std::fmt;
+
+use picket_crds::{
+    AGENT_CONTAINER, EntrypointOverride, MOUNT_PATH, ProtectionPolicySpec, SETUP_CONTAINER, VOLUME,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::glob;
+use crate::reason::Reason;
+use crate::settings::Settings;
+
+/// The label that says how many words of the command were the entry point.
+const ENTRY_POINT_LABEL: &str = "picket.dev/entry-point";
+/// What the agent is promised, in MiB; less, down to the floor, where the task has less left.
+const MEMORY: u64 = 64;
+const MEMORY_FLOOR: u64 = 32;
+
+/// A text that is no task definition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct EcsError {
+    /// Where.
+    pub path: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// What became of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EcsContainer {
+    /// Its name.
+    pub name: String,
+    /// Why it is not traced, if it is not.
+    pub skipped: Option<Reason>,
+}
+
+/// A task definition with what was decided about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EcsInjected {
+    /// The task definition, as JSON.
+    pub text: String,
+    /// Every container that it brought.
+    pub containers: Vec<EcsContainer>,
+}
+
+impl fmt::Display for EcsInjected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for container in &self.containers {
+            match container.skipped {
+                None => writeln!(f, "container {}: traced", container.name)?,
+                Some(reason) => writeln!(
+                    f,
+                    "container {}: not traced, {reason}: {}",
+                    container.name,
+                    reason.text()
+                )?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Injects a task definition, as one registers it or as `describe-task-definition` gives it.
+/// Doing it twice equals doing it once. Containers and what images run are chosen by `spec`.
+///
+/// # Errors
+/// [`EcsError`] for a text that is no task definition, and when the task's memory has no room
+/// for the agent.
+pub fn inject_task_definition(
+    text: &str,
+    settings: &Settings,
+    spec: &ProtectionPolicySpec,
+) -> Result<EcsInjected, EcsError> {
+    let mut document = read(text)?;
+    let task = task_of(&mut document)?;
+    strip(task);
+    let memory = memory(task)?;
+    let mut containers = Vec::new();
+    for container in list(task, "containerDefinitions") {
+        let name = container["name"].as_str().unwrap_or_default().to_owned();
+        let skipped = trace(container, &name, settings, spec).err();
+        containers.push(EcsContainer { name, skipped });
+    }
+    let family = task["family"].as_str().unwrap_or_default().to_owned();
+    let own = [
+        setup(settings, memory),
+        agent(settings, spec, &family, memory),
+    ];
+    list(task, "containerDefinitions").extend(own);
+    list(task, "volumes").push(json!({"name": VOLUME}));
+    Ok(EcsInjected {
+        text: written(&document),
+        containers,
+    })
+}
+
+/// The task definition without anything of ours.
+///
+/// # Errors
+/// As [`inject_task_definition`].
+pub fn uninject_task_definition(text: &str) -> Result<String, EcsError> {
+    let mut document = read(text)?;
+    strip(task_of(&mut document)?);
+    Ok(written(&document))
+}
+
+fn read(text: &str) -> Result<Value, EcsError> {
+    serde_json::from_str(text).map_err(|error| EcsError {
+        path: ".".to_owned(),
+        message: error.to_string(),
+    })
+}
+
+fn written(document: &Value) -> String {
+    // Plain data that was read from text can be written to text.
+    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The task definition, with everything that is relied on checked.
+fn task_of(document: &mut Value) -> Result<&mut Value, EcsError> {
+    let fault = |path: String, message: &str| EcsError {
+        path,
+        message: message.to_owned(),
+    };
+    let (prefix, task) = if document["taskDefinition"].is_object() {
+        ("taskDefinition.", &mut document["taskDefinition"])
+    } else {
+        ("", document)
+    };
+    let path = format!("{prefix}containerDefinitions");
+    let Some(containers) = task["containerDefinitions"].as_array() else {
+        return Err(fault(path, "expected a list of containers"));
+    };
+    for (index, container) in containers.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if container["name"].as_str().is_none_or(str::is_empty) {
+            return Err(fault(format!("{path}.name"), "expected a name"));
+        }
+        for field in ["entryPoint", "command"] {
+            let words = &container[field];
+            let are_words = words
+                .as_array()
+                .is_some_and(|words| words.iter().all(Value::is_string));
+            if !words.is_null() && !are_words {
+                return Err(fault(
+                    format!("{path}.{field}"),
+                    "expected a list of strings",
+                ));
+            }
+        }
+        for field in ["mountPoints", "dependsOn"] {
+            if !container[field].is_null() && !container[field].is_array() {
+                return Err(fault(format!("{path}.{field}"), "expected a list"));
+            }
+        }
+    }
+    if !task["volumes"].is_null() && !task["volumes"].is_array() {
+        return Err(fault(format!("{prefix}volumes"), "expected a list"));
+    }
+    Ok(task)
+}
+
+/// A list of a task definition that was checked to be one; made where it is missing.
+fn list<'t>(parent: &'t mut Value, field: &str) -> &'t mut Vec<Value> {
+    let list = &mut parent[field];
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    match list {
+        Value::Array(items) => items,
+        _ => unreachable!("made a list above"),
+    }
+}
+
+fn words(value: &Value) -> Vec<String> {
+    let words = value.as_array().into_iter().flatten();
+    words
+        .filter_map(|word| word.as_str().map(str::to_owned))
+        .collect()
+}
+
+fn tracer() -> String {
+    format!("{MOUNT_PATH}/picket-tracer")
+}
+
+/// Puts the tracer before what a container runs.
+fn trace(
+    container: &mut Value,
+    name: &str,
+    settings: &Settings,
+    spec: &ProtectionPolicySpec,
+) -> Result<(), Reason> {
+    let named = |globs: &[String]| globs.iter().any(|pattern| glob::matches(pattern, name));
+    if named(&spec.containers.exclude) {
+        return Err(Reason::Excluded);
+    }
+    if !spec.containers.include.is_empty() && !named(&spec.containers.include) {
+        return Err(Reason::NotIncluded);
+    }
+    let mounts = container["mountPoints"].as_array().into_iter().flatten();
+    if mounts
+        .filter_map(|mount| mount["containerPath"].as_str())
+        .any(|path| path == MOUNT_PATH || path.starts_with(&format!("{MOUNT_PATH}/")))
+    {
+        return Err(Reason::MountConflict);
+    }
+    let entry_point = words(&container["entryPoint"]);
+    let command = words(&container["command"]);
+    let (run, own_entry_point) = if entry_point.is_empty() {
+        let image = container["image"].as_str().unwrap_or_default();
+        let known = overriding(&spec.entrypoint.overrides, name, image)
+            .ok_or(Reason::EntrypointUnresolved)?;
+        let rest = if command.is_empty() {
+            &known.cmd
+        } else {
+            &command
+        };
+        ([known.entrypoint.as_slice(), rest].concat(), 0)
+    } else {
+        (
+            [entry_point.as_slice(), &command].concat(),
+            entry_point.len(),
+        )
+    };
+    if run.is_empty() {
+        return Err(Reason::NoEntrypoint);
+    }
+    let label = if own_entry_point > 0 {
+        own_entry_point.to_string()
+    } else {
+        // The image's own words are in front of the container's.
+        format!("image {}", run.len() - command.len())
+    };
+    container["entryPoint"] = json!([
+        tracer(),
+        "trace",
+        "--container",
+        name,
+        "--interest",
+        settings.interest,
+        "--"
+    ]);
+    container["command"] = run.into();
+    container["dockerLabels"][ENTRY_POINT_LABEL] = label.into();
+    list(container, "mountPoints")
+        .push(json!({"sourceVolume": VOLUME, "containerPath": MOUNT_PATH, "readOnly": true}));
+    list(container, "dependsOn")
+        .push(json!({"containerName": SETUP_CONTAINER, "condition": "SUCCESS"}));
+    Ok(())
+}
+
+fn overriding<'o>(
+    overrides: &'o [EntrypointOverride],
+    name: &str,
+    image: &str,
+) -> Option<&'o EntrypointOverride> {
+    let fits = |pattern: &Option<String>, text: &str| {
+        pattern
+            .as_ref()
+            .is_none_or(|pattern| glob::matches(pattern, text))
+    };
+    overrides
+        .iter()
+        .find(|known| fits(&known.container, name) && fits(&known.image, image))
+}
+
+/// What is left for the agent of the task's memory, in MiB.
+fn memory(task: &Value) -> Result<u64, EcsError> {
+    let number = |value: &Value| {
+        value
+            .as_u64()
+            .or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()))
+    };
+    let Some(whole) = number(&task["memory"]) else {
+        return Ok(MEMORY);
+    };
+    let containers = task["containerDefinitions"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let reserved: u64 = containers
+        .map(|container| {
+            number(&container["memoryReservation"])
+                .or_else(|| number(&container["memory"]))
+                .unwrap_or(0)
+        })
+        .sum();
+    // The setup container reserves as much, because ECS adds up all containers of a task.
+    let room = whole.saturating_sub(reserved) / 2;
+    if room < MEMORY_FLOOR {
+        return Err(EcsError {
+            path: "memory".to_owned(),
+            message: format!(
+                "{}: the containers reserve {reserved} of {whole} MiB; tracer and agent need {}",
+                Reason::FargateTooLarge,
+                2 * MEMORY_FLOOR
+            ),
+        });
+    }
+    Ok(room.min(MEMORY))
+}
+
+/// A container of ours. The volume belongs to root, and so do they; they hold no capability.
+fn container(name: &str, image: &str, memory: u64, command: &[&str]) -> Value {
+    json!({
+        "name": name,
+        "image": image,
+        "essential": false,
+        "cpu": 0,
+        "memoryReservation": memory,
+        "entryPoint": command,
+        "command": [],
+        "user": "0",
+        "readonlyRootFilesystem": true,
+        "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
+        "mountPoints": [{"sourceVolume": VOLUME, "containerPath": MOUNT_PATH, "readOnly": false}],
+    })
+}
+
+fn setup(settings: &Settings, memory: u64) -> Value {
+    let command = ["/picket-tracer", "setup", "--dir", MOUNT_PATH];
+    container(SETUP_CONTAINER, &settings.sidecar_image, memory, &command)
+}
+
+fn agent(settings: &Settings, spec: &ProtectionPolicySpec, family: &str, memory: u64) -> Value {
+    let command = ["/picket-agent", "run"];
+    let mut agent = container(AGENT_CONTAINER, &settings.sidecar_image, memory, &command);
+    agent["dependsOn"] = json!([{"containerName": SETUP_CONTAINER, "condition": "SUCCESS"}]);
+    agent["healthCheck"] = json!({"command": ["CMD", "/picket-agent", "health"]});
+    agent["environment"] = json!([
+        {"name": "PICKET_WORKLOAD", "value": format!("TaskDefinition/{family}")},
+        {"name": "PICKET_MODE", "value": format!("{:?}", spec.mode)},
+        {"name": "PICKET_REVISION", "value": settings.revision},
+    ]);
+    agent
+}
+
+/// Takes everything of ours out of a checked task definition.
+fn strip(task: &mut Value) {
+    let is_ours = |container: &Value| {
+        [SETUP_CONTAINER, AGENT_CONTAINER]
+            .iter()
+            .any(|name| container["name"] == *name)
+    };
+    retain(task, "containerDefinitions", |container| {
+        !is_ours(container)
+    });
+    retain(task, "volumes", |volume| volume["name"] != VOLUME);
+    for container in task["containerDefinitions"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+    {
+        retain(container, "mountPoints", |mount| {
+            mount["sourceVolume"] != VOLUME
+        });
+        retain(container, "dependsOn", |other| {
+            other["containerName"] != SETUP_CONTAINER
+        });
+        let entry_point = words(&container["entryPoint"]);
+        if entry_point.first() != Some(&tracer()) {
+            continue;
+        }
+        let run = words(&container["command"]);
+        let label = container["dockerLabels"][ENTRY_POINT_LABEL]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let (own, rest) = match label.strip_prefix("image ") {
+            Some(length) => (
+                &[][..],
+                run.get(length.parse().unwrap_or(0)..).unwrap_or_default(),
+            ),
+            None => {
+                let length = label.parse().unwrap_or(run.len()).min(run.len());
+                run.split_at(length)
+            }
+        };
+        for (field, words) in [("entryPoint", own), ("command", rest)] {
+            if words.is_empty() {
+                remove(container, field);
+            } else {
+                container[field] = words.into();
+            }
+        }
+        if let Some(Value::Object(labels)) = container.get_mut("dockerLabels") {
+            labels.shift_remove(ENTRY_POINT_LABEL);
+            if labels.is_empty() {
+                remove(container, "dockerLabels");
+            }
+        }
+    }
+}
+
+/// Keeps entries; a list that becomes empty by that goes too.
+fn retain(parent: &mut Value, field: &str, keep: impl Fn(&Value) -> bool) {
+    if let Some(Value::Array(items)) = parent.get_mut(field) {
+        let before = items.len();
+        items.retain(keep);
+        if items.is_empty() && before > 0 {
+            remove(parent, field);
+        }
+    }
+}
+
+fn remove(parent: &mut Value, field: &str) {
+    parent
+        .as_object_mut()
+        .and_then(|map: &mut Map<String, Value>| map.shift_remove(field));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task() -> Value {
+        json!({
+            "family": "shop",
+            "requiresCompatibilities": ["FARGATE"],
+            "cpu": "256",
+            "memory": "512",
+            "futureField": {"b": 1, "a": 2},
+            "containerDefinitions": [
+                {"name": "web", "image": "web:1", "entryPoint": ["/web"], "command": ["--price", "$PRICE"], "dependsOn": [{"containerName": "cache", "condition": "HEALTHY"}]},
+                {"name": "cache", "image": "redis:7", "command": ["--save"], "memory": 128},
+                {"name": "proxy", "image": "proxy:1"},
+            ],
+        })
+    }
+
+    fn spec() -> ProtectionPolicySpec {
+        let mut spec = ProtectionPolicySpec::default();
+        spec.entrypoint.overrides.push(EntrypointOverride {
+            image: Some("redis:*".into()),
+            entrypoint: vec!["docker-entrypoint.sh".into()],
+            cmd: vec!["redis-server".into()],
+            ..EntrypointOverride::default()
+        });
+        spec
+    }
+
+    fn injected(task: &Value) -> EcsInjected {
+        let settings = Settings::new("registry.example/picket-sidecar:1", "1");
+        inject_task_definition(&task.to_string(), &settings, &spec()).expect("a task definition")
+    }
+
+    #[test]
+    fn every_container_whose_command_is_known_is_traced() {
+        let result = injected(&task());
+        let skipped: Vec<_> = result.containers.iter().map(|one| one.skipped).collect();
+        assert_eq!(skipped, [None, None, Some(Reason::EntrypointUnresolved)]);
+        let task: Value = serde_json::from_str(&result.text).expect("JSON");
+        let containers = &task["containerDefinitions"];
+        assert_eq!(containers[0]["entryPoint"][0], "/picket/picket-tracer");
+        assert_eq!(
+            containers[0]["command"],
+            json!(["/web", "--price", "$PRICE"])
+        );
+        assert_eq!(containers[0]["dependsOn"][1]["condition"], "SUCCESS");
+        assert_eq!(
+            containers[1]["command"],
+            json!(["docker-entrypoint.sh", "--save"])
+        );
+        assert_eq!(containers[2], json!({"name": "proxy", "image": "proxy:1"}));
+        assert_eq!(containers[3]["name"], "picket-setup");
+        assert_eq!(containers[4]["essential"], false);
+        assert_eq!(task["volumes"], json!([{"name": "picket"}]));
+        assert_eq!(task["futureField"].to_string(), r#"{"b":1,"a":2}"#);
+    }
+
+    #[test]
+    fn twice_equals_once_and_everything_comes_back() {
+        let once = injected(&task());
+        let again = injected(&serde_json::from_str(&once.text).expect("JSON"));
+        assert_eq!(again.text, once.text);
+        let back = uninject_task_definition(&once.text).expect("a task definition");
+        let back: Value = serde_json::from_str(&back).expect("JSON");
+        assert_eq!(back.to_string(), task().to_string());
+    }
+
+    #[test]
+    fn what_describe_prints_is_taken_too() {
+        let described = json!({"taskDefinition": task(), "tags": []});
+        let text = injected(&described).text;
+        let back = uninject_task_definition(&text).expect("a task definition");
+        let back: Value = serde_json::from_str(&back).expect("JSON");
+        assert_eq!(back, described);
+    }
+
+    #[test]
+    fn faults_name_their_path() {
+        let settings = Settings::new("picket:1", "1");
+        for (text, expected) in [
+            ("{", ".: EOF"),
+            ("{}", "containerDefinitions: expected a list"),
+            (
+                r#"{"containerDefinitions": [{"name": "a", "command": "x"}]}"#,
+                "containerDefinitions[0].command: expected a list of strings",
+            ),
+            (
+                r#"{"memory": "512", "containerDefinitions": [{"name": "a", "memory": 500}]}"#,
+                "memory: FargateTooLarge",
+            ),
+        ] {
+            let error = inject_task_definition(text, &settings, &spec()).expect_err(text);
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
+    }
+}
