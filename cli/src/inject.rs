@@ -150,7 +150,18 @@ fn reports(injected: &Injected) -> String {
     if injected.workloads.is_empty() {
         return "there is no pod and no workload in this manifest\n".to_owned();
     }
-    injected.workloads.iter().map(ToString::to_string).collect()
+    let mut text: String = injected.workloads.iter().map(ToString::to_string).collect();
+    let open = injected
+        .workloads
+        .iter()
+        .flat_map(|workload| &workload.report.wanted);
+    let open: BTreeSet<&str> = open.map(|wanted| wanted.image.as_str()).collect();
+    if !open.is_empty() {
+        text.push_str("what these images run was not looked up (--resolve registry): ");
+        text.push_str(&open.into_iter().collect::<Vec<_>>().join(", "));
+        text.push('\n');
+    }
+    text
 }
 
 fn in_file(path: &Path) -> impl FnOnce(ManifestError) -> InjectError {

@@ -238,6 +238,17 @@ fn a_pod_without_a_command_comes_back_wrapped() {
     assert!(bare.stderr.contains("Unauthorized"), "{}", bare.stderr);
     assert!(!bare.stderr.contains(PASSWORD));
 
+    // The API server told which networks its Services have.
+    let service = pod(&other, "service", "10.96.0.1/web:1").to_string();
+    let service = kubectl
+        .run(&["create", "-f", "-"], &service)
+        .expect_success();
+    assert!(
+        service.stderr.contains("AddressRefused"),
+        "{}",
+        service.stderr
+    );
+
     let enforced = operator.namespace("images-enforced", &[("picket.dev/enforce", "true")]);
     operator.protect(
         &enforced,
@@ -355,6 +366,10 @@ fn the_offline_commands_ask_with_the_user_s_own_credentials() {
     assert!(picket("inject", &trusting).contains("$$HOME"));
     let quiet = picket("explain", &[]);
     assert!(quiet.contains("EntrypointUnresolved"), "{quiet}");
+    assert!(
+        quiet.contains("not looked up (--resolve registry): localhost:"),
+        "{quiet}"
+    );
     let strange = picket("explain", &["--resolve", "registry"]);
     assert!(strange.contains("UntrustedTls"), "{strange}");
     assert!(

@@ -16,10 +16,10 @@ use super::http::{Answer, Origin, Session, Url};
 use super::reference::{api_host, is_authority, is_digest};
 use super::{Cause, ImageConfig, Platform, Unresolved};
 
-/// Largest manifest or index; the limit that registries have too.
-const MAX_MANIFEST: usize = 4 << 20;
-/// Largest image configuration.
-const MAX_CONFIG: usize = 8 << 20;
+/// Largest manifest or index; honest ones take a few hundred KiB at most.
+const MAX_MANIFEST: usize = 2 << 20;
+/// Largest image configuration; most of it is history.
+const MAX_CONFIG: usize = 2 << 20;
 /// Largest answer of a token service.
 const MAX_TOKEN: usize = 64 << 10;
 /// Redirects that are followed for one document.
@@ -104,7 +104,10 @@ impl<'a> Repository<'a> {
                 sha256(&answer.body)
             }
         };
-        let config = match Manifest::parse(&answer.body)? {
+        let manifest = Manifest::parse(&answer.body)?;
+        // Gives its room back before more is asked for.
+        drop(answer);
+        let config = match manifest {
             Manifest::Image(config) => config,
             Manifest::Index(index) => {
                 let chosen = choose(&index, platform)?;

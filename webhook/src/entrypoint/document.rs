@@ -4,9 +4,11 @@
 //! what is used here has to be right.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ring::digest::{SHA256, SHA512, digest};
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::reference::is_digest;
 use super::{Cause, ImageConfig, Platform, Unresolved};
@@ -22,6 +24,9 @@ const CONFIG_TYPES: [&str; 2] = [
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 ];
+
+/// Entries of an index that are looked at: more than there are platforms.
+const MAX_ENTRIES: usize = 1000;
 
 /// What ENTRYPOINT, CMD and the rest may take together; a pod could not hold more.
 const MAX_WEIGHT: usize = 256 << 10;
@@ -65,8 +70,36 @@ struct RawManifest {
     schema_version: Option<u64>,
     #[serde(default)]
     config: Option<RawDescriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded")]
     manifests: Option<Vec<RawDescriptor>>,
+}
+
+/// A list that is given up when it grows too long, before it takes much memory.
+fn bounded<'d, D: Deserializer<'d>>(from: D) -> Result<Option<Vec<RawDescriptor>>, D::Error> {
+    struct Entries;
+    impl<'d> Visitor<'d> for Entries {
+        type Value = Option<Vec<RawDescriptor>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of manifests")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'d>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = from.next_element()? {
+                if entries.len() == MAX_ENTRIES {
+                    return Err(A::Error::custom("too many manifests"));
+                }
+                entries.push(entry);
+            }
+            Ok(Some(entries))
+        }
+    }
+    from.deserialize_any(Entries)
 }
 
 #[derive(Deserialize)]
@@ -360,6 +393,11 @@ mod tests {
                 "digest",
             ),
             (json!(7), "no manifest"),
+            (
+                json!({"manifests": vec![json!({"digest": "x", "size": 1}); 2000]}),
+                "too many",
+            ),
+            (json!({"manifests": {}}), "no manifest"),
             (json!({"config": {"digest": 7}}), "no manifest"),
         ] {
             let error = Manifest::parse(document.to_string().as_bytes()).unwrap_err();

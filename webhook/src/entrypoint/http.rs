@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -31,6 +32,10 @@ const CONNECT_ONE: Duration = Duration::from_millis(800);
 const CONNECT_LAST: Duration = Duration::from_secs(5);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
+/// What answers may take in memory while they are read, all together, in KiB.
+const ROOM: usize = 32 << 10;
+/// Answers up to this length, in KiB, are read without asking for room.
+const SMALL: usize = 64;
 /// Room for the head of an answer.
 const MAX_HEAD: usize = 32 << 10;
 
@@ -125,6 +130,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// Given back with the body.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
@@ -140,6 +147,7 @@ pub struct Http {
     guard: Guard,
     tls: Arc<ClientConfig>,
     names: Arc<dyn Names>,
+    room: Arc<Semaphore>,
     requests: AtomicU64,
 }
 
@@ -190,6 +198,7 @@ impl Http {
             guard,
             tls: tls.into(),
             names: Arc::new(SystemNames),
+            room: Arc::new(Semaphore::new(ROOM)),
             requests: AtomicU64::new(0),
         })
     }
@@ -368,6 +377,7 @@ impl Session {
             .await
             .map_err(|error| Unresolved::new(Cause::Unreachable, format!("{url}: {error}")))?;
         let (head, body) = answer.into_parts();
+        let room = self.room(limit).await;
         let body = match Limited::new(body, limit).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
@@ -381,7 +391,22 @@ impl Session {
             status: head.status,
             headers: head.headers,
             body,
+            _room: room,
         })
+    }
+
+    /// Waits until there is room for an answer of this length.
+    async fn room(&self, limit: usize) -> Option<OwnedSemaphorePermit> {
+        let wanted = limit.div_ceil(1024).min(ROOM);
+        if wanted <= SMALL {
+            return None;
+        }
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        // Never closed, so there is always an answer.
+        Arc::clone(&self.http.room)
+            .acquire_many_owned(wanted)
+            .await
+            .ok()
     }
 }
 
