@@ -132,6 +132,8 @@ fn prepare(inherited: &[i32]) {
     process::new_session();
     process::set_name(WORKER_NAME);
     process::raise_file_limit();
+    // Between a call of the application and its return stands our turn.
+    process::prefer_short_turns();
     files::let_go(inherited);
 }
 
