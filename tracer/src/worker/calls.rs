@@ -288,12 +288,19 @@ impl Worker<'_> {
         let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
         let settled = pending.settle(&view, pidfd, &self.mounts, &mut self.looks, returned);
         let Pending { pid, tid, time, .. } = pending;
+        let is_unseen = matches!(settled, Settled::Wait | Settled::Drop)
+            || matches!(
+                (&pending.check, &settled),
+                (Check::Connected { .. }, Settled::Emit(Outcome::Unconfirmed))
+            );
         let known = match look {
+            // It did what it was asked, and nothing of what we read shows it: another thread
+            // may have written something else there.
+            Look::Known(0..) if is_unseen => Some(Outcome::Unconfirmed),
             Look::Known(value) => Some(Outcome::Returned(value)),
             Look::Returned | Look::Due => None,
         };
         let outcome = match settled {
-            // What the kernel says needs no proof.
             Settled::Wait | Settled::Drop if known.is_some() => Outcome::Unconfirmed,
             Settled::Wait => {
                 self.pending.push(pending);

@@ -1,0 +1,5 @@
+//! The same suite under the ptrace engine.
+#![allow(missing_docs)]
+
+#[path = "network.rs"]
+mod network;
