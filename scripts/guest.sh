@@ -90,6 +90,13 @@ if [ "$arch" = amd64 ]; then
 		*/picket-tracer) ;;
 		*) printf 'run %q --test-threads 2\n' "$program" >>"$guest/run" ;;
 		esac
+		# Where only ancestors may read a process.
+		case $program in
+		*/takeover-*)
+			printf 'echo 1 >/proc/sys/kernel/yama/ptrace_scope\nrun %q spare\n' "$program" >>"$guest/run"
+			echo 'echo 0 >/proc/sys/kernel/yama/ptrace_scope' >>"$guest/run"
+			;;
+		esac
 	done
 	cat >"$guest/init" <<'INIT'
 #!/bin/busybox sh

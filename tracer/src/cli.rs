@@ -22,7 +22,7 @@ const USAGE: &str = "\
 usage: picket-tracer setup --dir DIR
        picket-tracer trace [--socket PATH] [--container NAME] [--interest TEXT]
                            [--engine auto|notification|ptrace] [--require-tracing]
-                           [--no-agent] -- COMMAND [ARGUMENT]...
+                           [--no-agent] [--spare] -- COMMAND [ARGUMENT]...
        picket-tracer probe [--json]
 ";
 
@@ -113,11 +113,13 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
     let mut container = String::new();
     let mut interest = None;
     let mut engine = Choice::default();
+    let mut spare = config::yama_restricts();
     let mut flags = flags.into_iter();
     while let Some(flag) = flags.next() {
         let mut value = || flags.next();
         match flag.to_str() {
             Some("--require-tracing") => {}
+            Some("--spare") => spare = true,
             Some("--no-agent") => socket = None,
             Some(name @ ("--socket" | "--container" | "--interest" | "--engine")) => {
                 let name = name.to_owned();
@@ -167,6 +169,7 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         container,
         interest: wanted,
         engine,
+        spare,
         require_tracing,
         inherited: files::open_descriptors(),
         command,

@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) interest: Interest,
     /// Which engines may trace.
     pub(crate) engine: Choice,
+    /// Keep the next worker ready above the application.
+    pub(crate) spare: bool,
     /// Fail rather than run the program untraced.
     pub(crate) require_tracing: bool,
     /// Descriptors above standard error that we were started with.
@@ -52,6 +54,21 @@ pub(crate) struct Config {
     pub(crate) boot_time: u64,
     /// Id of the container as the runtime gave it, or empty.
     pub(crate) container_id: String,
+}
+
+/// Yama's `ptrace_scope`, where the kernel has Yama.
+pub(crate) fn yama_scope() -> Option<u32> {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
+    scope.trim().parse().ok()
+}
+
+/// Whether Yama lets us read our descendants only.
+pub(crate) fn yama_restricts() -> bool {
+    const SYS_PTRACE: u64 = 1 << 19;
+    let is_restricted = yama_scope() == Some(1);
+    let has_right = crate::proc::status(std::process::id(), Some(0))
+        .is_ok_and(|status| status.credentials.cap_effective & SYS_PTRACE != 0);
+    is_restricted && !has_right
 }
 
 /// The container's id: 64 hex digits (or ECS' shorter form) in the names of control groups or

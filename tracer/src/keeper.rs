@@ -20,7 +20,7 @@ use crate::sys::signals::{self, Mask, Received};
 use crate::sys::{Errno, files, inherited, poll, ptrace};
 use crate::table::Abi;
 use crate::worker::WORKER_NAME;
-use crate::{filter, launch, proc, scrub, table, transport, worker};
+use crate::{filter, launch, proc, scrub, spare, table, transport, worker};
 
 /// Why the application cannot be traced.
 struct Failure {
@@ -178,7 +178,6 @@ struct Keeper {
     worker: i32,
     /// No worker: we answer.
     answering: bool,
-    generation: u32,
     crashes: u32,
     last_crash: u64,
     stops_seen: u32,
@@ -212,7 +211,14 @@ impl Keeper {
         let program = filter::compile(&config.interest, action(engine));
         let keeper = process::own_pid();
         let worker = match at("clone", process::fork(true))? {
-            Side::Child => start_worker(config, board, &wake, engine, &program, before, keeper),
+            Side::Child => {
+                if config.spare {
+                    spare::stand(config, board, &wake, engine, keeper, || {
+                        start_worker(config, board, &wake, engine, &program, before, keeper)
+                    })
+                }
+                start_worker(config, board, &wake, engine, &program, before, keeper)
+            }
             Side::Parent(pid) => pid,
         };
         let listener = at(step(engine), await_listener(board, worker, engine))?;
@@ -230,7 +236,6 @@ impl Keeper {
             listener,
             worker,
             answering: false,
-            generation: 0,
             crashes: 0,
             last_crash: 0,
             stops_seen: 0,
@@ -335,6 +340,13 @@ impl Keeper {
         while let Some(change) = process::next_change() {
             if change.pid == self.main_pid() {
                 self.main_changed(change);
+            } else if change.pid == self.worker && change.ended() && self.is_spare(change.pid) {
+                // Idle, so nothing is lost with it; the worker is our own child now.
+                self.board.spare_pid.store(0, Ordering::Release);
+                self.worker = self.board.worker_pid.load(Ordering::Acquire);
+                if signals::kill(self.worker, 0).is_err() {
+                    self.worker_died(config, change);
+                }
             } else if change.pid == self.worker && change.ended() {
                 self.worker_died(config, change);
             } else if change.pid == self.worker && change.stopped() {
@@ -379,9 +391,14 @@ impl Keeper {
         let since = self.board.busy_since.load(Ordering::Acquire);
         let is_late = since != 0 && poll::monotonic_ms().saturating_sub(since) > STUCK_AFTER;
         if is_late && !self.answering && since == self.busy_seen {
-            let _ = signals::kill(self.worker, libc::SIGKILL);
+            let worker = self.board.worker_pid.load(Ordering::Acquire);
+            let _ = signals::kill(worker, libc::SIGKILL);
         }
         self.busy_seen = if is_late { since } else { 0 };
+    }
+
+    fn is_spare(&self, pid: i32) -> bool {
+        self.board.spare_pid.load(Ordering::Acquire) == pid
     }
 
     /// Lets the application go on at once, and starts another worker.
@@ -402,7 +419,7 @@ impl Keeper {
             1
         };
         self.last_crash = now;
-        self.generation += 1;
+        let generation = self.board.generation.fetch_add(1, Ordering::AcqRel) + 1;
         let signal = libc::WIFSIGNALED(change.status).then(|| libc::WTERMSIG(change.status) as u32);
         if self.crashes <= CRASHES_MAX {
             match process::fork(false) {
@@ -414,7 +431,7 @@ impl Keeper {
                         wake: self.wake.as_fd(),
                         listener: self.listener.as_ref().map(AsFd::as_fd),
                         keeper,
-                        generation: self.generation,
+                        generation,
                         died_by: signal,
                     })
                 }

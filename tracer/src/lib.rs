@@ -30,6 +30,7 @@ mod races;
 mod resolve;
 mod scrub;
 mod setup;
+mod spare;
 mod sys;
 mod table;
 mod told;

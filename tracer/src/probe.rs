@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::config;
 use crate::sys::{Errno, files, poll, process, ptrace, seccomp};
 
 /// One thing that was tried.
@@ -10,8 +11,17 @@ struct Finding {
     /// What it is for.
     meaning: &'static str,
     result: Result<(), Errno>,
-    /// Nothing is traced without it.
-    required: bool,
+    /// What does not work without it.
+    needed_for: Needed,
+}
+
+/// What something is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    Both,
+    Notification,
+    Ptrace,
+    Nothing,
 }
 
 fn flag(known: bool) -> Result<(), Errno> {
@@ -68,62 +78,117 @@ fn trace_child() -> Result<(), Errno> {
     }
 }
 
+/// Runs a child whose one call of interest stops for us, as the ptrace engine does.
+fn ptrace_engine() -> Result<(), Errno> {
+    const LOAD_NUMBER: u16 = 0x20;
+    const JUMP_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 6;
+    let instruction = |code, jump_false, k| seccomp::Instruction {
+        code,
+        jump_true: 0,
+        jump_false,
+        k,
+    };
+    let program = [
+        instruction(LOAD_NUMBER, 0, 0),
+        instruction(JUMP_EQUAL, 1, libc::SYS_getppid as u32),
+        instruction(RETURN, 0, seccomp::RETURN_TRACE),
+        instruction(RETURN, 0, seccomp::RETURN_ALLOW),
+    ];
+    let child = match process::fork(false)? {
+        process::Side::Child => {
+            // Long enough to be seized.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let installed = process::set_no_new_privs()
+                .and_then(|()| seccomp::install_quietly(&program))
+                .err();
+            process::parent_pid();
+            process::exit(installed.map_or(0, |errno| errno.0))
+        }
+        process::Side::Parent(pid) => pid as u32,
+    };
+    let mut result = ptrace::seize(child, ptrace::FOLLOW);
+    let mut has_stopped = false;
+    while let Some(change) = process::await_change() {
+        if change.ended() {
+            let errno = (change.status >> 8) & 0xff;
+            if result.is_ok() && (errno != 0 || !has_stopped) {
+                let errno = if errno == 0 { libc::EINVAL } else { errno };
+                result = Err(Errno(errno));
+            }
+            break;
+        }
+        if ptrace::stop_of(change.status) == ptrace::Stop::Call {
+            has_stopped = true;
+            result = ptrace::call(child).map(drop);
+        }
+        let _ = ptrace::resume(child, 0);
+    }
+    result
+}
+
 fn findings() -> Vec<Finding> {
     let own = format!("/proc/{}/mem", process::own_pid());
     let own = std::ffi::CString::new(own).unwrap_or_default();
-    let try_it = |name, meaning, required, result| Finding {
+    let try_it = |name, meaning, needed_for, result| Finding {
         name,
         meaning,
         result,
-        required,
+        needed_for,
     };
     vec![
         try_it(
             "user_notification",
             "the engine",
-            true,
+            Needed::Notification,
             seccomp::has_notifications(),
         ),
         try_it(
             "install",
             "installing the filter",
-            true,
+            Needed::Notification,
             in_child(install_filter),
         ),
         try_it(
             "memory",
             "reading arguments through /proc/PID/mem",
-            true,
+            Needed::Both,
             files::open(&own, libc::O_RDONLY, 0).map(drop),
         ),
         try_it(
             "pidfd",
             "being told of the end of a process",
-            true,
+            Needed::Both,
             process::open_pidfd(process::own_pid()).map(drop),
         ),
         try_it(
             "ptrace",
             "exact confirmation of execs",
-            false,
+            Needed::Nothing,
             in_child(trace_child),
+        ),
+        try_it(
+            "ptrace_engine",
+            "the second engine",
+            Needed::Ptrace,
+            in_child(ptrace_engine),
         ),
         try_it(
             "openat2",
             "following paths as the kernel does",
-            false,
+            Needed::Nothing,
             files::open_path(files::AT_FDCWD, c"/", true, files::IN_ROOT).map(drop),
         ),
         try_it(
             "spec_allow",
             "no slower application before Linux 5.16",
-            false,
+            Needed::Nothing,
             flag(seccomp::knows_flag(seccomp::SPEC_ALLOW)),
         ),
         try_it(
             "wait_killable",
             "fewer interrupted calls (Linux 5.19)",
-            false,
+            Needed::Nothing,
             flag(seccomp::knows_flag(
                 seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV,
             )),
@@ -131,7 +196,7 @@ fn findings() -> Vec<Finding> {
         try_it(
             "sync_wake_up",
             "wake-up on the same core (Linux 6.6)",
-            false,
+            Needed::Nothing,
             in_child(sync_wake_up),
         ),
     ]
@@ -150,34 +215,46 @@ fn sync_wake_up() -> Result<(), Errno> {
     flag(seccomp::wake_synchronously(listener.as_fd()))
 }
 
-/// Prints the findings; fails when the engine cannot run.
+/// The engine that would be taken.
+fn engine(findings: &[Finding]) -> Option<Needed> {
+    let works = |engine: Needed| {
+        findings
+            .iter()
+            .filter(|finding| [Needed::Both, engine].contains(&finding.needed_for))
+            .all(|finding| finding.result.is_ok())
+    };
+    [Needed::Notification, Needed::Ptrace]
+        .into_iter()
+        .find(|engine| works(*engine))
+}
+
+/// Prints the findings; fails when no engine can run.
 pub(crate) fn run(json: bool) -> ExitCode {
     let _ = poll::now();
     let findings = findings();
-    let works = findings
-        .iter()
-        .all(|finding| !finding.required || finding.result.is_ok());
+    let engine = engine(&findings);
     if json {
-        print_json(&findings, works);
+        print_json(&findings, engine);
     } else {
-        print_text(&findings, works);
+        print_text(&findings, engine);
     }
-    if works {
+    if engine.is_some() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
 }
 
-fn print_text(findings: &[Finding], works: bool) {
-    println!(
-        "engine: {}",
-        if works {
-            "seccomp user notification"
-        } else {
-            "none, programs run untraced"
-        }
-    );
+fn print_text(findings: &[Finding], engine: Option<Needed>) {
+    let engine = match engine {
+        Some(Needed::Ptrace) => "ptrace",
+        Some(_) => "seccomp user notification",
+        None => "none, programs run untraced",
+    };
+    println!("engine: {engine}");
+    if let Some(scope) = config::yama_scope() {
+        println!("Yama's ptrace_scope: {scope}");
+    }
     println!("no_new_privs already set: {}", process::no_new_privs());
     for finding in findings {
         let result = match finding.result {
@@ -189,12 +266,13 @@ fn print_text(findings: &[Finding], works: bool) {
 }
 
 /// The names are ours and the numbers are numbers, so nothing needs escaping.
-fn print_json(findings: &[Finding], works: bool) {
-    let engine = if works {
-        "\"user_notification\""
-    } else {
-        "null"
+fn print_json(findings: &[Finding], engine: Option<Needed>) {
+    let engine = match engine {
+        Some(Needed::Ptrace) => "\"ptrace\"",
+        Some(_) => "\"user_notification\"",
+        None => "null",
     };
+    let yama = config::yama_scope().map_or("null".to_owned(), |scope| scope.to_string());
     let all: Vec<String> = findings
         .iter()
         .map(|finding| match finding.result {
@@ -208,7 +286,7 @@ fn print_json(findings: &[Finding], works: bool) {
         })
         .collect();
     println!(
-        "{{\"engine\":{engine},\"no_new_privs\":{},\"features\":{{{}}}}}",
+        "{{\"engine\":{engine},\"yama_scope\":{yama},\"no_new_privs\":{},\"features\":{{{}}}}}",
         process::no_new_privs(),
         all.join(",")
     );

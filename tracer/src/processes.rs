@@ -116,7 +116,7 @@ pub(crate) struct Processes {
     /// How long a thread that was there is taken to be there still, milliseconds.
     trust: u64,
     /// The tracer's own processes: they are nobody's parent.
-    tracers: [u32; 2],
+    tracers: [u32; 3],
     /// Nanoseconds since the epoch at boot.
     boot_time: u64,
     /// Address spaces that are open.
@@ -145,12 +145,12 @@ pub(crate) const UNKNOWN_LOGIN: u32 = u32::MAX;
 const MEMORIES_MAX: usize = 256;
 
 impl Processes {
-    pub(crate) fn new(keeper: u32, worker: u32, boot_time: u64) -> Self {
+    pub(crate) fn new(tracers: [u32; 3], boot_time: u64) -> Self {
         Self {
             entries: IdMap::default(),
             threads: IdMap::default(),
             trust: trust(),
-            tracers: [keeper, worker],
+            tracers,
             boot_time,
             open_memories: 0,
         }

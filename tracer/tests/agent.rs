@@ -59,19 +59,26 @@ fn the_agent_can_widen_the_interest() {
 #[test]
 fn without_an_agent_the_program_runs_all_the_same() {
     let scratch = Scratch::new("absent");
-    let start = Instant::now();
-    let mut command = std::process::Command::new(tracer());
-    command
-        .args(["trace", "--socket"])
-        .arg(scratch.path("nobody.sock"));
-    command.args(["--"]).args(sh("echo hi; exit 3"));
-    let output = output(&mut command);
-    assert_eq!(
-        (stdout(&output).as_str(), output.status.code()),
-        ("hi\n", Some(3))
-    );
-    assert_eq!(stderr(&output), "");
-    assert!(start.elapsed() < Duration::from_secs(10), "bounded");
+    std::fs::write(scratch.path("file"), "x").unwrap();
+    let long = "x".repeat(200);
+    // Nothing there, a file, a directory, a name no socket can have, nothing at all.
+    for name in ["nobody.sock", "file", "", &long, "no/such/folder"] {
+        let start = Instant::now();
+        let mut command = std::process::Command::new(tracer());
+        command
+            .args(["trace", "--socket"])
+            .arg(scratch.path(name))
+            .arg("--")
+            .args(sh("echo hi; exit 3"));
+        let output = output(&mut command);
+        assert_eq!(
+            (stdout(&output).as_str(), output.status.code()),
+            ("hi\n", Some(3)),
+            "{name}"
+        );
+        assert_eq!(stderr(&output), "");
+        assert!(start.elapsed() < Duration::from_secs(10), "bounded");
+    }
 }
 
 #[test]

@@ -8,8 +8,19 @@ use std::process::Command;
 use picket_events::wire::Engine;
 use support::*;
 
-/// Runs the tracer where calls are refused with `errno`, by a filter that python installs.
+/// Runs the tracer where calls are refused with `errno`.
 fn where_refused(calls: &[u32], errno: u32, flags: &[&str], agent: &Agent) -> Command {
+    let mut command = tracer_where_refused(calls, errno);
+    command.arg("trace").args(flags).arg("--socket");
+    command
+        .arg(&agent.socket)
+        .arg("--")
+        .args(sh("echo ran; exit 4"));
+    command
+}
+
+/// The tracer where calls are refused with `errno`, by a filter that python installs.
+fn tracer_where_refused(calls: &[u32], errno: u32) -> Command {
     let calls: Vec<_> = calls.iter().map(u32::to_string).collect();
     let calls = calls.join(",");
     let program = format!(
@@ -27,16 +38,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 "
     );
     let mut command = Command::new("python3");
-    command
-        .args(["-c", &program])
-        .arg(tracer())
-        .arg("trace")
-        .args(flags)
-        .arg("--socket");
-    command
-        .arg(&agent.socket)
-        .arg("--")
-        .args(sh("echo ran; exit 4"));
+    command.args(["-c", &program]).arg(tracer());
     command
 }
 
@@ -256,4 +258,26 @@ fn probe_tells_what_is_there() {
     std::io::Write::write_all(python.stdin.as_mut().unwrap(), &json.stdout).unwrap();
     drop(python.stdin.take());
     assert!(wait(&mut python).success());
+}
+
+#[test]
+fn probe_names_the_engine_that_is_left() {
+    for (refused, engine, code) in [
+        (&[SECCOMP][..], "engine: ptrace", 0),
+        (&[PTRACE], "engine: seccomp user notification", 0),
+        (&[SECCOMP, PTRACE], "engine: none", 1),
+    ] {
+        let mut text = tracer_where_refused(refused, 1);
+        let text = output(text.arg("probe"));
+        assert!(stdout(&text).starts_with(engine), "{}", stdout(&text));
+        assert_eq!(text.status.code(), Some(code), "{engine}");
+        let mut json = tracer_where_refused(refused, 1);
+        let json = stdout(&output(json.args(["probe", "--json"])));
+        let expected = match code {
+            1 => "{\"engine\":null,",
+            _ if engine.ends_with("ptrace") => "{\"engine\":\"ptrace\",",
+            _ => "{\"engine\":\"user_notification\",",
+        };
+        assert!(json.starts_with(expected), "{json}");
+    }
 }

@@ -68,14 +68,21 @@ impl Verdict {
 pub(crate) struct Own {
     pub(crate) keeper: u32,
     pub(crate) worker: u32,
+    /// The next worker, where one is kept ready; else the keeper.
+    pub(crate) spare: u32,
     /// The agent's socket, canonical; empty without an agent.
     pub(crate) socket: Vec<u8>,
 }
 
 impl Own {
+    /// Whether a process group has none but ours in it.
+    pub(crate) fn leads(&self, group: u32) -> bool {
+        group == self.worker || group == self.spare && self.spare != self.keeper
+    }
+
     /// Whether a process id is ours.
     pub(crate) fn is(&self, pid: u32) -> bool {
-        pid == self.keeper || pid == self.worker
+        [self.keeper, self.worker, self.spare].contains(&pid)
     }
 }
 

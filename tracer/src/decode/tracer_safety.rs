@@ -39,7 +39,7 @@ pub(crate) fn kill(call: &Call<'_>) -> Verdict {
     match target {
         1.. => send(call, target as u32, signal),
         // The worker leads a group of its own: nobody else can be meant.
-        _ if target != i32::MIN && target.unsigned_abs() == call.own.worker => Verdict::tampering(),
+        _ if target != i32::MIN && call.own.leads(target.unsigned_abs()) => Verdict::tampering(),
         // To a group, or to everybody (which leaves out the sender, and process 1). SIGKILL
         // and SIGSTOP to a group that has the keeper in it would hit the keeper too, as they
         // hit a shell in the same group; that is what was asked for.
@@ -115,7 +115,7 @@ fn reaches_us(call: &Call<'_>, target: i32) -> bool {
         1.. => call.own.is(target as u32),
         // The worker leads a group of its own; the keeper's group is also the application's,
         // which may well want its signals.
-        _ => target.unsigned_abs() == call.own.worker,
+        _ => call.own.leads(target.unsigned_abs()),
     }
 }
 

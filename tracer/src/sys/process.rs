@@ -170,6 +170,15 @@ pub(crate) fn next_change() -> Option<Change> {
     (pid > 0).then_some(Change { pid, status })
 }
 
+/// Waits for the next change of state of any child, reaping what has ended; `None` when there
+/// is no child.
+pub(crate) fn await_change() -> Option<Change> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one int.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::WUNTRACED) };
+    (pid > 0).then_some(Change { pid, status })
+}
+
 /// A descriptor for a process.
 pub(crate) fn open_pidfd(pid: u32) -> Result<OwnedFd> {
     // SAFETY: plain values.

@@ -16,6 +16,12 @@ pub(crate) struct Board {
     seizure: AtomicU32,
     /// 1 when the worker has a descriptor table of its own.
     pub(crate) worker_ready: AtomicU32,
+    /// Process id of the worker that is at work.
+    pub(crate) worker_pid: AtomicI32,
+    /// Process id of the spare that becomes the next worker, 0 for none.
+    pub(crate) spare_pid: AtomicI32,
+    /// How many workers there were before the present one.
+    pub(crate) generation: AtomicU32,
     /// Process id of the application's main process.
     pub(crate) main_pid: AtomicI32,
     /// 1 when `main_status` holds the wait status of the main process.

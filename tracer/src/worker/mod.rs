@@ -164,9 +164,18 @@ impl<'a> Worker<'a> {
         };
         let hello = keeper::hello(config, engine, start.generation);
         let sequence = start.board.sequence.load(Ordering::Acquire);
+        start
+            .board
+            .worker_pid
+            .store(worker as i32, Ordering::Release);
+        let spare = match start.board.spare_pid.load(Ordering::Acquire) {
+            0 => start.keeper,
+            pid => pid as u32,
+        };
         let own = Own {
             keeper: start.keeper,
             worker,
+            spare,
             socket: config
                 .socket
                 .as_ref()
@@ -177,7 +186,7 @@ impl<'a> Worker<'a> {
             interest: config.interest,
             own,
             poller,
-            processes: Processes::new(start.keeper, worker, config.boot_time),
+            processes: Processes::new([start.keeper, worker, spare], config.boot_time),
             mounts: Mounts::default(),
             looks,
             accounts: Accounts::default(),
@@ -398,7 +407,8 @@ impl<'a> Worker<'a> {
         let board = self.start.board;
         if board.main_ended.load(Ordering::Acquire) == 0 {
             // Without a keeper nobody may be left to tell the main process' status.
-            if self.all_gone && process::parent_pid() != self.own.keeper {
+            let parent = process::parent_pid();
+            if self.all_gone && parent != self.own.keeper && parent != self.own.spare {
                 self.say_goodbye();
                 process::exit(0);
             }

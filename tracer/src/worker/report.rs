@@ -128,7 +128,7 @@ impl Worker<'_> {
 
     /// Takes a process that a dead worker knew into the table again.
     pub(super) fn find_again(&mut self, pid: u32) {
-        if pid == self.own.keeper || pid == self.own.worker || !self.processes.is_traced(pid) {
+        if self.own.is(pid) || !self.processes.is_traced(pid) {
             return;
         }
         let mut added = Vec::new();
