@@ -330,11 +330,16 @@ fn a_spare_becomes_the_worker_and_can_read_the_application() {
     let scratch = Scratch::new("spare");
     let agent = Agent::start(&scratch);
     let go = scratch.text("go");
+    let orphans = scratch.text("orphans");
+    std::fs::write(&orphans, "").unwrap();
     let script = format!(
-        "while [ ! -e {go} ]; do sleep 0.05; done; cat /etc/hostname >/dev/null; /bin/echo after >/dev/null; exit 3"
+        "( ( sleep 0.2; cat {orphans} ) & )
+        while [ ! -e {go} ]; do sleep 0.05; done; cat /etc/hostname >/dev/null; /bin/echo after >/dev/null; exit 3"
     );
     let mut child = start(&mut spared(&agent, &sh(&script)));
-    agent.until("the program", |record| record.images().len() > 1);
+    agent.until("the orphan", |record| {
+        record.paths(EventType::Open).contains(&orphans)
+    });
     let (spare, worker) = worker_of_spare(child.id()).expect("spare and worker");
     signal(worker, "KILL");
     agent.until("the notice", |record| !record.notices().is_empty());

@@ -88,7 +88,7 @@ struct Worker<'a> {
 
 /// Traces from the first call of the application on. Never returns.
 pub(crate) fn run(start: Start<'_>) -> ! {
-    prepare(&start.config.inherited);
+    prepare(start.config, &start.config.inherited);
     let mut worker = Worker::new(start);
     if worker.start.listener.is_none() {
         // The keeper's child has seized it before it made its first call.
@@ -100,7 +100,7 @@ pub(crate) fn run(start: Start<'_>) -> ! {
 
 /// Takes over from a worker that has died. Never returns.
 pub(crate) fn resume(start: Start<'_>) -> ! {
-    prepare(&[]); // the keeper had let go of them
+    prepare(start.config, &[]); // the keeper had let go of them
     let died_by = start.died_by;
     let board = start.board;
     let given = board.sequence.load(Ordering::Acquire);
@@ -127,7 +127,12 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     worker.serve()
 }
 
-fn prepare(inherited: &[i32]) {
+fn prepare(config: &Config, inherited: &[i32]) {
+    if config.spare {
+        // Where only ancestors may read a process, orphans have to stay our descendants.
+        // Elsewhere they go to the keeper, which in a container is process 1, as they expect.
+        let _ = process::set_subreaper();
+    }
     process::set_not_dumpable();
     process::new_session();
     process::set_name(WORKER_NAME);
