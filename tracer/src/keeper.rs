@@ -281,21 +281,8 @@ impl Keeper {
         if !readable {
             self.poller.remove(listener);
         } else if seccomp::receive(listener, slot).is_ok() {
-            self.let_run(listener, slot.id, &slot.data);
+            let_run(self.board, listener, slot.id, &slot.data);
         }
-    }
-
-    /// Lets a call run without a worker; in quarantine, not one that reaches out.
-    fn let_run(&self, listener: BorrowedFd<'_>, id: u64, data: &seccomp::Data) {
-        let is_refused = self.board.quarantined.load(Ordering::Acquire) != 0
-            && Abi::of(data.arch, data.number as u32)
-                .and_then(|(abi, number)| table::find(abi, number))
-                .is_some_and(|row| quarantine::concerns(row.name));
-        // A failed answer means that the thread is gone.
-        let _ = match is_refused {
-            true => seccomp::answer_errno(listener, id, libc::EPERM),
-            false => seccomp::answer_continue(listener, id),
-        };
     }
 
     fn main_pid(&self) -> i32 {
@@ -405,7 +392,7 @@ impl Keeper {
     fn worker_died(&mut self, config: &Config, change: Change) {
         let listener = self.listener.as_ref().map(AsFd::as_fd);
         if let (Some(listener), Some(held)) = (listener, self.board.unanswered()) {
-            self.let_run(listener, held.id, &held.data);
+            let_run(self.board, listener, held.id, &held.data);
         }
         self.board.answered();
         if self.board.worker_done.load(Ordering::Acquire) != 0 {
@@ -447,6 +434,19 @@ impl Keeper {
             let _ = self.poller.add(listener.as_fd(), TOKEN_LISTENER);
         }
     }
+}
+
+/// Lets a call run without a worker; in quarantine, not one that reaches out.
+pub(crate) fn let_run(board: &Board, listener: BorrowedFd<'_>, id: u64, data: &seccomp::Data) {
+    let is_refused = board.quarantined.load(Ordering::Acquire) != 0
+        && Abi::of(data.arch, data.number as u32)
+            .and_then(|(abi, number)| table::find(abi, number))
+            .is_some_and(|row| quarantine::concerns(row.name));
+    // A failed answer means that the thread is gone.
+    let _ = match is_refused {
+        true => seccomp::answer_errno(listener, id, libc::EPERM),
+        false => seccomp::answer_continue(listener, id),
+    };
 }
 
 /// Becomes the worker: starts the application, then traces it.

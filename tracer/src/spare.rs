@@ -14,16 +14,16 @@ use picket_events::wire::Engine;
 use crate::config::Config;
 use crate::sys::process::{self, Side};
 use crate::sys::shared::{self, Board, Install};
-use crate::sys::{files, seccomp, signals};
-use crate::worker;
+use crate::sys::{files, signals};
+use crate::{keeper, worker};
 
-/// Starts the worker below this process, and stands by. `keeper` is our parent.
+/// Starts the worker below this process, and stands by. `keeper_pid` is our parent's.
 pub(crate) fn stand(
     config: &Config,
     board: &'static Board,
     wake: &OwnedFd,
     engine: &Engine,
-    keeper: u32,
+    keeper_pid: u32,
     start_worker: impl FnOnce(),
 ) -> ! {
     // Without that the application would go to the keeper.
@@ -68,8 +68,8 @@ pub(crate) fn stand(
 
     let status = until_ended(board, worker);
     let listener = listener.as_ref().map(AsFd::as_fd);
-    if let (Some(listener), Some(id)) = (listener, board.unanswered()) {
-        let _ = seccomp::answer_continue(listener, id);
+    if let (Some(listener), Some(held)) = (listener, board.unanswered()) {
+        keeper::let_run(board, listener, held.id, &held.data);
     }
     board.answered();
     board.spare_pid.store(0, Ordering::Release);
@@ -82,7 +82,7 @@ pub(crate) fn stand(
         board,
         wake: wake.as_fd(),
         listener,
-        keeper,
+        keeper: keeper_pid,
         generation,
         died_by: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status) as u32),
     })
