@@ -124,6 +124,7 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
                 let warmer = Warmer {
                     client: client.clone(),
                     policies,
+                    policy_changes: parts.policies.clone(),
                     namespaces: Arc::new(parts.facts.clone()),
                     settings,
                     resolver,

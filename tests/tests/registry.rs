@@ -275,11 +275,6 @@ fn images_of_workloads_are_known_before_their_pods_come() {
     let operator = operator(&registry);
     let kubectl = operator.kubectl();
     let namespace = operator.namespace("warm", &[]);
-    operator.protect(
-        &namespace,
-        "all",
-        json!({"computeType": "Any", "entrypoint": {"pinDigest": true}}),
-    );
     kubectl.apply(&registry.pull_secret(&namespace, "pull", false), false);
     let mut template = pod(&namespace, "warm", &image);
     template["spec"]["imagePullSecrets"] = json!([{"name": "pull"}]);
@@ -293,6 +288,12 @@ fn images_of_workloads_are_known_before_their_pods_come() {
         },
     });
     kubectl.apply(&deployment, false);
+    // A policy that comes later is noticed too.
+    operator.protect(
+        &namespace,
+        "all",
+        json!({"computeType": "Any", "entrypoint": {"pinDigest": true}}),
+    );
     // There is no controller here that would make a pod of it.
     eventually("the image is in the cache", || {
         (counted(&operator, "picket_entrypoint_resolution_seconds_count", &[]) > 0).then_some(())

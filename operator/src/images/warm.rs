@@ -17,8 +17,10 @@ use picket_webhook::entrypoint::{Images, Keychain, PullScope, Resolver, Wanted};
 use picket_webhook::{Context, Namespaces, PolicyStore, Settings, plan};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{debug, warn};
+
+use crate::policies::{Policies, View};
 
 /// The kinds that make pods over and over. Jobs and ReplicaSets make theirs at once, or come
 /// from these.
@@ -75,6 +77,8 @@ pub struct Warmer {
     pub client: Client,
     /// The policies in use.
     pub policies: PolicyStore,
+    /// Says when they change.
+    pub policy_changes: View<Policies>,
     /// What is known about namespaces.
     pub namespaces: Arc<dyn Namespaces>,
     /// What the installation decides.
@@ -87,7 +91,7 @@ pub struct Warmer {
 
 impl Warmer {
     /// Runs for ever.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let templates = Templates::default();
         let mut watches = tokio::task::JoinSet::new();
         for (group, version, kind, path) in KINDS {
@@ -96,8 +100,12 @@ impl Warmer {
             watches.spawn(follow(api, kind, path, templates.clone()));
         }
         loop {
-            // A policy that changes is noticed with the next round at the latest.
-            let _ = timeout(ROUND, templates.changed.notified()).await;
+            tokio::select! {
+                () = templates.changed.notified() => {}
+                // Whoever tells of policies ends with the operator; rounds go on until then.
+                Ok(()) = self.policy_changes.changed() => {}
+                () = sleep(ROUND) => {}
+            }
             sleep(SETTLE).await;
             for (scope, wanted) in self.wanted(templates.snapshot()).await {
                 if let Err(failure) = self.resolver.warm(&wanted, &scope, MARGIN).await {
