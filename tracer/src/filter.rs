@@ -5,7 +5,7 @@
 use picket_events::{Interest, OpenInterest};
 
 use crate::sys::seccomp::{Instruction, RETURN_ALLOW, RETURN_USER_NOTIF};
-use crate::table::{Abi, Row, TABLE, Test};
+use crate::table::{Abi, QUESTION_MAX, Row, TABLE, Test};
 
 // Classic BPF, as `linux/bpf_common.h` numbers it.
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -155,6 +155,26 @@ fn emit(test: &Test, abi: Abi, interest: &Interest, interested: bool, code: &mut
             branch(JUMP_EQUAL, 0, 1, 0),
             notify,
         ]),
+        Test::Question(length, address) => {
+            let mut with_address = Vec::new();
+            emit(
+                &Test::NotZero(address),
+                abi,
+                interest,
+                interested,
+                &mut with_address,
+            );
+            if !interest.quarantine {
+                let rest = with_address.len() as u8;
+                code.extend([
+                    instruction(LOAD, high(length)),
+                    branch(JUMP_EQUAL, 0, 0, rest + 2),
+                    instruction(LOAD, low(length)),
+                    branch(JUMP_GREATER, QUESTION_MAX, rest, 0),
+                ]);
+            }
+            code.extend(with_address);
+        }
         Test::AtMost(argument, value) => code.extend([
             instruction(LOAD, low(argument)),
             branch(JUMP_GREATER, value, 1, 0),

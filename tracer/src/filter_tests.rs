@@ -76,6 +76,7 @@ fn holds(test: &Test) -> [u64; 6] {
         Test::Not(at, value) => args[usize::from(at)] = u64::from(value) + 1,
         Test::NotZero(at) => args[usize::from(at)] = 1 << 40,
         Test::AtMost(at, value) => args[usize::from(at)] = value.into(),
+        Test::Question(_, at) => args[usize::from(at)] = 1 << 40,
         Test::OpenFlags(_) => {}
     }
     args
@@ -91,7 +92,7 @@ fn fails(test: &Test) -> Option<[u64; 6]> {
         Test::AllBits(at, mask) => args[usize::from(at)] = u64::from(mask & (mask - 1)),
         Test::OneOf(at, _) => args[usize::from(at)] = 0x7fff_1234,
         Test::Not(at, value) => args[usize::from(at)] = value.into(),
-        Test::NotZero(_) => {}
+        Test::NotZero(_) | Test::Question(..) => {}
         Test::AtMost(at, value) => args[usize::from(at)] = u64::from(value) + 1,
     }
     Some(args)
@@ -200,6 +201,35 @@ fn quiet_opens_are_told_by_the_flags_of_each_architecture() {
             let stopped = verdict(program, &call(abi, number, args)) == RETURN_USER_NOTIF;
             assert_eq!(stopped, stops, "{flags:o} {abi:?} {number}");
         }
+    }
+}
+
+#[test]
+fn datagrams_stop_where_they_may_be_questions_and_in_quarantine() {
+    let notified = |interest: &str, length: u64, address: u64| {
+        let program = compile_for(&X86, &interest.parse().unwrap());
+        let number = TABLE.iter().find(|row| row.name == "sendto");
+        let number = number.unwrap().number(Abi::X86_64).unwrap();
+        let data = call(Abi::X86_64, number, [3, 0x1000, length, 0, address, 16]);
+        verdict(&program, &data) == RETURN_USER_NOTIF
+    };
+    let longest = u64::from(QUESTION_MAX);
+    for (interest, length, address, expected) in [
+        ("exec", 40, 0x7fff_0000_0000, false),
+        ("dns", 40, 0, false),
+        ("dns", 40, 0x7fff_0000_0000, true),
+        ("dns", longest, 0x2000, true),
+        ("dns", longest + 1, 0x2000, false),
+        ("dns", 40 + (1 << 32), 0x2000, false),
+        ("dns,quarantine", longest + 1, 0x2000, true),
+        ("quarantine", 40, 0, false),
+        ("imds", longest + 1, 0, true),
+    ] {
+        assert_eq!(
+            notified(interest, length, address),
+            expected,
+            "{interest} {length} {address}"
+        );
     }
 }
 

@@ -96,9 +96,15 @@ pub(crate) enum Test {
     NotZero(u8),
     /// It is this or less (unsigned).
     AtMost(u8, u32),
+    /// A datagram that may be a question: no longer than this, by the first argument, and with
+    /// an address, which is the second. Where a quarantine needs them, every one with an address.
+    Question(u8, u8),
     /// Open flags, as the interest in opens asks.
     OpenFlags(u8),
 }
+
+/// A DNS question is no longer: a name of 255 bytes and what goes with it.
+pub(crate) const QUESTION_MAX: u32 = 512;
 
 /// Open flags that can change something: `O_WRONLY`, `O_RDWR`, `O_CREAT`, `O_TRUNC`.
 pub(crate) const OPEN_WRITING: u32 = 0o1 | 0o2 | 0o100 | 0o1000;

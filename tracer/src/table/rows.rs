@@ -549,7 +549,7 @@ pub(crate) static TABLE: &[Row] = &[
         "sendto",
         [44, 369, 206],
         E::Imds,
-        &[Test::NotZero(4), Test::IfInterested(&Test::Always)],
+        &[Test::Question(2, 4), Test::IfInterested(&Test::Always)],
         traffic::sendto,
     )
     .also(E::Dns)
