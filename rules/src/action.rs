@@ -40,23 +40,9 @@ pub struct Action {
 pub(crate) enum ActionKind {
     /// Sets a variable.
     Set(SetAction),
-    /// Sends a signal.
-    Kill {
-        /// Signal number.
-        signal: i32,
-        /// To whom.
-        scope: KillScope,
-    },
-    /// Hashes a file.
-    Hash {
-        /// The path field of the file.
-        field: FieldId,
-        /// Limit in bytes.
-        max_size: u64,
-    },
-    /// Cuts the pod off from the network.
-    Quarantine,
-    /// Writes a line.
+    /// Asks the caller for something that is the same for every event.
+    Request(ActionRequest),
+    /// Asks the caller to write a line.
     Log {
         /// Level as written.
         level: String,
@@ -70,10 +56,10 @@ impl Action {
     pub fn kind(&self) -> &'static str {
         match self.kind {
             ActionKind::Set(_) => "set",
-            ActionKind::Kill { .. } => "kill",
-            ActionKind::Hash { .. } => "hash",
-            ActionKind::Quarantine => "quarantine",
-            ActionKind::Log { .. } => "log",
+            ActionKind::Request(ActionRequest::Kill { .. }) => "kill",
+            ActionKind::Request(ActionRequest::Hash { .. }) => "hash",
+            ActionKind::Request(ActionRequest::Quarantine) => "quarantine",
+            ActionKind::Request(ActionRequest::Log { .. }) | ActionKind::Log { .. } => "log",
         }
     }
 }

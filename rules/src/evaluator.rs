@@ -123,19 +123,7 @@ impl Evaluator {
             }
             match &action.kind {
                 ActionKind::Set(set) => self.set(set, context),
-                ActionKind::Kill { signal, scope } => {
-                    actions.push(ActionRequest::Kill {
-                        signal: *signal,
-                        scope: *scope,
-                    });
-                }
-                ActionKind::Hash { field, max_size } => {
-                    actions.push(ActionRequest::Hash {
-                        field: *field,
-                        max_size: *max_size,
-                    });
-                }
-                ActionKind::Quarantine => actions.push(ActionRequest::Quarantine),
+                ActionKind::Request(request) => actions.push(request.clone()),
                 ActionKind::Log { level, message } => actions.push(ActionRequest::Log {
                     level: level.clone(),
                     message: frame.text(message).into_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use picket_events::finding::{Meaning, Severity};
 
-use crate::action::{Action, ActionKind};
+use crate::action::{Action, ActionKind, ActionRequest};
 use crate::program::BoolNode;
 use crate::value::{EventId, FieldId};
 
@@ -83,7 +83,7 @@ impl Rule {
     /// Whether it cuts the pod off when it matches.
     pub fn quarantines(&self) -> bool {
         let mut kinds = self.actions.iter().map(|action| &action.kind);
-        kinds.any(|kind| matches!(kind, ActionKind::Quarantine))
+        kinds.any(|kind| matches!(kind, ActionKind::Request(ActionRequest::Quarantine)))
     }
 
     /// True when no event can match: the condition comes out false whatever the event is,

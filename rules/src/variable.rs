@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::value::{Scope, ValueType};
+use crate::value::{Scope, Value, ValueType};
 
 /// A variable of a rule set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +71,20 @@ pub(crate) enum Stored {
 }
 
 impl Stored {
+    /// The value as rules see it.
+    pub(crate) fn borrow(&self) -> Value<'_> {
+        match self {
+            Stored::Bool(value) => Value::Bool(*value),
+            Stored::Int(value) => Value::Int(*value),
+            Stored::Text(value) => Value::Str(value),
+            Stored::Address(value) => Value::Ip(*value),
+            Stored::Bools(values) => Value::Bools(values),
+            Stored::Ints(values) => Value::Ints(values),
+            Stored::Texts(values) => Value::Strs(values),
+            Stored::Addresses(values) => Value::Ips(values),
+        }
+    }
+
     pub(crate) fn value_type(&self) -> ValueType {
         match self {
             Stored::Bool(_) => ValueType::Bool,

@@ -101,6 +101,23 @@ fn many_rules_over_one_long_list_are_bounded_together() {
 }
 
 #[test]
+fn a_policy_full_of_unknown_names_is_refused_without_a_search_for_each() {
+    let mut text = "rules:\n".to_owned();
+    for number in 0..5_000 {
+        let _ = writeln!(
+            text,
+            "- {{id: r{number}, expression: 'open.file.naem{number} == \"x\"'}}"
+        );
+    }
+    let (_, report) = load(&text);
+    assert_eq!(report.errors().count(), 5_000);
+    let suggested = report
+        .errors()
+        .filter(|(_, error)| error.suggestion.is_some());
+    assert!((1..=100).contains(&suggested.count()));
+}
+
+#[test]
 fn yaml_cannot_nest_or_multiply_without_limit() {
     assert!(!load(&"[".repeat(100_000)).1.is_ok());
     let mut bomb = "a: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();

@@ -15,7 +15,7 @@ use crate::catalogue::Catalogue;
 use crate::position::Span;
 use crate::program::{AnyNode, BoolNode, IntNode, Program, TextNode};
 use crate::syntax::ast::{Arithmetic, Comparison, Kind, Node};
-use crate::syntax::{ExpressionError, MAX_DEPTH, Problem};
+use crate::syntax::{ExpressionError, MAX_DEPTH, Problem, nearest};
 use crate::value::{EventId, FieldId, IteratorId};
 use crate::variable::VariableTable;
 
@@ -32,12 +32,18 @@ const MAX_NODES: usize = 200_000;
 /// Most parts that everything loaded together may have.
 const MAX_ALL_NODES: usize = 1_000_000;
 
+/// Most mistakes of everything loaded together for which it is said what may have been meant.
+const MAX_SUGGESTIONS: usize = 100;
+
 /// What a regular expression counts for: it is large once it is compiled.
 const REGEX_NODES: usize = 1000;
 
 /// How much has been compiled so far.
 #[derive(Debug, Default)]
-pub(crate) struct Work(Cell<usize>);
+pub(crate) struct Work {
+    parts: Cell<usize>,
+    suggestions: Cell<usize>,
+}
 
 /// What names in an expression can refer to.
 #[derive(Clone, Copy)]
@@ -215,6 +221,17 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// What may have been meant by a name. A policy full of mistakes does not get one for each:
+    /// looking through thousands of names takes its time.
+    fn suggestion<'n>(&self, name: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
+        let made = &self.environment.work.suggestions;
+        if made.get() >= MAX_SUGGESTIONS {
+            return None;
+        }
+        made.set(made.get() + 1);
+        nearest(name, names)
+    }
+
     fn logical(&mut self, all: bool, operands: &[Node]) -> Result<Operand> {
         let mut row = Vec::with_capacity(operands.len());
         let mut decided = false;
@@ -278,7 +295,7 @@ impl<'a> Compiler<'a> {
     /// Counts parts, so that macros cannot blow an expression up without limit.
     fn count(&mut self, parts: usize, span: Span) -> Result<()> {
         self.nodes += parts;
-        let all = &self.environment.work.0;
+        let all = &self.environment.work.parts;
         all.set(all.get().saturating_add(parts));
         match self.nodes > MAX_NODES || all.get() > MAX_ALL_NODES {
             true => Err(ExpressionError::new(Problem::TooLarge, span)),

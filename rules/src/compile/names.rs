@@ -6,7 +6,7 @@ use crate::position::Span;
 use crate::program::{
     AddressNode, At, BoolNode, IntList, IntNode, Read, Source, TextList, TextNode,
 };
-use crate::syntax::{ExpressionError, Problem, nearest};
+use crate::syntax::{ExpressionError, Problem};
 use crate::value::{FieldId, IteratorId, ValueType};
 
 /// Which element of an iterator a name asks for.
@@ -38,7 +38,8 @@ impl<'a> Compiler<'a> {
             }) => {
                 let others = self.environment.macros.keys().map(String::as_str);
                 let constants = self.environment.catalogue.constants().map(|(name, _)| name);
-                let suggestion = suggestion.or_else(|| nearest(&name, others.chain(constants)));
+                let suggestion =
+                    suggestion.or_else(|| self.suggestion(&name, others.chain(constants)));
                 Err(ExpressionError::new(Problem::UnknownName(name), span).suggest(suggestion))
             }
             other => other,
@@ -96,7 +97,7 @@ impl<'a> Compiler<'a> {
             return Err(ExpressionError::new(Problem::PseudoField(plain), span));
         }
         let fields = self.environment.catalogue.fields();
-        let suggestion = nearest(&plain, fields.map(|(_, info)| info.name.as_str()));
+        let suggestion = self.suggestion(&plain, fields.map(|(_, info)| info.name.as_str()));
         Err(ExpressionError::new(Problem::UnknownField(name.to_owned()), span).suggest(suggestion))
     }
 
@@ -194,7 +195,7 @@ impl<'a> Compiler<'a> {
                 .length(operand)
                 .map_err(|operand| suffix_error("length", &operand, span));
         }
-        let suggestion = nearest(name, self.environment.variables.names());
+        let suggestion = self.suggestion(name, self.environment.variables.names());
         let problem = Problem::UnknownVariable(name.to_owned());
         let suggestion = suggestion.map(|name| format!("${{{name}}}"));
         Err(ExpressionError::new(problem, span).suggest(suggestion))

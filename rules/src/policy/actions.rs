@@ -3,7 +3,7 @@
 use super::document::{Reader, Result};
 use super::set::build_set;
 use super::yaml::Node;
-use crate::action::{Action, ActionKind, DEFAULT_HASH_LIMIT, KillScope};
+use crate::action::{Action, ActionKind, ActionRequest, DEFAULT_HASH_LIMIT, KillScope};
 use crate::catalogue::Catalogue;
 use crate::compile::{Environment, compile, compile_text};
 use crate::report::LoadError;
@@ -46,7 +46,7 @@ pub(super) fn build(
         build_hash(inside(hash), environment.catalogue, event)?
     } else if let Some(quarantine) = reader.node.get("quarantine") {
         inside(quarantine).mapping()?;
-        ActionKind::Quarantine
+        ActionKind::Request(ActionRequest::Quarantine)
     } else if let Some(log) = reader.node.get("log") {
         let log = inside(log);
         let message = log.spanned("message")?;
@@ -93,7 +93,7 @@ fn build_kill(kill: Reader<'_>, catalogue: &Catalogue) -> Result<ActionKind> {
             return Err(kill.fault(kill.node, message));
         }
     };
-    Ok(ActionKind::Kill { signal, scope })
+    Ok(ActionKind::Request(ActionRequest::Kill { signal, scope }))
 }
 
 fn build_hash(hash: Reader<'_>, catalogue: &Catalogue, event: EventId) -> Result<ActionKind> {
@@ -122,7 +122,7 @@ fn build_hash(hash: Reader<'_>, catalogue: &Catalogue, event: EventId) -> Result
         Some(size) if size > 0 => size as u64,
         _ => DEFAULT_HASH_LIMIT,
     };
-    Ok(ActionKind::Hash { field, max_size })
+    Ok(ActionKind::Request(ActionRequest::Hash { field, max_size }))
 }
 
 pub(super) fn check_event(

@@ -200,34 +200,72 @@ pub enum Problem {
 
 /// The candidate nearest to a name that was not found, if one is near.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    let limit = (name.len() / 3).clamp(1, 4);
-    candidates
-        .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit)
-        .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, candidate)| candidate.to_owned())
+    let mut limit = (name.len() / 3).clamp(1, 4);
+    let mut best: Option<(usize, &str)> = None;
+    let mut rows = Rows::default();
+    for candidate in candidates {
+        // There are thousands of names, and most are far off: nothing is worked out for longer
+        // than it can still be the nearest.
+        let Some(distance) = rows.distance(name.as_bytes(), candidate.as_bytes(), limit) else {
+            continue;
+        };
+        if best.is_none_or(|best| (distance, candidate) < best) {
+            best = Some((distance, candidate));
+            limit = distance;
+        }
+    }
+    best.map(|(_, candidate)| candidate.to_owned())
 }
 
-/// Edit distance (insert, delete, replace, swap neighbours).
-fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.chars().take(128).collect();
-    let b: Vec<char> = b.chars().take(128).collect();
-    let mut before = vec![0; b.len() + 1];
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i; b.len() + 1];
-        for j in 1..=b.len() {
-            let replace = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            row[j] = replace.min(last[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                row[j] = row[j].min(before[j - 2] + 1);
-            }
+/// Rows of a table of edit distances, kept to save allocations.
+#[derive(Default)]
+struct Rows {
+    before: Vec<usize>,
+    last: Vec<usize>,
+    row: Vec<usize>,
+}
+
+impl Rows {
+    /// Edit distance (insert, delete, replace, swap neighbours) if it is at most `limit`.
+    fn distance(&mut self, a: &[u8], b: &[u8], limit: usize) -> Option<usize> {
+        if a.len().abs_diff(b.len()) > limit {
+            return None;
         }
-        before = last;
-        last = row;
+        let far = limit + 1;
+        let width = b.len() + 1;
+        for row in [&mut self.before, &mut self.last, &mut self.row] {
+            row.clear();
+            row.resize(width, far);
+        }
+        for (j, cell) in self.last.iter_mut().enumerate() {
+            *cell = j.min(far);
+        }
+        for i in 1..=a.len() {
+            // Further from the diagonal than the limit, everything is too far.
+            let (from, to) = (i.saturating_sub(limit).max(1), (i + limit).min(b.len()));
+            self.row.fill(far);
+            if i <= limit {
+                self.row[0] = i;
+            }
+            let mut least = self.row[0];
+            for j in from..=to {
+                let replace = self.last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let mut cell = replace.min(self.last[j] + 1).min(self.row[j - 1] + 1);
+                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                    cell = cell.min(self.before[j - 2] + 1);
+                }
+                self.row[j] = cell.min(far);
+                least = least.min(self.row[j]);
+            }
+            // A swap reaches back two rows.
+            if least > limit && self.last.iter().all(|cell| *cell > limit) {
+                return None;
+            }
+            std::mem::swap(&mut self.before, &mut self.last);
+            std::mem::swap(&mut self.last, &mut self.row);
+        }
+        Some(self.last[b.len()]).filter(|distance| *distance <= limit)
     }
-    last[b.len()]
 }
 
 #[cfg(test)]
@@ -241,5 +279,13 @@ mod tests {
         assert_eq!(near("open.file.pth").as_deref(), Some("open.file.path"));
         assert_eq!(near("opne.file.name").as_deref(), Some("open.file.name"));
         assert_eq!(near("process.uid"), None);
+        assert_eq!(near(""), None);
+        assert_eq!(near(&"x".repeat(100_000)), None);
+        // Of two that are as near, the first by name.
+        assert_eq!(
+            nearest("ac", ["ab", "aa"].into_iter()).as_deref(),
+            Some("aa")
+        );
+        assert_eq!(near("poen.fiel.path").as_deref(), Some("open.file.path"));
     }
 }

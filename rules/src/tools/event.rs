@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use crate::catalogue::Catalogue;
 use crate::syntax::nearest;
 use crate::value::{Context, EventId, FieldId, IteratorId, Scope, Value, ValueType};
+use crate::variable::Stored;
 
 /// An event whose fields were written out: `{"type": "open", "open.file.path": "/etc/shadow",
 /// "process.ancestors": [{"file.path": "/bin/sh"}]}`. Fields that are not given are zero.
@@ -16,9 +17,9 @@ use crate::value::{Context, EventId, FieldId, IteratorId, Scope, Value, ValueTyp
 pub struct WrittenEvent {
     catalogue: Arc<Catalogue>,
     event: Option<EventId>,
-    fields: Vec<Option<Owned>>,
+    fields: Vec<Option<Stored>>,
     /// By iterator: elements, each with its fields.
-    iterators: Vec<Vec<Vec<(FieldId, Owned)>>>,
+    iterators: Vec<Vec<Vec<(FieldId, Stored)>>>,
     /// Time of the event, nanoseconds since the epoch.
     pub now: i64,
     /// Key for variables of the process.
@@ -27,19 +28,6 @@ pub struct WrittenEvent {
     pub ancestors: Vec<u64>,
     /// Key for variables of the container.
     pub container: u64,
-}
-
-/// A value that is kept.
-#[derive(Debug, Clone)]
-enum Owned {
-    Bool(bool),
-    Int(i64),
-    Text(String),
-    Address(IpNet),
-    Bools(Vec<bool>),
-    Ints(Vec<i64>),
-    Texts(Vec<String>),
-    Addresses(Vec<IpNet>),
 }
 
 /// What is wrong with an event.
@@ -174,7 +162,7 @@ fn read_element(
     iterator: IteratorId,
     prefix: &str,
     element: &Json,
-) -> Result<Vec<(FieldId, Owned)>, EventError> {
+) -> Result<Vec<(FieldId, Stored)>, EventError> {
     let Json::Object(object) = element else {
         return Err(EventError::Value {
             name: prefix.to_owned(),
@@ -192,7 +180,7 @@ fn read_fields(
     iterator: IteratorId,
     prefix: &str,
     object: &Map<String, Json>,
-    fields: &mut Vec<(FieldId, Owned)>,
+    fields: &mut Vec<(FieldId, Stored)>,
 ) -> Result<(), EventError> {
     for (key, value) in object {
         let name = match key.starts_with(&format!("{prefix}.")) {
@@ -231,7 +219,7 @@ fn wrong(name: &str, expected: ValueType, found: &Json) -> EventError {
     }
 }
 
-fn owned(name: &str, value_type: ValueType, value: &Json) -> Result<Owned, EventError> {
+fn owned(name: &str, value_type: ValueType, value: &Json) -> Result<Stored, EventError> {
     let fault = || wrong(name, value_type, value);
     let list = |value: &Json| match value {
         Json::Array(values) => Some(values.clone()),
@@ -240,28 +228,28 @@ fn owned(name: &str, value_type: ValueType, value: &Json) -> Result<Owned, Event
     };
     let many = || list(value).ok_or_else(fault);
     Ok(match value_type {
-        ValueType::Bool => Owned::Bool(value.as_bool().ok_or_else(fault)?),
-        ValueType::Int => Owned::Int(as_int(value).ok_or_else(fault)?),
-        ValueType::String => Owned::Text(value.as_str().ok_or_else(fault)?.to_owned()),
-        ValueType::Ip => Owned::Address(as_address(value).ok_or_else(fault)?),
+        ValueType::Bool => Stored::Bool(value.as_bool().ok_or_else(fault)?),
+        ValueType::Int => Stored::Int(as_int(value).ok_or_else(fault)?),
+        ValueType::String => Stored::Text(value.as_str().ok_or_else(fault)?.to_owned()),
+        ValueType::Ip => Stored::Address(as_address(value).ok_or_else(fault)?),
         ValueType::Bools => {
             let values = many()?.iter().map(Json::as_bool).collect::<Option<_>>();
-            Owned::Bools(values.ok_or_else(fault)?)
+            Stored::Bools(values.ok_or_else(fault)?)
         }
         ValueType::Ints => {
             let values = many()?.iter().map(as_int).collect::<Option<_>>();
-            Owned::Ints(values.ok_or_else(fault)?)
+            Stored::Ints(values.ok_or_else(fault)?)
         }
         ValueType::Strings => {
             let values = many()?
                 .iter()
                 .map(|v| v.as_str().map(str::to_owned))
                 .collect::<Option<_>>();
-            Owned::Texts(values.ok_or_else(fault)?)
+            Stored::Texts(values.ok_or_else(fault)?)
         }
         ValueType::Ips => {
             let values = many()?.iter().map(as_address).collect::<Option<_>>();
-            Owned::Addresses(values.ok_or_else(fault)?)
+            Stored::Addresses(values.ok_or_else(fault)?)
         }
     })
 }
@@ -278,21 +266,6 @@ fn as_address(value: &Json) -> Option<IpNet> {
     text.parse()
         .ok()
         .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-}
-
-impl Owned {
-    fn borrow(&self) -> Value<'_> {
-        match self {
-            Owned::Bool(value) => Value::Bool(*value),
-            Owned::Int(value) => Value::Int(*value),
-            Owned::Text(value) => Value::Str(value),
-            Owned::Address(value) => Value::Ip(*value),
-            Owned::Bools(values) => Value::Bools(values),
-            Owned::Ints(values) => Value::Ints(values),
-            Owned::Texts(values) => Value::Strs(values),
-            Owned::Addresses(values) => Value::Ips(values),
-        }
-    }
 }
 
 impl Context for WrittenEvent {
