@@ -9,6 +9,7 @@ mod flood;
 mod footprint;
 mod loops;
 mod reader;
+mod reads;
 mod report;
 mod rounds;
 mod run;
@@ -82,6 +83,12 @@ enum Part {
     Reader(reader::What),
     /// Sends made-up events as the tracer sends its own, so many a second.
     Flood(flood::Flood),
+    /// Which ways to read a file the default rules get to see.
+    Reads {
+        /// The tracer; without it the one that is built into this program.
+        #[arg(long, value_name = "PROGRAM")]
+        tracer: Option<PathBuf>,
+    },
     /// A loop over one call.
     #[command(hide = true)]
     Loop(loops::Loop),
@@ -96,6 +103,7 @@ fn main() -> ExitCode {
         }
         Some(Part::Reader(what)) => reader::run(&what),
         Some(Part::Flood(what)) => flood::run(&what),
+        Some(Part::Reads { tracer }) => reads::run(tracer.as_deref()),
         Some(Part::Loop(what)) => loops::run(&what),
         None => measure(&arguments.measure),
     };

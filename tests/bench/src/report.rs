@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::footprint::Footprint;
-use crate::rounds::{Measured, Row, Spread};
+use crate::rounds::{Row, Spread};
 use crate::variant::{Setup, Variant};
 
 /// Everything that was measured.
@@ -46,8 +46,8 @@ fn time(seconds: f64) -> String {
     }
 }
 
-fn ratio(measured: Option<&Measured>) -> String {
-    match measured.and_then(|measured| measured.ratio) {
+fn ratio(ratio: Option<Spread>) -> String {
+    match ratio {
         Some(Spread { median, min, max }) => format!("{median:.2} ({min:.2}–{max:.2})"),
         None => "–".to_owned(),
     }
@@ -60,6 +60,31 @@ fn share(row: &Row, of: Variant, to: Variant) -> String {
         // Where the other adds next to nothing there is nothing to compare.
         (Some(of), Some(to)) if to > 0.05 => format!("{:.2}", of.max(0.0) / to),
         _ => "–".to_owned(),
+    }
+}
+
+impl Report {
+    /// The table of processor time.
+    fn processor_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has_any = |row: &&Row| row.variants.iter().any(|m| m.processor.is_some());
+        let rows: Vec<&Row> = self.workloads.iter().filter(has_any).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nProcessor time of program and tracer together (the agent's left out), ratios as above.\n")?;
+        write!(f, "| workload |")?;
+        for variant in Variant::OTHERS {
+            write!(f, " {} |", variant.title())?;
+        }
+        writeln!(f, "\n|---|{}", "---|".repeat(Variant::OTHERS.len()))?;
+        for row in rows {
+            write!(f, "| {} |", row.workload)?;
+            for variant in Variant::OTHERS {
+                write!(f, " {} |", ratio(row.of(variant).and_then(|m| m.processor)))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
     }
 }
 
@@ -97,10 +122,11 @@ impl fmt::Display for Report {
                 untraced.map_or("–".to_owned(), |u| time(u.median * scale))
             )?;
             for variant in Variant::OTHERS {
-                write!(f, " {} |", ratio(row.of(variant)))?;
+                write!(f, " {} |", ratio(row.of(variant).and_then(|m| m.ratio)))?;
             }
             writeln!(f, " {} |", share(row, Variant::AllOpens, Variant::TwoStops))?;
         }
+        self.processor_time(f)?;
         match &self.footprint {
             Some(footprint) => write!(f, "\n{footprint}"),
             None => Ok(()),

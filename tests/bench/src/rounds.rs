@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::variant::{Setup, Variant};
-use crate::workload::Workload;
+use crate::workload::{Sample, Workload};
 
 /// Median and extremes.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -40,6 +40,8 @@ pub(crate) struct Measured {
     pub(crate) samples: Vec<f64>,
     /// To the untraced run of the same round.
     pub(crate) ratio: Option<Spread>,
+    /// The same of processor time, the agent's left out.
+    pub(crate) processor: Option<Spread>,
 }
 
 /// All of one workload.
@@ -99,13 +101,18 @@ pub(crate) fn run(
             }
             eprintln!("{}: round {} of {rounds}", workload.name, round + 1);
         }
-        let untraced = samples[0].clone();
+        let untraced: Vec<Sample> = samples[0].clone();
         for (variant, samples) in variants.iter().zip(samples) {
-            let ratios: Vec<f64> = samples.iter().zip(&untraced).map(|(s, u)| s / u).collect();
+            let both = || samples.iter().zip(&untraced);
+            let ratios: Vec<f64> = both().map(|(s, u)| s.time / u.time).collect();
+            let processor: Vec<f64> = both()
+                .filter_map(|(s, u)| Some(s.processor? / u.processor?))
+                .collect();
             row.variants.push(Measured {
                 variant: *variant,
-                samples,
+                samples: samples.iter().map(|sample| sample.time).collect(),
                 ratio: Spread::of(&ratios),
+                processor: Spread::of(&processor),
             });
         }
         rows.push(row);

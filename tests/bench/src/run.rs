@@ -10,7 +10,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
 
 /// No run takes longer.
@@ -20,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(180);
 pub(crate) struct Outcome {
     /// From its start to its end.
     pub(crate) elapsed: Duration,
+    /// Processor time of it and of all that it waited for, seconds.
+    pub(crate) processor: f64,
     /// What it wrote to standard output.
     pub(crate) output: String,
 }
@@ -43,6 +47,7 @@ pub(crate) fn command<W: AsRef<OsStr>>(prefix: &[OsString], words: &[W]) -> Comm
 /// It cannot be started, fails, or takes longer than [`LIMIT`].
 pub(crate) fn to_end(mut command: Command) -> anyhow::Result<Outcome> {
     let name = format!("{command:?}");
+    let before = processor_time()?;
     let start = Instant::now();
     let mut child = command
         .stdout(Stdio::piped())
@@ -71,7 +76,18 @@ pub(crate) fn to_end(mut command: Command) -> anyhow::Result<Outcome> {
             .unwrap_or_default();
         bail!("{name} ended with {status}: {}", errors.trim());
     }
-    Ok(Outcome { elapsed, output })
+    Ok(Outcome {
+        elapsed,
+        processor: processor_time()? - before,
+        output,
+    })
+}
+
+/// Processor time of all children that have been waited for, seconds.
+fn processor_time() -> anyhow::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
 fn all_of(mut stream: impl Read) -> String {

@@ -187,23 +187,44 @@ impl Workload {
         variant: Variant,
         setup: &Setup,
         prepared: &Prepared,
-    ) -> anyhow::Result<f64> {
+    ) -> anyhow::Result<Sample> {
         let prefix = setup.prefix(variant);
         match &self.kind {
             Kind::Loop(words) => {
                 let mut all = vec![setup.own.clone().into_os_string(), "loop".into()];
                 all.extend(words.iter().map(OsString::from));
-                let output = to_end(command(&prefix, &all))?.output;
-                output.trim().parse().context("a loop printed no number")
+                let outcome = to_end(command(&prefix, &all))?;
+                let time = outcome.output.trim().parse();
+                Ok(Sample {
+                    time: time.context("a loop printed no number")?,
+                    processor: Some(outcome.processor),
+                })
             }
             Kind::Shell(text) => {
                 let mut command = command(&prefix, &["/bin/sh", "-c", text]);
                 command.current_dir(&prepared.home);
-                Ok(to_end(command)?.elapsed.as_secs_f64())
+                let outcome = to_end(command)?;
+                Ok(Sample {
+                    time: outcome.elapsed.as_secs_f64(),
+                    processor: Some(outcome.processor),
+                })
             }
-            Kind::Server(server) => server.measure(&prefix, &prepared.home),
+            Kind::Server(server) => Ok(Sample {
+                time: server.measure(&prefix, &prepared.home)?,
+                processor: None,
+            }),
         }
     }
+}
+
+/// What one run measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// In the workload's unit.
+    pub(crate) time: f64,
+    /// Processor time of the program and the tracer, seconds; not for servers, which run for
+    /// a fixed time.
+    pub(crate) processor: Option<f64>,
 }
 
 /// A workload's directory.
