@@ -71,7 +71,10 @@ impl Report {
         if rows.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\nProcessor time of program and tracer together (the agent's left out), ratios as above.\n")?;
+        writeln!(
+            f,
+            "\nProcessor time of program and tracer together (the agent's left out), ratios as above.\n"
+        )?;
         write!(f, "| workload |")?;
         for variant in Variant::OTHERS {
             write!(f, " {} |", variant.title())?;
