@@ -8,20 +8,37 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use picket_webhook::entrypoint::Images;
 use picket_webhook::admission::Entry;
 use picket_webhook::admission::review::Request;
 use picket_webhook::admission::service::{Known, answer};
+use picket_webhook::entrypoint::Images;
 use picket_webhook::inject::catch_all;
 use picket_webhook::{Context, Namespace, Outcome, Policy, Settings, plan};
+use serde_json::json;
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings::new("picket:1", "1"));
-static POLICIES: LazyLock<[Arc<Policy>; 1]> = LazyLock::new(|| [Arc::new(catch_all("shop"))]);
+static POLICIES: LazyLock<[Arc<Policy>; 1]> = LazyLock::new(|| {
+    let mut policy = catch_all("shop");
+    policy.spec.coverage.exec_probes = true;
+    policy.spec.coverage.lifecycle_hooks = true;
+    policy.spec.coverage.ephemeral_containers = true;
+    [Arc::new(policy)]
+});
+
+/// A namespace that bounds what pods may ask for.
+static FACTS: LazyLock<Namespace> = LazyLock::new(|| Namespace {
+    limit_ranges: vec![json!({"spec": {"limits": [
+        {"type": "Container", "min": {"memory": "80Mi"}, "max": {"cpu": "2"}, "maxLimitRequestRatio": {"cpu": "10"}},
+        {"type": "Pod", "max": {"memory": "8Gi"}},
+    ]}})],
+    quotas: vec![json!({"spec": {"hard": {"limits.cpu": "9", "requests.memory": "9Gi"}, "scopes": ["NotTerminating"]}})],
+    ..Namespace::named("shop")
+});
 
 fn known() -> Known<'static> {
     Known {
         policies: &*POLICIES,
-        facts: Namespace::UNKNOWN,
+        facts: &FACTS,
         settings: &SETTINGS,
         images: Images::NONE,
     }
@@ -37,7 +54,7 @@ fuzz_target!(|body: &[u8]| {
     let Ok(request) = Request::parse(body) else { return };
     let context = Context {
         namespace: "shop",
-        facts: Namespace::UNKNOWN,
+        facts: &FACTS,
         policies: &*POLICIES,
         settings: &SETTINGS,
         workload: None,

@@ -87,12 +87,19 @@ impl Request {
             path: path.to_owned(),
             message,
         };
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let review: Review = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| malformed(&place(error.path()), error.inner().to_string()))?;
-        deserializer
-            .end()
-            .map_err(|error| malformed(".", error.to_string()))?;
+        let review = match serde_json::from_slice::<Review>(body) {
+            Ok(review) => review,
+            // To keep track of the path costs time, so only what is malformed is read again.
+            Err(_) => {
+                let mut deserializer = serde_json::Deserializer::from_slice(body);
+                let review = serde_path_to_error::deserialize(&mut deserializer)
+                    .map_err(|error| malformed(&place(error.path()), error.inner().to_string()))?;
+                deserializer
+                    .end()
+                    .map_err(|error| malformed(".", error.to_string()))?;
+                review
+            }
+        };
         for (path, found, expected) in [
             ("apiVersion", &review.api_version, API_VERSION),
             ("kind", &review.kind, KIND),
