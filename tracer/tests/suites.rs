@@ -7,29 +7,24 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use support::*;
-
-/// One suite at a time: they measure time, and take ports and terminals.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// How long one run of a suite may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A command, traced by an engine or (empty) not at all.
 fn command(engine: &str, words: &[&str]) -> Command {
-    let mut command = match engine {
-        "" => Command::new(words[0]),
-        _ => {
-            let mut command = Command::new(tracer());
-            command.args(["trace", "--no-agent", "--interest", "all", "--engine"]);
-            command.args([engine, "--", words[0]]);
-            command
-        }
-    };
-    command.args(&words[1..]).stdin(Stdio::null());
+    let mut command = Command::new("env");
+    // A shell starts what runs behind it with SIGINT ignored, which programs inherit.
+    command.arg("--default-signal");
+    if !engine.is_empty() {
+        command.arg(tracer());
+        command.args(["trace", "--no-agent", "--interest", "all", "--engine"]);
+        command.args([engine, "--"]);
+    }
+    command.args(words).stdin(Stdio::null());
     command
 }
 
@@ -62,12 +57,20 @@ const MODULES: &[&str] = &[
 ];
 
 /// Cases that one engine is known to fail, and why.
-const KNOWN: &[(&str, &str, &str)] = &[(
-    "notification",
-    "test.test_signal.StressTest.test_stress_delivery_simultaneous",
-    "os.kill gives EINTR where a signal without SA_RESTART arrives before the tracer has looked: \
-     docs/tracer.md, Limits",
-)];
+const KNOWN: &[(&str, &str, &str)] = &[
+    (
+        "notification",
+        "test.test_signal.StressTest.test_stress_delivery_simultaneous",
+        "os.kill gives EINTR where a signal without SA_RESTART arrives before the tracer has \
+         looked: docs/tracer.md, Limits",
+    ),
+    (
+        "ptrace",
+        "test.test_signal.StressTest.test_stress_modifying_handlers",
+        "hopes that of a few signals one is delivered while another thread has a handler on for \
+         some microseconds; under ptrace a delivery takes longer",
+    ),
+];
 
 /// Result of each case of a report, by name.
 fn results(report: &str) -> BTreeMap<String, String> {
@@ -91,7 +94,6 @@ fn results(report: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn cpythons_own_tests_give_the_same_results() {
-    let _one = ONE_AT_A_TIME.lock().unwrap();
     let scratch = Scratch::new("cpython");
     let report = scratch.text("report.xml");
     let mut differences = Vec::new();
@@ -162,7 +164,6 @@ const NEEDS_PTRACE: &str = "ptrace";
 
 #[test]
 fn stress_ngs_tests_end_the_same() {
-    let _one = ONE_AT_A_TIME.lock().unwrap();
     let scratch = Scratch::new("stress");
     let temporary = scratch.text("");
     let mut differences = Vec::new();
