@@ -3,7 +3,7 @@
 # friends from Debian, and a Kubernetes control plane.
 source "$(dirname "$0")/lib.sh"
 source "$root/scripts/containers.sh"
-"$root/scripts/packages.sh" apache2-utils docker-registry gdb python3 strace busybox-static stress-ng tini dumb-init default-jdk-headless \
+"$root/scripts/packages.sh" apache2-utils docker-registry gdb python3 strace busybox-static stress-ng tini dumb-init default-jdk-headless musl-tools \
 	linux-libc-dev linux-libc-dev-arm64-cross linux-libc-dev-armhf-cross
 delve=$("$root/scripts/delve.sh" | tail -1)
 
