@@ -68,7 +68,7 @@ pub(crate) const ALL: &[Workload] = &[
     },
     Workload {
         name: "find",
-        about: "find | xargs cat, 4,374 files",
+        about: "find and xargs cat, 4,374 files",
         unit: "s",
         needs: &[],
         kind: Kind::Shell("find tree -type f | xargs cat > /dev/null"),
