@@ -61,9 +61,10 @@ fn exit_of(record: &Record, pid: u32) -> (ExitCause, Option<u32>) {
     }
 }
 
+/// Under ptrace, which such a child escapes, its calls of interest fail instead.
 #[test]
 fn a_child_made_untraced_is_seen() {
-    let (record, _) = run(
+    let (record, out) = run(
         "untraced",
         "open:write",
         r#"
@@ -71,16 +72,23 @@ fn a_child_made_untraced_is_seen() {
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 int main(void) {
     long pid = syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0);
     if (pid == 0) { int fd = open("made", O_CREAT | O_WRONLY, 0600); _exit(fd < 0); }
-    int status; waitpid(pid, &status, 0); return status;
+    int status; waitpid(pid, &status, 0);
+    puts(WEXITSTATUS(status) ? "refused" : "made");
+    return 0;
 }"#,
     );
-    assert_eq!(opened(&record, "made"), 1);
+    if engine() == "ptrace" {
+        assert_eq!(out, "refused\n");
+        return;
+    }
+    assert_eq!((out.as_str(), opened(&record, "made")), ("made\n", 1));
     assert_eq!(record.of(EventType::Fork).len(), 1);
 }
 
@@ -109,7 +117,7 @@ int main(void) {
         _exit(1);
     }
     open(path, O_CREAT | O_WRONLY, 0600);
-    int status; waitpid(pid, &status, 0); return status;
+    int status; waitpid(pid, &status, 0); return WEXITSTATUS(status);
 }"#,
     );
     for name in ["by-child", "by-parent", "by-shell"] {
@@ -251,16 +259,19 @@ for name in ('mem', 'environ', 'maps'):
     assert_eq!(told.len(), 1);
 }
 
+/// The ptrace engine occupies the place: there the attempt is refused, and told as well.
 #[test]
 fn a_trace_of_a_sibling_is_told() {
     let record = record("sibling", "ptrace,memory_write", |_| {
         "python3 -c 'import ctypes, os, time
 libc = ctypes.CDLL(None)
+word = ctypes.create_string_buffer(8)
+vector = (ctypes.c_size_t * 2)(ctypes.addressof(word), 8)
 victim = os.fork()
 if victim == 0: time.sleep(60)
-assert libc.ptrace(16, victim, 0, 0) == 0
-os.waitpid(victim, 0)
-libc.syscall({\"x86_64\": 311, \"aarch64\": 271}[os.uname().machine], victim, 0, 0, 0, 0, 0)
+if libc.ptrace(16, victim, 0, 0) == 0: os.waitpid(victim, 0)
+number = {\"x86_64\": 311, \"aarch64\": 271}[os.uname().machine]
+while libc.syscall(number, victim, vector, 1, vector, 1, 0) != 8: time.sleep(0.05)
 os.kill(victim, 9)'"
             .into()
     });
@@ -274,9 +285,8 @@ os.kill(victim, 9)'"
     else {
         panic!("{trace:?}")
     };
-    let [write] = record.of(EventType::MemoryWrite)[..] else {
-        panic!("{record:#?}")
-    };
+    // A child that was only just made may not be ready for it: then it is tried again.
+    let write = *record.of(EventType::MemoryWrite).last().expect("a write");
     assert_eq!(write.kind, EventKind::MemoryWrite { target });
 }
 
@@ -485,9 +495,7 @@ int main(void) {
             "{event:?}: {real}"
         );
     }
-    let seen = events
-        .iter()
-        .filter(|event| event.outcome == Outcome::Succeeded);
+    let seen = events.iter().filter(|event| is_seen(event.outcome));
     assert!(
         seen.count() >= 50,
         "the sockets stay open: most can be looked at"

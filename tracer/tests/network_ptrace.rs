@@ -1,4 +1,4 @@
-//! The same suite under the ptrace engine.
+//! What goes over sockets, by the ptrace engine: the same suite.
 #![allow(missing_docs)]
 
 #[path = "network.rs"]

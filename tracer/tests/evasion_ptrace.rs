@@ -1,0 +1,5 @@
+//! Ways around the tracer, by the ptrace engine: the same suite.
+#![allow(missing_docs)]
+
+#[path = "evasion.rs"]
+mod evasion;
