@@ -12,8 +12,9 @@ use serde::Deserialize;
 use super::challenge::Challenge;
 use super::docker_config::Credential;
 use super::document::{Content, MANIFEST_TYPES, Manifest, choose, parse_config, sha256, verify};
-use super::http::{Answer, Origin, Session, Url};
+use super::http::{Answer, Session};
 use super::reference::{api_host, is_authority, is_digest};
+use super::url::{Origin, Url};
 use super::{Cause, ImageConfig, Platform, Unresolved};
 
 /// Largest manifest or index; honest ones take a few hundred KiB at most.

@@ -18,8 +18,9 @@ use tokio::sync::Mutex;
 
 use super::distribution::encoded;
 use super::docker_config::Credential;
-use super::http::{Http, Url};
+use super::http::Http;
 use super::sigv4::{Keys, Signing, amz_date};
+use super::url::Url;
 
 /// Largest answer of either service.
 const MAX_ANSWER: usize = 64 << 10;

@@ -9,11 +9,12 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::cache::{Cache, Key, Known, Lifetimes};
+use super::cache::{Cache, Key, Known};
 use super::distribution::Repository;
 use super::http::Http;
-use super::keychain::{Keychain, PullScope, Stage};
+use super::keychain::{PullScope, Stage};
 use super::metrics::{Metrics, Part, State};
+use super::options::Options;
 use super::reference::Reference;
 use super::{Cause, ImageConfig, Images, Unresolved, Wanted};
 
@@ -29,63 +30,6 @@ const MAX_OF_NAMESPACE: usize = 8;
 const MAX_LOOKUP: Duration = Duration::from_secs(20);
 /// Longest detail that is told.
 const MAX_DETAIL: usize = 1000;
-
-/// What a resolver is made of.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Credentials.
-    pub keychain: Keychain,
-    /// How long answers are believed.
-    pub lifetimes: Lifetimes,
-    /// How long somebody who waits for an admission is kept waiting.
-    pub patience: Duration,
-    /// Where images of a registry are looked for first.
-    pub mirrors: Vec<Mirror>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            keychain: Keychain::default(),
-            lifetimes: Lifetimes::default(),
-            patience: Duration::from_secs(2),
-            mirrors: Vec::new(),
-        }
-    }
-}
-
-/// Another place for the images of a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirror {
-    /// The registry as references name it, for example `docker.io`.
-    pub registry: String,
-    /// Host, and port if there is one, of the mirror.
-    pub host: String,
-    /// What stands before the repository's name there; may be empty.
-    pub prefix: String,
-}
-
-impl std::str::FromStr for Mirror {
-    type Err = &'static str;
-
-    /// Reads `docker.io=mirror.example/prefix`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "give it as registry=host/prefix, for example docker.io=mirror.example/hub";
-        let (registry, mirror) = text.split_once('=').ok_or(wrong)?;
-        let (host, prefix) = mirror.split_once('/').unwrap_or((mirror, ""));
-        let prefix = prefix.trim_matches('/');
-        let sound = super::reference::is_authority(registry)
-            && super::reference::is_authority(host)
-            && (prefix.is_empty() || super::reference::is_repository(prefix));
-        sound
-            .then(|| Self {
-                registry: registry.to_ascii_lowercase(),
-                host: host.to_ascii_lowercase(),
-                prefix: prefix.to_owned(),
-            })
-            .ok_or(wrong)
-    }
-}
 
 /// Answers what images run. Clones share their cache.
 #[derive(Debug, Clone)]
@@ -455,38 +399,6 @@ fn told(trail: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mirrors_by_table() {
-        for (text, expected) in [
-            (
-                "docker.io=mirror.example",
-                Some(("docker.io", "mirror.example", "")),
-            ),
-            (
-                "docker.io=mirror.example:5000/hub/",
-                Some(("docker.io", "mirror.example:5000", "hub")),
-            ),
-            (
-                "r.example=m.example/a/b",
-                Some(("r.example", "m.example", "a/b")),
-            ),
-            ("docker.io", None),
-            ("docker.io=https://m.example", None),
-            ("=m.example", None),
-            ("docker.io=m.example/../x", None),
-        ] {
-            let mirror: Option<Mirror> = text.parse().ok();
-            let found = mirror.as_ref().map(|mirror| {
-                (
-                    mirror.registry.as_str(),
-                    mirror.host.as_str(),
-                    mirror.prefix.as_str(),
-                )
-            });
-            assert_eq!(found, expected, "{text}");
-        }
-    }
 
     #[test]
     fn what_strangers_say_is_one_bounded_line() {
