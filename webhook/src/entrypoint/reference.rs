@@ -35,7 +35,12 @@ impl Reference {
             None => (name, None),
         };
         let (registry, repository) = match name.split_once('/') {
-            Some((first, rest)) if is_host(first) => (first.to_ascii_lowercase(), rest.to_owned()),
+            Some((first, rest)) if is_host(first) => {
+                let lower = first.to_ascii_lowercase();
+                // Capitals may be all that makes it a host.
+                let host = if is_host(&lower) { &lower } else { first };
+                (host.to_owned(), rest.to_owned())
+            }
             _ => (DOCKER_HUB.to_owned(), name.to_owned()),
         };
         let registry = match registry.as_str() {
@@ -196,6 +201,7 @@ mod tests {
             ("localhost:5000/web:1", "localhost:5000/web:1"),
             ("[::1]:5000/web:1", "[::1]:5000/web:1"),
             ("R.example/web", "r.example/web:latest"),
+            ("Host/web", "Host/web:latest"),
             ("r.example/a/b_c/d--e:x_1", "r.example/a/b_c/d--e:x_1"),
             (pinned.as_str(), expected.as_str()),
         ] {
