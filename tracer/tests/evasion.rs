@@ -418,7 +418,7 @@ static char word[8] = "aaaa";
 static void *swap(void *unused) { for (;;) { memset(word, 'a', 4); memset(word, 'b', 4); } return 0; }
 int main(void) {
     setvbuf(stdout, 0, _IONBF, 0);
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 12; i++) {
         pid_t pid = fork();
         if (pid == 0) {
             pthread_t thread;
@@ -452,6 +452,7 @@ fn a_connect_is_told_with_the_address_that_the_kernel_took() {
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 static struct sockaddr_in to = {.sin_family = AF_INET};
 static void *swap(void *unused) {
@@ -464,8 +465,9 @@ int main(void) {
     to.sin_port = htons(1001);
     pthread_create(&thread, 0, swap, 0);
     int seen[2] = {0, 0};
+    time_t end = time(0) + 6;
     static int kept[64];
-    for (int i = 0; i < 100 || (i < 20000 && !(seen[0] && seen[1])); i++) {
+    for (int i = 0; i < 40 || (time(0) < end && !(seen[0] && seen[1])); i++) {
         // Open for as long as a look may take.
         if (kept[i % 64]) close(kept[i % 64]);
         int fd = kept[i % 64] = socket(AF_INET, SOCK_DGRAM, 0);
@@ -497,7 +499,7 @@ int main(void) {
     }
     let seen = events.iter().filter(|event| is_seen(event.outcome));
     assert!(
-        seen.count() >= 50,
+        2 * seen.count() >= real.len(),
         "the sockets stay open: most can be looked at"
     );
     assert!(
@@ -518,6 +520,7 @@ fn an_open_that_may_have_been_another_is_not_said_to_be_seen() {
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 static char path[8] = "file-a";
 static void *swap(void *unused) { for (;;) { *(volatile char *)(path + 5) = 'a'; *(volatile char *)(path + 5) = 'b'; } return 0; }
@@ -527,7 +530,8 @@ int main(void) {
     pthread_t thread;
     pthread_create(&thread, 0, swap, 0);
     int seen[2] = {0, 0};
-    for (int i = 0; i < 200 || (i < 20000 && !(seen[0] && seen[1])); i++) {
+    time_t end = time(0) + 6;
+    for (int i = 0; i < 60 || (time(0) < end && !(seen[0] && seen[1])); i++) {
         char link[32], target[256] = "";
         int fd = open(path, O_RDWR);
         sprintf(link, "/proc/self/fd/%d", fd);
@@ -577,7 +581,7 @@ static void *swap(void *unused) { for (;;) { *(volatile char *)(path + 5) = 'a';
 int main(void) {
     pthread_t thread;
     pthread_create(&thread, 0, swap, 0);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 30; i++) {
         close(open("file-a", O_CREAT | O_RDWR, 0600));
         close(open("file-b", O_CREAT | O_RDWR, 0600));
         if (unlink(path)) return 1;
@@ -585,5 +589,5 @@ int main(void) {
     _exit(0);
 }"#,
     );
-    assert_eq!(record.of(EventType::Unlink).len(), 100);
+    assert_eq!(record.of(EventType::Unlink).len(), 30);
 }
