@@ -14,13 +14,13 @@ use crate::sys::seccomp::RETURN_ALLOW;
 use crate::sys::{poll, process};
 use crate::table::{Abi, TABLE};
 use crate::transport::{Link, Transport};
-use crate::{filter, keeper, launch};
+use crate::{filter, launch, start};
 
 /// Runs a command under the filter of an interest, changed to let every call pass: what the
 /// filter itself costs. Returns only on failure.
 pub fn filter_only(interest: &Interest, command: &[OsString]) -> ExitCode {
     let program = filter::compile(interest, RETURN_ALLOW);
-    match keeper::install(&program) {
+    match start::install(&program) {
         // Its listener hears of nothing, and is closed by the exec.
         Ok(_listener) => ExitCode::from(launch::execute(command) as u8),
         Err(errno) => {

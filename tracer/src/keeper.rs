@@ -2,22 +2,22 @@
 //! the exit code on, reaps orphans, and answers notifications while there is no worker, so
 //! that the application never notices the death of ours.
 
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use picket_events::wire::{Engine, Hello, VERSION};
 
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
 use crate::decode::quarantine;
+use crate::start::{Before, action, await_listener, start_worker, step};
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
-use crate::sys::seccomp::{self, Instruction, Notification};
-use crate::sys::shared::{self, Board, Install, WORKER_STAYS};
+use crate::sys::seccomp::{self, Notification};
+use crate::sys::shared::{Board, WORKER_STAYS};
 use crate::sys::signals::{self, Mask, Received};
-use crate::sys::{Errno, files, inherited, poll, ptrace};
+use crate::sys::{Errno, files, poll};
 use crate::table::Abi;
 use crate::worker::WORKER_NAME;
 use crate::{filter, launch, proc, scrub, spare, table, transport, worker};
@@ -42,23 +42,6 @@ impl Failure {
 
 fn at<T>(step: &'static str, result: Result<T, Errno>) -> Result<T, Failure> {
     result.map_err(|errno| Failure { step, errno })
-}
-
-/// How the application's surroundings were before we changed them.
-#[derive(Debug, Clone, Copy)]
-struct Before {
-    mask: Mask,
-    child_signal_ignored: bool,
-}
-
-impl Before {
-    fn restore(&self) {
-        if self.child_signal_ignored {
-            signals::set_ignored(libc::SIGCHLD);
-        }
-        inherited::restore();
-        signals::restore(&self.mask);
-    }
 }
 
 /// Runs the command, traced if at all possible, and gives its exit code.
@@ -155,8 +138,6 @@ pub(crate) fn hello(config: &Config, engine: Engine, generation: u32) -> Hello {
     }
 }
 
-/// How long the start may take before it counts as failed.
-const START_LIMIT: Duration = Duration::from_secs(10);
 /// Workers that may die in a row, each within [`CRASH_SPACING`] of the last, before the
 /// application goes on untraced.
 const CRASHES_MAX: u32 = 20;
@@ -447,175 +428,6 @@ pub(crate) fn let_run(board: &Board, listener: BorrowedFd<'_>, id: u64, data: &s
         true => seccomp::answer_errno(listener, id, libc::EPERM),
         false => seccomp::answer_continue(listener, id),
     };
-}
-
-/// Becomes the worker: starts the application, then traces it.
-fn start_worker(
-    config: &Config,
-    board: &'static Board,
-    wake: &OwnedFd,
-    engine: &Engine,
-    program: &[Instruction],
-    before: Before,
-    keeper: u32,
-) -> ! {
-    let main = match process::fork(true) {
-        Ok(Side::Child) => start_application(config, board, engine, program, before),
-        Ok(Side::Parent(pid)) => pid,
-        Err(errno) => {
-            board.decide(Install::Failed(errno.0));
-            process::exit(0)
-        }
-    };
-    if *engine == Engine::Ptrace {
-        let seized = ptrace::seize(main as u32, ptrace::FOLLOW);
-        board.seized(seized.err());
-    }
-    while board.install() == Install::Undecided {
-        board.await_install();
-        if process::peek_ended().is_some() {
-            board.decide(Install::Failed(libc::ECHILD));
-        }
-    }
-    let Install::Installed(listener) = board.install() else {
-        process::exit(0)
-    };
-    // From here on the descriptor tables are three.
-    let _ = process::unshare_files();
-    let listener = (*engine == Engine::UserNotification).then(|| process::adopt(listener));
-    shared::set_and_wake(&board.worker_ready, 1);
-    worker::run(worker::Start {
-        config,
-        board,
-        wake: wake.as_fd(),
-        listener: listener.as_ref().map(AsFd::as_fd),
-        keeper,
-        generation: 0,
-        died_by: None,
-    })
-}
-
-/// Becomes the application.
-fn start_application(
-    config: &Config,
-    board: &'static Board,
-    engine: &Engine,
-    program: &[Instruction],
-    before: Before,
-) -> ! {
-    // Not left to the worker, which may be killed before it gets to it.
-    board
-        .main_pid
-        .store(process::own_pid() as i32, Ordering::Release);
-    let installed = match engine {
-        Engine::Ptrace => board
-            .await_seizure()
-            .and_then(|()| install_for_ptrace(program))
-            .map(|()| 0),
-        _ => install(program).map(IntoRawFd::into_raw_fd),
-    };
-    match installed {
-        Ok(number) => {
-            // Our copy of the listener goes with the exec; the others keep theirs.
-            let _ = process::unshare_files();
-            if !board.decide(Install::Installed(number)) {
-                // Somebody gave us up: the program is started without us.
-                process::exit(0);
-            }
-        }
-        Err(errno) => {
-            board.decide(Install::Failed(errno.0));
-            process::exit(0);
-        }
-    }
-    before.restore();
-    process::exit(launch::execute(&config.command))
-}
-
-/// Installs the filter with the best flags that the kernel has. Without CAP_SYS_ADMIN that
-/// takes no_new_privs.
-pub(crate) fn install(program: &[Instruction]) -> Result<OwnedFd, Errno> {
-    let choices = [
-        seccomp::SPEC_ALLOW | seccomp::WAIT_KILLABLE_RECV,
-        seccomp::SPEC_ALLOW,
-        seccomp::WAIT_KILLABLE_RECV,
-        0,
-    ];
-    let mut result = Err(Errno(libc::EINVAL));
-    for flags in choices {
-        result = seccomp::install(program, flags);
-        if matches!(result, Err(Errno(libc::EACCES))) {
-            process::set_no_new_privs()?;
-            result = seccomp::install(program, flags);
-        }
-        match result {
-            Ok(listener) => return Ok(listener),
-            Err(Errno(libc::EINVAL)) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    result
-}
-
-/// Installs a filter that stops for a ptracer.
-fn install_for_ptrace(program: &[Instruction]) -> Result<(), Errno> {
-    let result = seccomp::install_quietly(program);
-    if matches!(result, Err(Errno(libc::EACCES))) {
-        process::set_no_new_privs()?;
-        return seccomp::install_quietly(program);
-    }
-    result
-}
-
-/// What the filter answers for a call of interest.
-fn action(engine: &Engine) -> u32 {
-    match engine {
-        Engine::Ptrace => seccomp::RETURN_TRACE,
-        _ => seccomp::RETURN_USER_NOTIF,
-    }
-}
-
-/// The step at which an engine's start mostly fails.
-fn step(engine: &Engine) -> &'static str {
-    match engine {
-        Engine::Ptrace => "ptrace",
-        _ => "seccomp",
-    }
-}
-
-/// Waits until the application has its filter, and takes the listener.
-fn await_listener(board: &Board, worker: i32, engine: &Engine) -> Result<Option<OwnedFd>, Errno> {
-    let start = poll::monotonic_ms();
-    let is_late = || poll::monotonic_ms() - start > START_LIMIT.as_millis() as u64;
-    let worker_ended = || process::peek_ended().is_some();
-    while board.install() == Install::Undecided {
-        board.await_install();
-        // One that somebody stopped would keep the application from starting.
-        let _ = signals::kill(worker, libc::SIGCONT);
-        if (worker_ended() || is_late()) && board.decide(Install::Failed(libc::ECHILD)) {
-            let _ = signals::kill(worker, libc::SIGKILL);
-        }
-    }
-    let listener = match board.install() {
-        Install::Installed(listener) => listener,
-        Install::Failed(errno) => return Err(clean_up(worker, errno)),
-        Install::Undecided => return Err(Errno(libc::ECHILD)),
-    };
-    while board.worker_ready.load(Ordering::Acquire) == 0 && !worker_ended() {
-        shared::wait_while(&board.worker_ready, 0, Duration::from_millis(50));
-        let _ = signals::kill(worker, libc::SIGCONT);
-    }
-    Ok((*engine == Engine::UserNotification).then(|| process::adopt(listener)))
-}
-
-/// After a failed start: leaves no process behind.
-fn clean_up(worker: i32, errno: i32) -> Errno {
-    while !process::next_change().is_some_and(|change| change.pid == worker && change.ended()) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    // The application's process, if it came to be, has become our child, and ends by itself.
-    while process::next_change().is_some() {}
-    Errno(errno)
 }
 
 /// Ends as the application did.

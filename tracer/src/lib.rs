@@ -31,6 +31,7 @@ mod resolve;
 mod scrub;
 mod setup;
 mod spare;
+mod start;
 mod sys;
 mod table;
 mod told;

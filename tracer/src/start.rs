@@ -1,0 +1,208 @@
+//! Starting worker and application: who installs the filter, and who waits for whom.
+
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use picket_events::wire::Engine;
+
+use crate::config::Config;
+use crate::sys::process::{self, Side};
+use crate::sys::seccomp::{self, Instruction};
+use crate::sys::shared::{self, Board, Install};
+use crate::sys::signals::{self, Mask};
+use crate::sys::{Errno, inherited, poll, ptrace};
+use crate::{launch, worker};
+
+/// How long the start may take before it counts as failed.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// How the application's surroundings were before we changed them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) mask: Mask,
+    pub(crate) child_signal_ignored: bool,
+}
+
+impl Before {
+    /// Gives the calling process the same surroundings again.
+    pub(crate) fn restore(&self) {
+        if self.child_signal_ignored {
+            signals::set_ignored(libc::SIGCHLD);
+        }
+        inherited::restore();
+        signals::restore(&self.mask);
+    }
+}
+
+/// Becomes the worker: starts the application, then traces it.
+pub(crate) fn start_worker(
+    config: &Config,
+    board: &'static Board,
+    wake: &OwnedFd,
+    engine: &Engine,
+    program: &[Instruction],
+    before: Before,
+    keeper: u32,
+) -> ! {
+    let main = match process::fork(true) {
+        Ok(Side::Child) => start_application(config, board, engine, program, before),
+        Ok(Side::Parent(pid)) => pid,
+        Err(errno) => {
+            board.decide(Install::Failed(errno.0));
+            process::exit(0)
+        }
+    };
+    if *engine == Engine::Ptrace {
+        let seized = ptrace::seize(main as u32, ptrace::FOLLOW);
+        board.seized(seized.err());
+    }
+    while board.install() == Install::Undecided {
+        board.await_install();
+        if process::peek_ended().is_some() {
+            board.decide(Install::Failed(libc::ECHILD));
+        }
+    }
+    let Install::Installed(listener) = board.install() else {
+        process::exit(0)
+    };
+    // From here on the descriptor tables are three.
+    let _ = process::unshare_files();
+    let listener = (*engine == Engine::UserNotification).then(|| process::adopt(listener));
+    shared::set_and_wake(&board.worker_ready, 1);
+    worker::run(worker::Start {
+        config,
+        board,
+        wake: wake.as_fd(),
+        listener: listener.as_ref().map(AsFd::as_fd),
+        keeper,
+        generation: 0,
+        died_by: None,
+    })
+}
+
+/// Becomes the application.
+fn start_application(
+    config: &Config,
+    board: &'static Board,
+    engine: &Engine,
+    program: &[Instruction],
+    before: Before,
+) -> ! {
+    // Not left to the worker, which may be killed before it gets to it.
+    board
+        .main_pid
+        .store(process::own_pid() as i32, Ordering::Release);
+    let installed = match engine {
+        Engine::Ptrace => board
+            .await_seizure()
+            .and_then(|()| install_for_ptrace(program))
+            .map(|()| 0),
+        _ => install(program).map(IntoRawFd::into_raw_fd),
+    };
+    match installed {
+        Ok(number) => {
+            // Our copy of the listener goes with the exec; the others keep theirs.
+            let _ = process::unshare_files();
+            if !board.decide(Install::Installed(number)) {
+                // Somebody gave us up: the program is started without us.
+                process::exit(0);
+            }
+        }
+        Err(errno) => {
+            board.decide(Install::Failed(errno.0));
+            process::exit(0);
+        }
+    }
+    before.restore();
+    process::exit(launch::execute(&config.command))
+}
+
+/// Installs the filter with the best flags that the kernel has. Without CAP_SYS_ADMIN that
+/// takes no_new_privs.
+pub(crate) fn install(program: &[Instruction]) -> Result<OwnedFd, Errno> {
+    let choices = [
+        seccomp::SPEC_ALLOW | seccomp::WAIT_KILLABLE_RECV,
+        seccomp::SPEC_ALLOW,
+        seccomp::WAIT_KILLABLE_RECV,
+        0,
+    ];
+    let mut result = Err(Errno(libc::EINVAL));
+    for flags in choices {
+        result = seccomp::install(program, flags);
+        if matches!(result, Err(Errno(libc::EACCES))) {
+            process::set_no_new_privs()?;
+            result = seccomp::install(program, flags);
+        }
+        match result {
+            Ok(listener) => return Ok(listener),
+            Err(Errno(libc::EINVAL)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    result
+}
+
+/// Installs a filter that stops for a ptracer.
+fn install_for_ptrace(program: &[Instruction]) -> Result<(), Errno> {
+    let result = seccomp::install_quietly(program);
+    if matches!(result, Err(Errno(libc::EACCES))) {
+        process::set_no_new_privs()?;
+        return seccomp::install_quietly(program);
+    }
+    result
+}
+
+/// What the filter answers for a call of interest.
+pub(crate) fn action(engine: &Engine) -> u32 {
+    match engine {
+        Engine::Ptrace => seccomp::RETURN_TRACE,
+        _ => seccomp::RETURN_USER_NOTIF,
+    }
+}
+
+/// The step at which an engine's start mostly fails.
+pub(crate) fn step(engine: &Engine) -> &'static str {
+    match engine {
+        Engine::Ptrace => "ptrace",
+        _ => "seccomp",
+    }
+}
+
+/// Waits until the application has its filter, and takes the listener.
+pub(crate) fn await_listener(
+    board: &Board,
+    worker: i32,
+    engine: &Engine,
+) -> Result<Option<OwnedFd>, Errno> {
+    let start = poll::monotonic_ms();
+    let is_late = || poll::monotonic_ms() - start > START_LIMIT.as_millis() as u64;
+    let worker_ended = || process::peek_ended().is_some();
+    while board.install() == Install::Undecided {
+        board.await_install();
+        // One that somebody stopped would keep the application from starting.
+        let _ = signals::kill(worker, libc::SIGCONT);
+        if (worker_ended() || is_late()) && board.decide(Install::Failed(libc::ECHILD)) {
+            let _ = signals::kill(worker, libc::SIGKILL);
+        }
+    }
+    let listener = match board.install() {
+        Install::Installed(listener) => listener,
+        Install::Failed(errno) => return Err(clean_up(worker, errno)),
+        Install::Undecided => return Err(Errno(libc::ECHILD)),
+    };
+    while board.worker_ready.load(Ordering::Acquire) == 0 && !worker_ended() {
+        shared::wait_while(&board.worker_ready, 0, Duration::from_millis(50));
+        let _ = signals::kill(worker, libc::SIGCONT);
+    }
+    Ok((*engine == Engine::UserNotification).then(|| process::adopt(listener)))
+}
+
+/// After a failed start: leaves no process behind.
+fn clean_up(worker: i32, errno: i32) -> Errno {
+    while !process::next_change().is_some_and(|change| change.pid == worker && change.ended()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The application's process, if it came to be, has become our child, and ends by itself.
+    while process::next_change().is_some() {}
+    Errno(errno)
+}
