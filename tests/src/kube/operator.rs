@@ -201,17 +201,33 @@ impl Operator {
         policy
     }
 
-    /// Waits until this operator has assessed a policy's present generation
-    /// (it tells its webhook first); returns the policy.
+    /// Waits until a policy's present generation is assessed and this operator's own webhook
+    /// knows it; returns the policy. Other operators of the same control plane write its status
+    /// too, so the status alone does not tell that this one is ready for a pod.
     ///
     /// # Panics
     /// When it does not.
     pub fn assessed(&self, namespace: &str, name: &str) -> Value {
-        eventually(&format!("{namespace}/{name} is assessed"), || {
+        let policy = eventually(&format!("{namespace}/{name} is assessed"), || {
             let policy = self.kubectl().get("protectionpolicy", namespace, name)?;
             let observed = &policy["status"]["observedGeneration"];
             (*observed == policy["metadata"]["generation"]).then_some(policy)
-        })
+        });
+        let kinds = "protectionpolicies,clusterprotectionpolicies";
+        let list = ["get", kinds, "-A", "-o", "name"];
+        let listed = self.kubectl().run(&list, "").expect_success().stdout;
+        let living = self
+            .replicas
+            .iter()
+            .filter(|replica| replica.process.is_running());
+        for replica in living {
+            eventually("a replica knows as many policies as there are", || {
+                let known = replica.gauge("picket_operator_policies")?
+                    + replica.gauge("picket_operator_invalid_policies")?;
+                (known >= listed.lines().count()).then_some(())
+            });
+        }
+        policy
     }
 
     /// What API servers are told to trust, in PEM; nothing while an entry has
@@ -261,6 +277,13 @@ impl Replica {
     #[must_use]
     pub fn get(&self, path: &str) -> Option<Response> {
         https::get(self.health_port, path)
+    }
+
+    /// The value of a gauge without labels, if it serves one.
+    fn gauge(&self, name: &str) -> Option<usize> {
+        let metrics = self.get("/metrics")?.body;
+        let line = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+        metrics.lines().find_map(line)
     }
 
     /// Posts JSON to the webhook, trusting only `trust` (PEM).
