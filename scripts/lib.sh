@@ -12,6 +12,10 @@ else
 	home_cache=/var/cache
 fi
 cache=${PICKET_CACHE:-${XDG_CACHE_HOME:-$home_cache}/picket}
+if [ -z "${HOME:-}" ]; then
+	# Go looks nowhere else.
+	export GOCACHE=${GOCACHE:-$cache/go-build} GOPATH=${GOPATH:-$cache/go}
+fi
 
 # Binaries and images of the product.
 dist=$root/dist
