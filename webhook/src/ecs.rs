@@ -10,13 +10,12 @@
 
 use std::fmt;
 
-use picket_crds::{
-    AGENT_CONTAINER, EntrypointOverride, MOUNT_PATH, ProtectionPolicySpec, SETUP_CONTAINER, VOLUME,
-};
+use picket_crds::{AGENT_CONTAINER, MOUNT_PATH, ProtectionPolicySpec, SETUP_CONTAINER, VOLUME};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::glob;
+use crate::plan::argv::overriding;
 use crate::reason::Reason;
 use crate::settings::Settings;
 
@@ -262,21 +261,6 @@ fn trace(
     Ok(())
 }
 
-fn overriding<'o>(
-    overrides: &'o [EntrypointOverride],
-    name: &str,
-    image: &str,
-) -> Option<&'o EntrypointOverride> {
-    let fits = |pattern: &Option<String>, text: &str| {
-        pattern
-            .as_ref()
-            .is_none_or(|pattern| glob::matches(pattern, text))
-    };
-    overrides
-        .iter()
-        .find(|known| fits(&known.container, name) && fits(&known.image, image))
-}
-
 /// What is left for the agent of the task's memory, in MiB.
 fn memory(task: &Value) -> Result<u64, EcsError> {
     let number = |value: &Value| {
@@ -425,6 +409,7 @@ fn remove(parent: &mut Value, field: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use picket_crds::EntrypointOverride;
 
     fn task() -> Value {
         json!({

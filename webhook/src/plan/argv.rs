@@ -135,7 +135,7 @@ pub(super) fn resolve(container: &Value, source: &ImageSource<'_>) -> Result<Arg
 }
 
 /// The first override that fits a container.
-fn overriding<'o>(
+pub(crate) fn overriding<'o>(
     overrides: &'o [EntrypointOverride],
     name: &str,
     image: &str,

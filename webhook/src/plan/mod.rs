@@ -4,7 +4,7 @@
 //! author did not know. The injected pod is built from a copy in which only our own places
 //! are touched ([`desired`]), and the operations are the difference ([`patch`]).
 
-mod argv;
+pub(crate) mod argv;
 mod build;
 mod commands;
 mod datadog;
