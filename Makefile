@@ -22,7 +22,7 @@ images: build ## Build both images as OCI archives in dist/, without a registry
 test: test-tools images test-images ## Install what the tests need, then run every test
 	@scripts/test.sh
 
-test-tools: ## Install podman and build kube-apiserver, etcd and kubectl, once
+test-tools: ## Install podman and build kube-apiserver, kube-controller-manager, etcd and kubectl, once
 	@scripts/test-tools.sh
 
 test-images: build ## Build the image of the application that the tests protect

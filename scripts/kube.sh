@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints, as its last line, the folder with kube-apiserver, kubectl and etcd
-# for the tests; builds them first from the versions pinned in tests/kubetools
-# and tests/etcdtools if the cache lacks them. With KUBEBUILDER_ASSETS set, that
-# folder is used as it is.
+# Prints, as its last line, the folder with kube-apiserver,
+# kube-controller-manager, kubectl and etcd for the tests; builds them first from
+# the versions pinned in tests/kubetools and tests/etcdtools if the cache lacks
+# them. With KUBEBUILDER_ASSETS set, that folder is used as it is.
 source "$(dirname "$0")/lib.sh"
 
-binaries=(kube-apiserver kubectl etcd)
+binaries=(kube-apiserver kube-controller-manager kubectl etcd)
 
 missing_in() {
 	local binary missing=()
@@ -27,9 +27,10 @@ mkdir -p "$assets"
 exec 9>"$cache/kube.lock"
 flock 9
 
-# Built again when a pinned version or the way of building changes.
+# Built again when a pinned version or the way of building changes. What is there stays in use
+# meanwhile: files are exchanged whole.
 key=$(cd "$root" && cat tests/kubetools/go.{mod,sum} tests/etcdtools/go.{mod,sum} scripts/kube.sh | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$assets/key" 2>/dev/null)" = "$key" ] && [ -z "$(missing_in "$assets")" ]; then
+if [ "$(cat "$assets/built" 2>/dev/null)" = "$key" ] && [ -z "$(missing_in "$assets")" ]; then
 	printf '%s\n' "$assets"
 	exit 0
 fi
@@ -37,7 +38,7 @@ fi
 need go "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with ${binaries[*]}"
 export GOTOOLCHAIN=local GOFLAGS="-mod=readonly -buildvcs=false -trimpath" CGO_ENABLED=0
 started=$(date +%s)
-rm -f "$assets/key"
+rm -f "$assets/built"
 staging=$(mktemp -d "$cache/kube.XXXXXX")
 trap 'rm -rf "$staging"' EXIT
 
@@ -52,12 +53,12 @@ minor=${minor%%.*}
 # Without these /version is nonsense, and what asks for a version refuses it.
 server=k8s.io/component-base/version
 client=k8s.io/client-go/pkg/version
-say "building Kubernetes $version (about six minutes on two cores, once)" >&2
+say "building Kubernetes $version (about eight minutes on two cores, once)" >&2
 cd "$root/tests/kubetools"
 go build -ldflags "-s -w -X $server.gitVersion=$version -X $server.gitMajor=1 -X $server.gitMinor=$minor -X $client.gitVersion=$version" \
 	-o "$staging/" tool >&2
 
 mv -f "$staging"/* "$assets/"
-printf '%s\n' "$key" >"$assets/key"
+printf '%s\n' "$key" >"$assets/built"
 say "built them in $(seconds_since "$started")" >&2
 printf '%s\n' "$assets"

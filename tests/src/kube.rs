@@ -8,6 +8,7 @@ mod aws;
 mod client;
 pub mod helm;
 mod https;
+pub mod kubelet;
 pub mod objects;
 mod operator;
 mod supervised;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 pub use aws::FargateWebhook;
 pub use client::{Kubectl, Output};
 pub use https::Response;
+pub use kubelet::Kubelet;
 pub use operator::{ADMISSION_TIMEOUT_SECONDS, Operator, Options};
 pub use supervised::Supervised;
 
@@ -34,7 +36,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum KubeError {
     /// A binary is missing.
-    #[error("{} is not there: run `make test-tools`, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl", .0.display())]
+    #[error("{} is not there: run `make test-tools`, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver, kube-controller-manager and kubectl", .0.display())]
     Missing(PathBuf),
     /// Files or processes could not be made.
     #[error("{what}: {source}")]
@@ -58,8 +60,9 @@ pub enum KubeError {
 }
 
 /// etcd and kube-apiserver, with ServiceAccount and PodSecurity admission and
-/// RBAC on, as in a cluster. There is no controller manager: a namespace's
-/// default service account is made by [`ControlPlane::namespace`].
+/// RBAC on, as in a cluster. There is no controller manager unless it is asked for
+/// ([`ControlPlane::with_controllers`]): a namespace's default service account is made by
+/// [`ControlPlane::namespace`].
 pub struct ControlPlane {
     folder: PathBuf,
     assets: PathBuf,
@@ -67,6 +70,7 @@ pub struct ControlPlane {
     // In the order in which they are to end.
     api_server: Mutex<Supervised>,
     api_server_arguments: Vec<String>,
+    controllers: Option<Supervised>,
     etcd: Supervised,
 }
 
@@ -84,6 +88,27 @@ impl ControlPlane {
         }
     }
 
+    /// A second one, with kube-controller-manager, that all tests of this process share:
+    /// Deployments make ReplicaSets and those make pods, and whatever lacks its owner is
+    /// collected, so a test's owner references must be true here. Pods stay pending: see
+    /// [`Kubelet`].
+    ///
+    /// # Panics
+    /// When it cannot be started; the message says why.
+    #[must_use]
+    pub fn with_controllers() -> &'static Self {
+        static SHARED: OnceLock<Result<ControlPlane, KubeError>> = OnceLock::new();
+        let started = SHARED.get_or_init(|| {
+            let mut control_plane = Self::start()?;
+            control_plane.start_controllers()?;
+            Ok(control_plane)
+        });
+        match started {
+            Ok(control_plane) => control_plane,
+            Err(error) => panic!("no control plane with controllers: {error}"),
+        }
+    }
+
     /// Starts a control plane of its own.
     ///
     /// # Errors
@@ -92,7 +117,12 @@ impl ControlPlane {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS")
             .filter(|folder| !folder.is_empty())
             .map_or_else(|| crate::cache().join("kube"), PathBuf::from);
-        for binary in ["etcd", "kube-apiserver", "kubectl"] {
+        for binary in [
+            "etcd",
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kubectl",
+        ] {
             let path = assets.join(binary);
             if !path.is_file() {
                 return Err(KubeError::Missing(path));
@@ -157,11 +187,48 @@ impl ControlPlane {
             assets,
             api_server: Mutex::new(api_server),
             api_server_arguments: arguments,
+            controllers: None,
             etcd,
         };
         control_plane.write_kubeconfig("admin", ADMIN_TOKEN)?;
         control_plane.wait_until_ready()?;
         Ok(control_plane)
+    }
+
+    /// Starts kube-controller-manager and waits until it works.
+    ///
+    /// # Errors
+    /// [`KubeError`].
+    pub fn start_controllers(&mut self) -> Result<(), KubeError> {
+        let in_folder =
+            |flag: &str, name: &str| format!("--{flag}={}", self.folder.join(name).display());
+        let arguments = [
+            in_folder("kubeconfig", "admin.kubeconfig"),
+            in_folder("root-ca-file", "certificates/apiserver.crt"),
+            in_folder("service-account-private-key-file", "sa.key"),
+            format!("--controllers={}", CONTROLLERS.join(",")),
+            "--leader-elect=false".to_owned(),
+            "--secure-port=0".to_owned(),
+            "--kube-api-qps=500".to_owned(),
+            "--kube-api-burst=1000".to_owned(),
+        ];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let name = "kube-controller-manager";
+        let binary = self.assets.join(name);
+        let started = Supervised::start(&self.folder, name, &binary, &arguments, &[], None)?;
+        let deadline = Instant::now() + PATIENCE;
+        let account = ["get", "serviceaccount", "default", "-n", "default"];
+        while !self.kubectl().run(&account, "").success {
+            if Instant::now() >= deadline || !started.is_running() {
+                return Err(KubeError::NotReady {
+                    what: name.to_owned(),
+                    log: started.log_end(),
+                });
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        self.controllers = Some(started);
+        Ok(())
     }
 
     /// Kills the API server, starts it again and waits until it is ready; what
@@ -236,9 +303,13 @@ impl ControlPlane {
             .expect_success()
             .json();
         let name = made["metadata"]["name"].as_str().expect("name").to_owned();
-        self.kubectl()
-            .run(&["create", "serviceaccount", "default", "-n", &name], "")
-            .expect_success();
+        let made = self
+            .kubectl()
+            .run(&["create", "serviceaccount", "default", "-n", &name], "");
+        // With controllers it may be there already.
+        if !made.stderr.contains("already exists") {
+            made.expect_success();
+        }
         name
     }
 
@@ -264,6 +335,20 @@ impl ControlPlane {
         self.folder.join(format!("{name}.kubeconfig"))
     }
 }
+
+/// The controllers that tests are about. Others would act on nodes, of which there are none.
+const CONTROLLERS: [&str; 10] = [
+    "cronjob-controller",
+    "daemonset-controller",
+    "deployment-controller",
+    "disruption-controller",
+    "garbage-collector-controller",
+    "job-controller",
+    "namespace-controller",
+    "replicaset-controller",
+    "serviceaccount-controller",
+    "statefulset-controller",
+];
 
 const ADMIN_TOKEN: &str = "admin-of-a-control-plane-for-tests";
 

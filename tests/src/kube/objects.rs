@@ -88,3 +88,22 @@ pub fn assert_injected(pod: &Value) {
         "{status:#}"
     );
 }
+
+/// A Deployment whose pods have one container `web` that names its command.
+#[must_use]
+pub fn deployment(namespace: &str, name: &str, replicas: u32) -> Value {
+    let pod = pod(namespace, name);
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": pod["spec"],
+            },
+        },
+    })
+}
