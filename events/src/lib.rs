@@ -11,6 +11,7 @@
 //! * [`interest`]: which events a set of rules can use at all.
 //! * [`wire`]: messages and frames.
 //! * [`finding`]: the JSON line that a user reads.
+//! * [`relay`]: what agents and the operator say to each other.
 
 pub mod event;
 pub mod file;
@@ -18,6 +19,7 @@ pub mod finding;
 pub mod interest;
 pub mod network;
 pub mod process;
+pub mod relay;
 pub mod text;
 pub mod wire;
 

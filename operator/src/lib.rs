@@ -10,6 +10,7 @@
 //! * [`status`]: what the operator thinks of each policy.
 //! * [`images`]: what images run, asked of registries.
 //! * [`lease`]: which replica writes.
+//! * [`relay`]: where agents report and fetch rules.
 //! * [`settings`](mod@settings): what the planner is told.
 //! * [`readiness`], [`metrics`]: what kubelet and Prometheus see.
 //! * [`watched`]: following one named object.
@@ -25,6 +26,7 @@ pub mod lease;
 pub mod metrics;
 pub mod policies;
 pub mod readiness;
+pub mod relay;
 pub mod run;
 pub mod server;
 pub mod settings;
