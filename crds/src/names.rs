@@ -18,6 +18,13 @@ pub mod annotations {
     pub const STATUS: &str = "picket.dev/status";
     /// On a pod that the kubelet mirrors from a file: cannot be changed.
     pub const MIRROR: &str = "kubernetes.io/config.mirror";
+    /// On a pod on Fargate, set by AWS: what was provisioned, for example `0.25vCPU 0.5GB`.
+    pub const CAPACITY_PROVISIONED: &str = "CapacityProvisioned";
+    /// On a pod, set by whoever wants that: `"true"` cuts it off from the network and from its
+    /// Services, and keeps it for a look.
+    pub const QUARANTINE: &str = "picket.dev/quarantine";
+    /// On a pod in quarantine: the labels that it had, as JSON, for the way back.
+    pub const QUARANTINED_LABELS: &str = "picket.dev/quarantined-labels";
     /// Prefix of everything that Picket writes on a pod.
     pub const PREFIX: &str = "picket.dev/";
 }

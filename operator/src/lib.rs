@@ -5,6 +5,7 @@
 //! * [`certificates`]: the webhook's own authority and certificate.
 //! * [`ca_bundle`]: what API servers are told to trust.
 //! * [`policies`]: what the API server knows of policies and namespaces.
+//! * [`pods`]: all pods, as a few facts each.
 //! * [`events`]: decisions of the webhook, told on workloads.
 //! * [`facts`]: what the webhook is told about namespaces.
 //! * [`status`]: what the operator thinks of each policy.
@@ -24,6 +25,7 @@ pub mod facts;
 pub mod images;
 pub mod lease;
 pub mod metrics;
+pub mod pods;
 pub mod policies;
 pub mod readiness;
 pub mod relay;

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::watch;
 
 use crate::certificates::ServingCertificate;
+use crate::pods::Pods;
 use crate::policies::{Policies, View};
 
 /// Reads the state of the operator whenever somebody scrapes it.
@@ -21,6 +22,8 @@ pub struct StateCollector {
     pub leading: watch::Receiver<bool>,
     /// The policies.
     pub policies: View<Policies>,
+    /// The pods.
+    pub pods: Pods,
 }
 
 impl fmt::Debug for StateCollector {
@@ -57,6 +60,11 @@ impl Collector for StateCollector {
                 "picket_operator_invalid_policies",
                 "Policies that this version cannot understand",
                 count(policies.invalid.len()),
+            ),
+            (
+                "picket_operator_pods",
+                "Pods that are followed",
+                count(self.pods.count()),
             ),
         ];
         for (name, help, value) in gauges {

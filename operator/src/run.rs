@@ -29,6 +29,7 @@ use crate::images;
 use crate::images::warm::Warmer;
 use crate::lease::Candidate;
 use crate::metrics::StateCollector;
+use crate::pods::{Pods, follow_pods};
 use crate::policies::{follow_namespaces, follow_policies};
 use crate::readiness::Readiness;
 use crate::server::{HealthServer, RunningServer, ServerError, WebhookServer};
@@ -178,6 +179,7 @@ struct Parts {
     leading: watch::Receiver<bool>,
     policies: crate::policies::View<crate::policies::Policies>,
     facts: Facts,
+    pods: Pods,
     stop: watch::Sender<bool>,
 }
 
@@ -224,6 +226,11 @@ impl Parts {
             "namespace watch",
             Box::pin(follow_namespaces(client.clone(), namespaces_seen)),
         );
+        let pods = Pods::default();
+        part(
+            "pod watch",
+            Box::pin(follow_pods(client.clone(), pods.clone())),
+        );
         let facts = Facts::new(client.clone(), namespaces.clone());
         part("limits watch", Box::pin(facts.clone().follow()));
         part(
@@ -268,6 +275,7 @@ impl Parts {
             leading,
             policies,
             facts,
+            pods,
             stop,
         }
     }
@@ -289,6 +297,7 @@ impl Parts {
             certificate: Arc::clone(&self.readiness.certificate),
             leading: self.leading.clone(),
             policies: self.policies.clone(),
+            pods: self.pods.clone(),
         }
     }
 
