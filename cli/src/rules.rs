@@ -3,19 +3,23 @@
 mod fields;
 
 use std::fs::read_to_string;
-use std::io::{self, BufRead, Write, stdin, stdout};
+use std::io::{self, BufRead, Read, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use picket_agent::rulefiles::{RuleFiles, Sources};
 use picket_events::Interest;
+use picket_rules::tools::eval::Answer;
 use picket_rules::tools::{bench, check, describe, eval, testing};
 use picket_rules::{Catalogue, LoadOptions, RuleSet};
 
 use crate::arguments::{self, Format};
 use crate::run;
+
+/// Longest line of `eval`, in bytes.
+const MAX_LINE: usize = 16 << 20;
 
 /// Carries out a `rules` command; false when something was found wrong.
 ///
@@ -84,14 +88,41 @@ fn evaluate(fields: Option<&Path>) -> anyhow::Result<bool> {
         }
         None => Catalogue::standard(),
     };
-    for line in stdin().lock().lines() {
-        let line = line.context("standard input")?;
-        if !line.trim().is_empty() {
-            let answer = eval::answer(&catalogue, &line);
-            print(&(serde_json::to_string(&answer)? + "\n"))?;
-        }
+    let mut input = stdin().lock();
+    let mut line = Vec::new();
+    while let Some(fits) = read_line(&mut input, &mut line).context("standard input")? {
+        let answer = match std::str::from_utf8(&line) {
+            _ if !fits => Answer::fault(format!("not a request: longer than {MAX_LINE} bytes")),
+            Ok(line) if line.trim().is_empty() => continue,
+            Ok(line) => eval::answer(&catalogue, line, now()),
+            Err(error) => Answer::fault(format!("not a request: {error}")),
+        };
+        print(&(serde_json::to_string(&answer)? + "\n"))?;
     }
     Ok(true)
+}
+
+/// Reads the next line: `None` at the end, false when it is longer than [`MAX_LINE`] and was
+/// passed over.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    line.clear();
+    let limit = MAX_LINE as u64 + 1;
+    if input.by_ref().take(limit).read_until(b'\n', line)? == 0 {
+        return Ok(None);
+    }
+    if line.len() <= MAX_LINE || line.ends_with(b"\n") {
+        return Ok(Some(true));
+    }
+    input.skip_until(b'\n')?;
+    Ok(Some(false))
+}
+
+/// Nanoseconds since the epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
 }
 
 fn test(sources: &arguments::RuleSources, files: &[PathBuf]) -> anyhow::Result<bool> {

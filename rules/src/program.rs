@@ -112,11 +112,6 @@ pub(crate) enum BoolNode {
         list: Source,
         networks: Arc<[IpNet]>,
     },
-    /// The value fits every network.
-    AddressInAll {
-        value: AddressNode,
-        networks: Arc<[IpNet]>,
-    },
 }
 
 /// A number.

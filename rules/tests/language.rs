@@ -11,6 +11,7 @@ fn catalogue() -> Arc<Catalogue> {
         r#"{
         "fields": {
             "f.path": {"type": "string", "match": "path"},
+            "f.program": {"type": "string", "match": "path"},
             "f.name": {"type": "string"},
             "f.host": {"type": "string", "match": "nocase"},
             "f.short": {"type": "string", "max_length": 4},
@@ -40,7 +41,7 @@ fn ask(expr: &str, event: Value, more: Value) -> Answer {
     for (key, value) in more.as_object().cloned().unwrap_or_default() {
         request[key] = value;
     }
-    answer(&catalogue(), &request.to_string())
+    answer(&catalogue(), &request.to_string(), 0)
 }
 
 #[track_caller]
@@ -141,6 +142,24 @@ fn paths_that_no_file_can_have_are_refused() {
 }
 
 #[test]
+fn a_name_that_is_matched_like_a_path_need_not_be_one() {
+    check(
+        &[
+            (r#"f.program =~ "*""#, false),
+            (r#"f.program =~ "/usr/bin/""#, false),
+            (r#"f.program =~ "*/bin/*""#, true),
+            (r#"f.program =~ "/usr/**""#, true),
+            (r#"f.program =~ r"bin/.at$""#, true),
+            (r#"r"bin/.at$" == f.program"#, true),
+            (r#"~"/usr/*/cat" == f.program"#, true),
+            (r#"~"c*" == "cat""#, true),
+        ],
+        json!({"f.program": "/usr/bin/cat"}),
+    );
+    refused(r#"f.program =~ "/usr/**/cat""#, 14, "`**`");
+}
+
+#[test]
 fn case_is_ignored_where_the_field_says_so() {
     check(
         &[
@@ -166,6 +185,9 @@ fn a_list_field_equals_when_any_element_does_and_differs_when_none_does() {
             (r#"f.args allin ["b", "x"]"#, true),
             (r#""b" in f.args"#, true),
             (r#""b" == f.args"#, true),
+            (r#"~"b*" in f.args"#, true),
+            (r#"~"x*" not in f.args"#, true),
+            (r#"r"^c$" in f.args"#, true),
             (r#"f.args in f.paths"#, true),
             (r#"f.args =~ "b*""#, true),
             ("f.ports > 100", true),
@@ -195,6 +217,12 @@ fn addresses_are_compared_by_containment_in_either_direction() {
             ("f.ips allin [10.0.0.0/8]", false),
             ("f.ips allin [0.0.0.0/0]", true),
             ("f.ips == 1.1.1.1", true),
+            // One address is not several: `allin` asks what `in` asks.
+            ("f.ip allin [192.168.0.0/16, 10.0.0.0/8]", true),
+            ("0.0.0.0/0 allin f.ips", true),
+            ("10.1.2.3 in f.ip", true),
+            ("10.1.2.4 not in f.ip", true),
+            ("f.ip in f.ips", false),
         ],
         json!({"f.ip": "10.1.2.3", "f.ips": ["10.9.9.9", "1.1.1.1"]}),
     );
@@ -249,6 +277,8 @@ fn a_register_ties_conditions_to_one_element() {
             (r#"up[X].name == "nginx" && up[X].uid == 1"#, false),
             (r#"up[X].name != "nginx""#, true),
             ("up[X].uid & 1 > 0", true),
+            (r#""nginx" in up[X].name && up[X].uid == 0"#, true),
+            (r#"~"ng*" in up[X].name && 1 in up[X].uid"#, false),
         ],
         event,
     );
@@ -328,8 +358,16 @@ fn variables_are_read_and_filled_in() {
 #[test]
 fn mistakes_are_found_where_they_are_with_a_suggestion() {
     refused(r#"f.pth == "/x""#, 1, "did you mean f.path?");
-    refused(r#"f.uid == "x""#, 1, "cannot compare a number with a text");
-    refused("f.name > 5", 1, "cannot compare");
+    refused(r#"f.uid == "x""#, 10, "cannot compare a number with a text");
+    refused(r#""x" != f.uid"#, 8, "cannot compare a number with a text");
+    refused(
+        r#"(f.uid == 1) == "x""#,
+        17,
+        "cannot compare a condition with a text",
+    );
+    refused(r#"f.uid in ["a", "b"]"#, 10, "with a list of texts");
+    refused("f.name > 5", 10, "cannot compare");
+    refused(r#"f.name > "a""#, 1, "> cannot compare a text with a text");
     refused("f.uid", 1, "has to be a condition");
     refused("f.name == [", 11, "expected a value");
     refused("f.uid in []", 10, "at least one");
@@ -455,7 +493,7 @@ fn a_program_counts_under_the_link_that_it_was_called_by_too() {
         (r#"exec.file.name != "${n}""#, false),
     ] {
         let request = json!({"expr": expr, "event": event, "variables": {"n": "sh"}});
-        let answer = answer(&Catalogue::standard(), &request.to_string());
+        let answer = answer(&Catalogue::standard(), &request.to_string(), 0);
         assert_eq!(answer.result, Some(expected), "{expr} → {answer:?}");
     }
 }

@@ -72,14 +72,14 @@ proptest! {
                       "process.ancestors": [{"uid": 1, "comm": "a"}]},
             "variables": {"v": ["x"]},
         });
-        let answer = answer(&Catalogue::standard(), &request.to_string());
+        let answer = answer(&Catalogue::standard(), &request.to_string(), 0);
         prop_assert!(answer.result.is_some() != answer.error.is_some());
     }
 
     #[test]
     fn any_text_is_answered(text in ".{0,60}") {
         let request = json!({ "expr": text });
-        let answer = answer(&Catalogue::standard(), &request.to_string());
+        let answer = answer(&Catalogue::standard(), &request.to_string(), 0);
         prop_assert!(answer.result.is_some() != answer.error.is_some());
     }
 }
@@ -94,8 +94,8 @@ fn the_fuzzers_corpora_pass() {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
             seen += 1;
             match kind {
-                "expression" => drop(answer(&catalogue, &json!({ "expr": text }).to_string())),
-                "evaluate" => assert!(answer(&catalogue, &text).result.is_some(), "{text}"),
+                "expression" => drop(answer(&catalogue, &json!({ "expr": text }).to_string(), 0)),
+                "evaluate" => assert!(answer(&catalogue, &text, 0).result.is_some(), "{text}"),
                 _ => {
                     let source = PolicySource {
                         name: kind.into(),

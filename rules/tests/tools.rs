@@ -5,6 +5,9 @@ use std::sync::Arc;
 use picket_rules::tools::{bench, check, describe, eval, testing};
 use picket_rules::{Catalogue, LoadOptions, PolicySource, RuleSet, defaults};
 
+/// Nanoseconds.
+const MINUTE: i64 = 60_000_000_000;
+
 fn source(text: &str) -> PolicySource {
     PolicySource {
         name: "a.policy".to_owned(),
@@ -67,18 +70,44 @@ fn eval_answers_each_line_with_a_result_or_an_error() {
         ),
         (
             r#"{"expr": "open.file.path == 5"}"#,
-            r#"{"error":"== cannot compare a text with a number","column":1}"#,
+            r#"{"error":"== cannot compare a text with a number","column":19}"#,
         ),
         (
             r#"{"expr": "true", "event": {"type": "opne"}}"#,
-            r#"{"error":"unknown event type \"opne\""}"#,
+            r#"{"error":"unknown event type \"opne\"; did you mean open?"}"#,
+        ),
+        (
+            r#"["true"]"#,
+            r#"{"error":"not a request: expected an object such as {\"expr\": \"true\"}"}"#,
+        ),
+        (
+            r#"{"expr": "true", "event": null, "note": "keys that mean nothing are passed over"}"#,
+            r#"{"result":true}"#,
+        ),
+        // Of two macros that cannot be read, the first one is named.
+        (
+            r#"{"expr": "true", "macros": {"b": "((", "a": "))"}}"#,
+            r#"{"error":"macro b: expected a value, found the end"}"#,
+        ),
+        // A minute after the call, unless the event says that its time is another.
+        (
+            r#"{"expr": "process.created_at > 59s && process.created_at < 61s"}"#,
+            r#"{"result":true}"#,
+        ),
+        (
+            r#"{"expr": "process.created_at > 61s", "event": {"process.created_at": 5000000000, "now": 67000000000}}"#,
+            r#"{"result":true}"#,
+        ),
+        (
+            r#"{"expr": "process.created_at < 2s", "event": {"process.created_at": 5000000000, "event.timestamp": 6000000000}}"#,
+            r#"{"result":true}"#,
         ),
     ];
     for (line, expected) in cases {
-        let answer = serde_json::to_string(&eval::answer(&catalogue, line)).unwrap();
+        let answer = serde_json::to_string(&eval::answer(&catalogue, line, MINUTE)).unwrap();
         assert_eq!(answer, expected, "{line}");
     }
-    assert!(eval::answer(&catalogue, "{").error.is_some());
+    assert!(eval::answer(&catalogue, "{", 0).error.is_some());
 }
 
 #[test]

@@ -6,6 +6,6 @@ use picket_rules::Catalogue;
 use picket_rules::tools::eval::answer;
 
 fuzz_target!(|line: &str| {
-    let answer = answer(&Catalogue::standard(), line);
+    let answer = answer(&Catalogue::standard(), line, 0);
     assert!(answer.result.is_some() != answer.error.is_some());
 });

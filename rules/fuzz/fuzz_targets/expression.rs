@@ -8,7 +8,7 @@ use picket_rules::tools::eval::answer;
 fuzz_target!(|text: &str| {
     let Ok(text) = serde_text(text) else { return };
     let line = format!("{{\"expr\": {text}, \"event\": {{\"type\": \"open\"}}}}");
-    let answer = answer(&Catalogue::standard(), &line);
+    let answer = answer(&Catalogue::standard(), &line, 0);
     assert!(answer.result.is_some() != answer.error.is_some());
 });
 

@@ -106,7 +106,8 @@ impl Catalogue {
     /// ```
     ///
     /// Types are bool, int, string, ip, the same with `[]`, and iterator; `match` is pattern
-    /// (default), path or nocase. `events` maps event types to `{"about", "never",
+    /// (default), path or nocase. A field with `match` path whose name ends in `.path` holds
+    /// resolved paths: no regular expression fits it, nor what no such path can be. `events` maps event types to `{"about", "never",
     /// "fields"}`, whose fields get the event's name as prefix; `records` names groups of
     /// fields for use as `{"record": NAME}`; `alternatives` names ends of fields and those of
     /// fields whose values count as well.
@@ -295,10 +296,13 @@ impl Loader<'_> {
         if self.catalogue.field_ids.insert(name.clone(), id).is_some() {
             return Err(fault(&name, "is defined twice"));
         }
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let resolved = matching == Matching::Path && matches!(last, "path" | "cwd");
         self.catalogue.fields.push(FieldInfo {
             name,
             value_type,
             matching,
+            resolved,
             event: place.event,
             iterator: place.iterator,
             max_length: field.max_length,

@@ -21,7 +21,7 @@ pub enum Matching {
     /// `*` stands for anything.
     #[default]
     Pattern,
-    /// `*` stays inside a path segment; literals must be clean absolute paths.
+    /// `*` stays inside a path segment.
     Path,
     /// As [`Matching::Pattern`], but upper and lower case are the same.
     NoCase,
@@ -43,6 +43,9 @@ pub struct FieldInfo {
     pub value_type: ValueType,
     /// How text is compared.
     pub matching: Matching,
+    /// True for a resolved path (the name ends in `path`): what no such path can be, and regular
+    /// expressions, are refused next to it.
+    pub resolved: bool,
     /// The event type that has it; `None` when every event has.
     pub event: Option<EventId>,
     /// The iterator it belongs to.

@@ -15,6 +15,8 @@ use crate::syntax::{ExpressionError, Problem};
 pub(super) struct Comparer {
     pub(super) operator: Comparison,
     pub(super) span: Span,
+    /// The value on the right as it was written: what does not fit is pointed out there.
+    pub(super) blame: Span,
     pub(super) left: Span,
     pub(super) right: Span,
 }
@@ -24,9 +26,10 @@ impl Comparer {
         if let Comparison::Matches | Comparison::MatchesNot = self.operator {
             return self.matches(left, right);
         }
-        // Constants and single values go to the right.
+        // Constants and single values go to the right, and of two constants the pattern.
         let swap = left.is_literal() && !right.is_literal()
-            || !left.is_list() && right.is_list() && !right.is_literal();
+            || !left.is_list() && right.is_list() && !right.is_literal()
+            || left.is_pattern() && !right.is_pattern();
         if swap {
             self.operator = self.operator.mirrored();
             std::mem::swap(&mut self.left, &mut self.right);
@@ -229,7 +232,12 @@ impl Comparer {
             }
             _ => None,
         };
-        ExpressionError::new(problem, self.span).suggest(suggestion)
+        // Of two values of one type, the operator is what does not fit.
+        let span = match left.describe() == right.describe() {
+            true => self.span,
+            false => self.blame,
+        };
+        ExpressionError::new(problem, span).suggest(suggestion)
     }
 
     fn mismatch_problem(&self, left: &str, right: &str) -> Problem {

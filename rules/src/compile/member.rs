@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::compare::Comparer;
 use super::operand::{AddressItem, Items, Operand, TextItem, TextKind};
 use super::texts::MatcherBuilder;
 use super::{Compiler, Result};
 use crate::matcher::{AddressSet, normalize};
 use crate::position::Span;
 use crate::program::{AddressNode, BoolNode, IntNode, TextNode, ignores_case};
-use crate::syntax::ast::{Kind, Membership, Node};
+use crate::syntax::ast::{Comparison, Kind, Membership, Node};
 use crate::syntax::{ExpressionError, Problem};
 
 impl<'a> Compiler<'a> {
@@ -23,6 +24,18 @@ impl<'a> Compiler<'a> {
     ) -> Result<BoolNode> {
         let value = self.operand(left)?;
         let list = match self.operand(right)? {
+            // One element of a list, or a network: a list of one.
+            single if single.is_one_of_several() => {
+                let comparer = Comparer {
+                    operator: Comparison::Equal,
+                    span,
+                    blame: right.span,
+                    left: left.span,
+                    right: right.span,
+                };
+                let node = comparer.compare(value, single)?;
+                return Ok(node.negate_if(operator == Membership::NotIn));
+            }
             // A single constant, such as a network or a macro that stands for one.
             Operand::Address(AddressNode::Constant(network)) => {
                 Operand::List(Items::Addresses(vec![AddressItem::Network(network)]))
@@ -36,8 +49,8 @@ impl<'a> Compiler<'a> {
             other => other,
         };
         let node = match list {
-            Operand::List(items) => member_of(operator, value, items, right, span)?,
-            list => overlap(operator, value, list, span)?,
+            Operand::List(items) => member_of(operator, value, items, right)?,
+            list => overlap(operator, value, list, right)?,
         };
         Ok(node.negate_if(operator == Membership::NotIn))
     }
@@ -105,13 +118,7 @@ impl<'a> Compiler<'a> {
 }
 
 /// A value and a list that is written out.
-fn member_of(
-    operator: Membership,
-    value: Operand,
-    items: Items,
-    right: &Node,
-    span: Span,
-) -> Result<BoolNode> {
+fn member_of(operator: Membership, value: Operand, items: Items, right: &Node) -> Result<BoolNode> {
     match (value, items) {
         (Operand::Int(value, _), Items::Ints(numbers)) => Ok(BoolNode::IntIn {
             value,
@@ -121,20 +128,15 @@ fn member_of(
             list,
             set: int_set(numbers),
         }),
-        (Operand::Address(value), Items::Addresses(items)) => Ok(match operator {
-            Membership::AllIn => BoolNode::AddressInAll {
-                value,
-                networks: networks(items, span)?,
-            },
-            _ => address_set(items).map_or(BoolNode::Constant(false), |set| BoolNode::Address {
-                value,
-                set,
-            }),
-        }),
+        // `allin` means all for several addresses only; of one it asks what `in` asks.
+        (Operand::Address(value), Items::Addresses(items)) => Ok(address_set(items).map_or(
+            BoolNode::Constant(false),
+            |set| BoolNode::Address { value, set },
+        )),
         (Operand::Addresses(list), Items::Addresses(items)) => Ok(match operator {
             Membership::AllIn => BoolNode::AllAddresses {
                 list,
-                networks: networks(items, span)?,
+                networks: networks(items, right.span)?,
             },
             _ => address_set(items).map_or(BoolNode::Constant(false), |set| BoolNode::AnyAddress {
                 list,
@@ -173,7 +175,7 @@ fn member_of(
                 left: value.describe(),
                 right: format!("a list of {}", items.describe()),
             };
-            Err(ExpressionError::new(problem, span))
+            Err(ExpressionError::new(problem, right.span))
         }
     }
 }
@@ -218,24 +220,24 @@ fn any(
 }
 
 /// A value and a list that is known only when the event is.
-fn overlap(operator: Membership, value: Operand, list: Operand, span: Span) -> Result<BoolNode> {
-    let mismatch = |left: &Operand, right: &Operand| {
+fn overlap(operator: Membership, value: Operand, list: Operand, right: &Node) -> Result<BoolNode> {
+    let mismatch = |left: &Operand, list: &Operand| {
         let problem = Problem::Mismatch {
             operator: operator.symbol().to_owned(),
             left: left.describe(),
-            right: right.describe(),
+            right: list.describe(),
         };
-        ExpressionError::new(problem, span)
+        ExpressionError::new(problem, right.span)
     };
+    if let (Some(item), Operand::Texts(list, kind)) = (constant_text(&value), &list) {
+        let mut builder = MatcherBuilder::new(*kind);
+        builder.add(&item, right.span)?;
+        return Ok(BoolNode::AnyText {
+            list: *list,
+            matcher: builder.finish(),
+        });
+    }
     Ok(match (value, list) {
-        (Operand::Text(TextNode::Constant(text), None), Operand::Texts(list, kind)) => {
-            let mut builder = MatcherBuilder::new(kind);
-            builder.add(&TextItem::Text(text.to_string()), span)?;
-            BoolNode::AnyText {
-                list,
-                matcher: builder.finish(),
-            }
-        }
         (Operand::Text(other, own), Operand::Texts(list, kind)) => {
             let no_case =
                 ignores_case(kind.matching) || own.is_some_and(|kind| ignores_case(kind.matching));
@@ -255,11 +257,11 @@ fn overlap(operator: Membership, value: Operand, list: Operand, span: Span) -> R
         }
         (Operand::Int(right, _), Operand::Ints(list)) => BoolNode::AnyInt {
             list,
-            operator: crate::syntax::ast::Comparison::Equal,
+            operator: Comparison::Equal,
             right,
         },
         (Operand::Ints(left), Operand::Ints(right)) => BoolNode::CommonInt(left, right),
-        (value @ (Operand::Address(_) | Operand::Addresses(_)), list @ Operand::Addresses(_))
+        (value @ Operand::Addresses(_), list @ Operand::Addresses(_))
             if operator == Membership::AllIn =>
         {
             return Err(mismatch(&value, &list));
@@ -273,6 +275,16 @@ fn overlap(operator: Membership, value: Operand, list: Operand, span: Span) -> R
         (Operand::Bool(value), Operand::Bools(list)) => BoolNode::AnyBool(list, Box::new(value)),
         (value, list) => return Err(mismatch(&value, &list)),
     })
+}
+
+/// What a text can be held against, where that is written out.
+fn constant_text(value: &Operand) -> Option<TextItem> {
+    match value {
+        Operand::Text(TextNode::Constant(text), None) => Some(TextItem::Text(text.to_string())),
+        Operand::Pattern(pattern) => Some(TextItem::Pattern(pattern.clone())),
+        Operand::Regex(regex) => Some(TextItem::Regex(regex.clone())),
+        _ => None,
+    }
 }
 
 fn int_set(mut numbers: Vec<i64>) -> Arc<[i64]> {

@@ -286,6 +286,7 @@ impl<'a> Compiler<'a> {
         compare::Comparer {
             operator,
             span,
+            blame: right.span,
             left: left.span,
             right: right.span,
         }

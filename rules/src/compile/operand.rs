@@ -8,13 +8,15 @@ use crate::catalogue::FieldInfo;
 use crate::catalogue::Matching;
 use crate::matcher::{AddressSet, TextTable};
 use crate::program::{
-    AddressNode, AnyNode, BoolNode, IntList, IntNode, Source, TextList, TextNode,
+    AddressNode, AnyNode, At, BoolNode, IntList, IntNode, Source, TextList, TextNode,
 };
 
 /// How texts of a field are compared, and what they can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TextKind {
     pub(super) matching: Matching,
+    /// See [`FieldInfo::resolved`].
+    pub(super) resolved: bool,
     pub(super) max_length: Option<usize>,
 }
 
@@ -22,6 +24,7 @@ impl TextKind {
     pub(super) fn of(info: &FieldInfo) -> Self {
         Self {
             matching: info.matching,
+            resolved: info.resolved,
             max_length: info.max_length,
         }
     }
@@ -29,6 +32,7 @@ impl TextKind {
     pub(super) const fn plain() -> Self {
         Self {
             matching: Matching::Pattern,
+            resolved: false,
             max_length: None,
         }
     }
@@ -115,6 +119,25 @@ impl Operand {
                 | Operand::Regex(_)
                 | Operand::List(_)
         )
+    }
+
+    /// True for a single value that `in` takes for a list of one: an element that a register
+    /// stands on, or an address, which may be a network.
+    pub(super) fn is_one_of_several(&self) -> bool {
+        let at = match self {
+            Operand::Bool(BoolNode::Read(read))
+            | Operand::Int(IntNode::Read(read), _)
+            | Operand::Text(TextNode::Read(read), _) => read.at,
+            Operand::Address(AddressNode::Constant(_)) => return false,
+            Operand::Address(_) => return true,
+            _ => return false,
+        };
+        at == At::Register
+    }
+
+    /// True for what others are matched against.
+    pub(super) fn is_pattern(&self) -> bool {
+        matches!(self, Operand::Pattern(_) | Operand::Regex(_))
     }
 
     /// True for several values.

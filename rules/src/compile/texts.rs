@@ -128,7 +128,7 @@ impl MatcherBuilder {
     }
 
     pub(super) fn text(&mut self, text: &str, span: Span) -> Result<()> {
-        if self.kind.matching == Matching::Path {
+        if self.kind.resolved {
             check_path(text, span)?;
         }
         if let Some(limit) = self.kind.max_length
@@ -156,7 +156,9 @@ impl MatcherBuilder {
             ExpressionError::new(problem, span)
         };
         if self.kind.matching == Matching::Path {
-            check_path(pattern, span)?;
+            if self.kind.resolved {
+                check_path(pattern, span)?;
+            }
             self.matcher.add_glob(Glob::new(pattern).map_err(fault)?);
         } else {
             if pattern.contains("**") {
@@ -171,7 +173,7 @@ impl MatcherBuilder {
     }
 
     pub(super) fn regex(&mut self, regex: &str, span: Span) -> Result<()> {
-        if self.kind.matching == Matching::Path {
+        if self.kind.resolved {
             return Err(ExpressionError::new(Problem::RegexOnPath, span));
         }
         let compiled = RegexBuilder::new(regex)

@@ -126,7 +126,6 @@ impl<'a, C: Context + ?Sized> Frame<'a, C> {
             BoolNode::AllAddresses { list, networks } => {
                 !self.any_address(*list, |element| !in_all(element, networks))
             }
-            BoolNode::AddressInAll { value, networks } => in_all(self.address(value), networks),
         }
     }
 }

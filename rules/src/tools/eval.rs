@@ -1,6 +1,5 @@
 //! `picket rules eval`: single expressions against written events, one JSON object a line.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,12 +18,9 @@ use crate::variable::{Stored, VariableInfo, VariableTable};
 #[derive(Debug, Deserialize)]
 struct Request {
     expr: String,
-    #[serde(default)]
-    event: Map<String, Json>,
-    #[serde(default)]
-    variables: Map<String, Json>,
-    #[serde(default)]
-    macros: HashMap<String, Json>,
+    event: Option<Map<String, Json>>,
+    variables: Option<Map<String, Json>>,
+    macros: Option<Map<String, Json>>,
 }
 
 /// A line of output: `{"result": true}`, or `{"error": "…", "column": 7}`.
@@ -45,7 +41,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn fault(message: impl ToString) -> Self {
+    /// The answer to a line that holds no expression.
+    pub fn fault(message: impl ToString) -> Self {
         Self {
             error: Some(message.to_string()),
             ..Self::default()
@@ -68,21 +65,28 @@ impl Answer {
 }
 
 /// Answers one line. Never fails: what is wrong is in the answer.
-pub fn answer(catalogue: &Arc<Catalogue>, line: &str) -> Answer {
+///
+/// Durations are held against the event's `now` where it has one (nanoseconds since the epoch),
+/// else against its `event.timestamp`, else against `now`.
+pub fn answer(catalogue: &Arc<Catalogue>, line: &str, now: i64) -> Answer {
+    let line = line.trim();
+    if !line.starts_with('{') {
+        return Answer::fault("not a request: expected an object such as {\"expr\": \"true\"}");
+    }
     let request: Request = match serde_json::from_str(line) {
         Ok(request) => request,
         Err(error) => return Answer::fault(format!("not a request: {error}")),
     };
-    let event = match WrittenEvent::read(catalogue, &Json::Object(request.event)) {
+    let event = match WrittenEvent::read_at(catalogue, &request.event.unwrap_or_default(), now) {
         Ok(event) => event,
         Err(error) => return Answer::fault(error),
     };
-    let (table, values) = match variables(&request.variables) {
+    let (table, values) = match variables(&request.variables.unwrap_or_default()) {
         Ok(variables) => variables,
         Err(message) => return Answer::fault(message),
     };
     let mut macros = MacroTable::new();
-    for (name, body) in &request.macros {
+    for (name, body) in &request.macros.unwrap_or_default() {
         match read_macro(body) {
             Ok(body) => macros.insert(name.clone(), body),
             Err(message) => return Answer::fault(format!("macro {name}: {message}")),

@@ -39,8 +39,13 @@ pub enum EventError {
     )]
     Shape,
     /// No such event type.
-    #[error("unknown event type {0:?}")]
-    Type(String),
+    #[error("unknown event type {name}{}", suggestion.as_ref().map(|s| format!("; did you mean {s}?")).unwrap_or_default())]
+    Type {
+        /// What was given, as JSON.
+        name: String,
+        /// What may have been meant.
+        suggestion: Option<String>,
+    },
     /// No such field.
     #[error("unknown field {name:?}{}", suggestion.as_ref().map(|s| format!("; did you mean {s}?")).unwrap_or_default())]
     Field {
@@ -71,9 +76,29 @@ impl WrittenEvent {
         let Json::Object(object) = json else {
             return Err(EventError::Shape);
         };
+        Self::read_at(catalogue, object, 0)
+    }
+
+    /// Reads an event that happened `now` (nanoseconds since the epoch), unless it says itself
+    /// when: by `now`, or by its `event.timestamp`.
+    ///
+    /// # Errors
+    /// As for [`WrittenEvent::read`].
+    pub fn read_at(
+        catalogue: &Arc<Catalogue>,
+        object: &Map<String, Json>,
+        now: i64,
+    ) -> Result<Self, EventError> {
         let mut event = Self::empty(catalogue);
         for (name, value) in object {
             event.set(name, value)?;
+        }
+        let timestamp = catalogue.field("event.timestamp");
+        let timestamp = timestamp.and_then(|field| event.fields[usize::from(field.0)].as_ref());
+        match (object.contains_key("now"), timestamp) {
+            (true, _) => {}
+            (false, Some(Stored::Int(timestamp))) => event.now = *timestamp,
+            (false, _) => event.now = now,
         }
         Ok(event)
     }
@@ -150,7 +175,13 @@ impl WrittenEvent {
         self.event = self.catalogue.event(name);
         // A catalogue without event types leaves the word without meaning.
         match self.event.is_none() && self.catalogue.events().next().is_some() {
-            true => Err(EventError::Type(name.to_owned())),
+            true => Err(EventError::Type {
+                suggestion: nearest(
+                    name,
+                    self.catalogue.events().map(|(_, info)| info.name.as_str()),
+                ),
+                name: value.to_string(),
+            }),
             false => Ok(()),
         }
     }
