@@ -21,6 +21,7 @@ use crate::accounts::Accounts;
 use crate::hashes::FileId;
 use crate::identity::Identity;
 use crate::randomness::randomness;
+use crate::sessions::UserSession;
 use crate::tree::{Key, ProcessNode, ProcessTree};
 pub use accessors::Accessors;
 use accessors::Lineage;
@@ -40,6 +41,8 @@ pub struct ContainerInfo {
     pub accounts: Accounts,
     /// Distinguishes the processes of one container from those of another.
     pub scope_key: u64,
+    /// The session that all of its processes belong to, where it is one.
+    pub user_session: Option<UserSession>,
 }
 
 /// Values of one event that have to be put into another form before rules can see them.

@@ -7,6 +7,7 @@ mod build;
 mod date;
 mod details;
 mod process;
+mod session;
 
 use picket_events::finding::{Meaning, PodIdentity};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 pub use build::{Context, RuleOutcome, finding, internal};
 pub use date::rfc3339;
 pub use process::{AncestorSection, Credentials, ProcessSection};
+pub use session::UserSessionSection;
 
 /// A finding, or an event about Picket itself: one line of output.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

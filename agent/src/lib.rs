@@ -6,6 +6,7 @@
 //! * [`tree`], [`context`]: processes, and events as rules see them.
 //! * [`finding`], [`scrub`], [`sink`]: the JSON line, what must not be in it, where it goes.
 //! * [`rulefiles`], [`identity`], [`health`]: rules from disk, who we are, whether we are well.
+//! * [`sessions`]: who opened a session by `kubectl exec`.
 //!
 //! The agent's binary is thin over this; `picket run` uses the same server with a sink and an
 //! observer of its own:
@@ -40,5 +41,6 @@ pub mod rulefiles;
 pub mod samples;
 pub mod scrub;
 pub mod server;
+pub mod sessions;
 pub mod sink;
 pub mod tree;

@@ -14,6 +14,7 @@ use picket_agent::identity::{Identity, Mode};
 use picket_agent::pipeline::{LoadedRules, Pipeline};
 use picket_agent::rulefiles::{self, RuleFiles};
 use picket_agent::server::{Options, Server, Socket, now};
+use picket_agent::sessions::Sessions;
 use picket_agent::sink::Lines;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -63,6 +64,10 @@ struct Run {
     /// Seconds to wait for tracers' last events after SIGTERM.
     #[arg(long, env = "PICKET_DRAIN_SECONDS", default_value_t = 20)]
     drain_seconds: u64,
+    /// Public keys of the operator, which say who opened a session by `kubectl exec`: Ed25519 in
+    /// base64, commas between them.
+    #[arg(long, env = "PICKET_SESSION_KEYS", default_value = "")]
+    session_keys: String,
     /// Seconds between heartbeats; 0 for none.
     #[arg(long, env = "PICKET_HEARTBEAT_SECONDS", default_value_t = 300)]
     heartbeat_seconds: u64,
@@ -156,7 +161,8 @@ async fn serve(run: Run) -> anyhow::Result<()> {
         ..Options::default()
     };
     let sink = Arc::new(Lines::stdout().context("cannot start the output thread")?);
-    let server = Server::start(socket, Pipeline::new(loaded, identity), sink, options);
+    let pipeline = Pipeline::new(loaded, identity).with_sessions(sessions(&run.session_keys));
+    let server = Server::start(socket, pipeline, sink, options);
     responder.watch(&server);
     loop {
         tokio::select! {
@@ -173,6 +179,14 @@ async fn serve(run: Run) -> anyhow::Result<()> {
         "ended"
     );
     Ok(())
+}
+
+/// Keys that cannot be used cost the names of sessions, nothing else.
+fn sessions(keys: &str) -> Sessions {
+    Sessions::with_keys(keys).unwrap_or_else(|error| {
+        tracing::error!(%error, "nobody can be told who opens sessions");
+        Sessions::default()
+    })
 }
 
 /// Loads the rules, says what is wrong with them, and tells tracers what they need.

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::finding;
 use crate::identity::Identity;
 use crate::samples;
+use crate::sessions::Sessions;
 use container::Container;
 use engine::Engine;
 pub use output::{ConnectionId, Counters, LoadedRules, Observer, Output, Outputs, Violation};
@@ -29,7 +30,8 @@ use session::Claim;
 
 /// Most containers of a pod.
 const MAX_CONTAINERS: usize = 64;
-/// A container that was not heard of for this long makes place for another: 60 s.
+/// A container that was not heard of for this long makes place for another: 60 s. What runs
+/// beside a container's own command makes place at once.
 const FORGET_AFTER: u64 = 60_000_000_000;
 
 /// Everything between a tracer's messages and findings.
@@ -44,6 +46,7 @@ pub struct Pipeline {
     counters: Counters,
     reported_lost_findings: u64,
     quarantined: bool,
+    sessions: Sessions,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -68,6 +71,7 @@ impl Pipeline {
             counters: Counters::default(),
             reported_lost_findings: 0,
             quarantined: false,
+            sessions: Sessions::default(),
         }
     }
 
@@ -154,9 +158,9 @@ impl Pipeline {
             Some(Claim::Restarted) => {
                 self.flush_losses(&name, now, outputs);
                 self.remove(&name);
-                self.add(&name, hello);
+                self.add(&name, hello, now);
             }
-            None if self.make_room(now) => self.add(&name, hello),
+            None if self.make_room(now) => self.add(&name, hello, now),
             None => {
                 self.violation(Violation::Refused(Refusal::TooMany), now, outputs);
                 return Err(Refusal::TooMany);
@@ -307,10 +311,18 @@ impl Pipeline {
         })
     }
 
-    fn add(&mut self, name: &str, hello: &Hello) {
+    /// Checks with these who opened a session in a container.
+    #[must_use]
+    pub fn with_sessions(mut self, sessions: Sessions) -> Self {
+        self.sessions = sessions;
+        self
+    }
+
+    fn add(&mut self, name: &str, hello: &Hello, now: u64) {
         let mut hasher = DefaultHasher::new();
         (name, hello.session_key).hash(&mut hasher);
-        let container = Container::new(hello, &self.identity, hasher.finish());
+        let session = self.sessions.identify(hello, &self.identity.pod.uid, now);
+        let container = Container::new(hello, &self.identity, hasher.finish(), session);
         self.containers.insert(name.to_owned(), container);
     }
 
@@ -327,7 +339,8 @@ impl Pipeline {
         }
         let gone = self.containers.iter().filter(|(_, container)| {
             let session = &container.session;
-            !session.is_connected() && now.saturating_sub(session.dropped_at()) > FORGET_AFTER
+            let silent = now.saturating_sub(session.dropped_at());
+            !session.is_connected() && (session.is_brief() || silent > FORGET_AFTER)
         });
         let oldest = gone.min_by_key(|(_, container)| container.session.dropped_at());
         let Some(name) = oldest.map(|(name, _)| name.clone()) else {

@@ -9,6 +9,7 @@
 //! * [`file`]: files as the kernel resolved them.
 //! * [`network`]: socket addresses.
 //! * [`interest`]: which events a set of rules can use at all.
+//! * [`session`]: who runs a command by `kubectl exec`, signed.
 //! * [`wire`]: messages and frames.
 //! * [`finding`]: the JSON line that a user reads.
 //! * [`relay`]: what agents and the operator say to each other.
@@ -20,6 +21,7 @@ pub mod interest;
 pub mod network;
 pub mod process;
 pub mod relay;
+pub mod session;
 pub mod text;
 pub mod wire;
 

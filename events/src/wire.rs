@@ -29,7 +29,7 @@ use crate::process::Process;
 
 /// Version of this protocol. Any change of a type in this crate that crosses the wire
 /// raises it.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Largest frame, without its length: 256 KiB.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -96,6 +96,9 @@ pub struct Hello {
     pub interest: String,
     /// 0 at the first start of the worker, counted up when it was replaced.
     pub generation: u32,
+    /// Of a session that somebody opened in the container: the text of the
+    /// [`Token`](crate::session::Token) that says who, as it was handed to the tracer.
+    pub session_token: Option<String>,
 }
 
 /// How an application is traced.

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use picket_events::Interest;
+use picket_events::session::MAX_TOKEN;
 
 use crate::config::{self, Choice, Config};
+use crate::hidden::hide_argument;
 use crate::sys::{files, poll, process};
 use crate::{keeper, launch, probe, processes, setup};
 
@@ -23,6 +25,7 @@ usage: picket-tracer setup --dir DIR
        picket-tracer trace [--socket PATH] [--container NAME] [--interest TEXT]
                            [--engine auto|notification|ptrace] [--require-tracing]
                            [--no-agent] [--spare] -- COMMAND [ARGUMENT]...
+       picket-tracer exec-session [--session TOKEN] [flags of trace] -- COMMAND [ARGUMENT]...
        picket-tracer probe [--json]
 ";
 
@@ -38,6 +41,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     match command.to_str() {
         Some("setup") => run_setup(&rest),
         Some("trace") => run_trace(rest),
+        Some("exec-session") => run_session(rest),
         Some("probe") => probe::run(rest.iter().any(|flag| flag == "--json")),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
@@ -71,6 +75,20 @@ fn run_setup(args: &[OsString]) -> ExitCode {
     }
 }
 
+/// A command that somebody runs in a container that has a tracer already (`kubectl exec`). It is
+/// traced by a tracer of its own, which says whose session it is.
+fn run_session(args: Vec<OsString>) -> ExitCode {
+    match parse(args) {
+        Ok(config) => {
+            if let Some(token) = &config.session_token {
+                hide_argument(token);
+            }
+            keeper::run(config)
+        }
+        Err(misuse) => give_up(misuse),
+    }
+}
+
 /// What is wrong with a command line, as a sentence, and the command that was meant.
 struct Misuse {
     sentence: String,
@@ -81,13 +99,19 @@ struct Misuse {
 fn run_trace(args: Vec<OsString>) -> ExitCode {
     match parse(args) {
         Ok(config) => keeper::run(config),
+        Err(misuse) => give_up(misuse),
+    }
+}
+
+fn give_up(misuse: Misuse) -> ExitCode {
+    match misuse {
         // The application comes first: a flag that we do not understand costs its tracing,
         // never its start.
-        Err(misuse) if misuse.command.is_empty() || misuse.require_tracing => {
+        misuse if misuse.command.is_empty() || misuse.require_tracing => {
             say(&misuse.sentence);
             ExitCode::from(OWN_FAILURE)
         }
-        Err(misuse) => {
+        misuse => {
             say(&format!(
                 "{}; running the program untraced",
                 misuse.sentence
@@ -112,6 +136,7 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
     let mut socket = Some(OsString::from(DEFAULT_SOCKET));
     let mut container = String::new();
     let mut interest = None;
+    let mut session_token = None;
     let mut engine = Choice::default();
     let mut spare = config::yama_restricts();
     let mut flags = flags.into_iter();
@@ -121,7 +146,7 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
             Some("--require-tracing") => {}
             Some("--spare") => spare = true,
             Some("--no-agent") => socket = None,
-            Some(name @ ("--socket" | "--container" | "--interest" | "--engine")) => {
+            Some(name @ ("--socket" | "--container" | "--interest" | "--engine" | "--session")) => {
                 let name = name.to_owned();
                 let Some(value) = value() else {
                     return Err(misuse(format!("trace: {name} needs a value")));
@@ -137,6 +162,7 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
                             )));
                         }
                     },
+                    "--session" => session_token = value.to_str().and_then(usable_token),
                     "--container" => container = value.to_string_lossy().into_owned(),
                     _ => interest = Some(value.to_string_lossy().into_owned()),
                 }
@@ -173,11 +199,17 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         require_tracing,
         inherited: files::open_descriptors(),
         command,
+        session_token,
         session_key,
         started_at: poll::now(),
         boot_time: processes::boot_time(),
         container_id: config::container_id(),
     })
+}
+
+/// A token that the agent would look at: our own sends no longer ones.
+fn usable_token(text: &str) -> Option<String> {
+    (text.len() <= MAX_TOKEN).then(|| text.to_owned())
 }
 
 /// What the agent wrote next to its socket: it can only widen what the flags ask for.
@@ -203,6 +235,16 @@ mod tests {
         assert_eq!(config.socket, None);
         assert_eq!(config.interest, Interest::lineage());
         assert_eq!(config.command, ["sh", "-c", "true"]);
+    }
+
+    #[test]
+    fn a_session_carries_its_token_and_no_longer_one() {
+        let config = parsed("--container web:exec-1 --session a.b -- sh")
+            .ok()
+            .unwrap();
+        assert_eq!(config.session_token.as_deref(), Some("a.b"));
+        let long = format!("--session {} -- sh", "a".repeat(MAX_TOKEN + 1));
+        assert_eq!(parsed(&long).ok().unwrap().session_token, None);
     }
 
     #[test]

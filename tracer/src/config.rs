@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) inherited: Vec<i32>,
     /// The program and its arguments.
     pub(crate) command: Vec<OsString>,
+    /// Of a session that somebody opened in the container: who says who that is. Not read here.
+    pub(crate) session_token: Option<String>,
     /// Key that binds this container's connections together.
     pub(crate) session_key: [u8; 32],
     /// Nanoseconds since the epoch.

@@ -135,6 +135,7 @@ pub(crate) fn hello(config: &Config, engine: Engine, generation: u32) -> Hello {
         engine,
         interest: table::served(&config.interest).to_string(),
         generation,
+        session_token: config.session_token.clone(),
     }
 }
 

@@ -16,6 +16,7 @@ mod config;
 mod confirm;
 mod decode;
 mod filter;
+mod hidden;
 mod idmap;
 mod image;
 mod keeper;
@@ -41,7 +42,7 @@ mod worker;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Runs the tracer's command line: `setup`, `trace` or `probe` and what belongs to it, without
+/// Runs the tracer's command line: `setup`, `trace`, `exec-session` or `probe` and what belongs to it, without
 /// the name of the program.
 ///
 /// Must be called while the process has a single thread. After `trace` the exit code is the

@@ -62,6 +62,18 @@ fn a_shell_on_a_terminal_controls_its_jobs() {
     }
 }
 
+#[test]
+fn a_session_on_a_terminal_controls_its_jobs() {
+    let mut command = Command::new("python3");
+    command.arg(program("job_control.py")).arg(tracer());
+    command.args(["exec-session", "--no-agent", "--container", "web:exec-1"]);
+    command
+        .args(["--session", "a.b", "--"])
+        .stdin(Stdio::null());
+    let output = output(&mut command);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
 /// What the everyday tools say in an empty directory, with programs from `path`.
 fn applets(engine: &str, path: &str, scratch: &Scratch) -> String {
     let directory = scratch.path("work");

@@ -4,6 +4,7 @@ use picket_events::file::base_name;
 use picket_rules::Value;
 
 use super::{Scene, clock};
+use crate::sessions::UserSession;
 use crate::tree::ProcessNode;
 
 /// Answers a field of a process.
@@ -110,10 +111,32 @@ const FIELDS: &[(&str, ProcessField)] = &[
         Value::Bool(process.program.image.envs_truncated)
     }),
     ("is_thread", |_, process| Value::Bool(!process.is_exec())),
+    ("user_session.id", |scene, _| {
+        Value::Str(session(scene).map_or("", |session| &session.id))
+    }),
+    ("user_session.session_type", |scene, _| {
+        Value::Int(session(scene).map_or(0, |_| K8S_SESSION))
+    }),
+    ("user_session.k8s_username", |scene, _| {
+        Value::Str(session(scene).map_or("", |session| &session.username))
+    }),
+    ("user_session.k8s_uid", |scene, _| {
+        Value::Str(session(scene).map_or("", |session| &session.uid))
+    }),
+    ("user_session.k8s_groups", |scene, _| {
+        Value::Strs(session(scene).map_or(&[], |session| &session.groups))
+    }),
     // Kernel threads belong to no container.
     ("is_kworker", |_, _| Value::Bool(false)),
     ("is_exec", |_, process| Value::Bool(process.is_exec())),
 ];
+
+/// SECL's number for a session that came through Kubernetes.
+const K8S_SESSION: i64 = 1;
+
+fn session<'a>(scene: &Scene<'a>) -> Option<&'a UserSession> {
+    scene.container.user_session.as_ref()
+}
 
 pub(super) fn find(name: &str) -> Option<ProcessField> {
     FIELDS

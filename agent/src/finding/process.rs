@@ -3,6 +3,7 @@
 use picket_events::process;
 use serde::Serialize;
 
+use super::session::UserSessionSection;
 use super::{FileSection, build::file_section, rfc3339};
 use crate::context::Scene;
 use crate::scrub;
@@ -78,6 +79,9 @@ pub struct ProcessSection {
     /// Interpreter of a script.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<FileSection>,
+    /// The session that it belongs to, where somebody opened one in the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_session: Option<UserSessionSection>,
     /// Working directory when it executed its program.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cwd: String,
@@ -213,6 +217,7 @@ pub(super) fn section(scene: &Scene<'_>, node: &ProcessNode) -> ProcessSection {
             .interpreter
             .as_ref()
             .map(|file| file_section(scene, file)),
+        user_session: scene.container.user_session.as_ref().map(Into::into),
         cwd: image.cwd.clone(),
         envs: image
             .envs

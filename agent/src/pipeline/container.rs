@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::context::{ContainerInfo, container_tags};
 use crate::hostnames::HostNames;
 use crate::identity::Identity;
+use crate::sessions::UserSession;
 use crate::tree::ProcessTree;
 
 /// Longest name, id or command that is kept of a hello, in bytes.
@@ -31,7 +32,12 @@ pub(super) struct Container {
 
 impl Container {
     /// A container whose tracer said hello for the first time.
-    pub(super) fn new(hello: &Hello, identity: &Identity, scope_key: u64) -> Self {
+    pub(super) fn new(
+        hello: &Hello,
+        identity: &Identity,
+        scope_key: u64,
+        user_session: Option<UserSession>,
+    ) -> Self {
         let name = shortened(&hello.container);
         // A probe's or hook's command is one of its container's.
         let of_container = name.split(':').next().unwrap_or_default().to_owned();
@@ -42,6 +48,7 @@ impl Container {
             started_at: hello.started_at,
             accounts: Default::default(),
             scope_key,
+            user_session,
         };
         let mut loss = Loss::default();
         // An older tracer may have told its first events to an agent before this one.

@@ -28,6 +28,8 @@ pub(super) const LOST_FINDINGS: &str = "lost_findings";
 pub(super) const MALFORMED_MESSAGE: &str = "malformed_message";
 /// Somebody spoke for a container with another key.
 pub(super) const FORGED_SESSION: &str = "forged_session";
+/// A session was opened in a container, and nobody vouches for who did.
+pub(super) const UNIDENTIFIED_SESSION: &str = "unidentified_session";
 /// A container's filter does not show what the rules need.
 pub(super) const RULES_NEED_RESTART: &str = "rules_need_restart";
 
@@ -98,6 +100,16 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
             "Tracers refuse their processes this socket, so an untraced process did it: look for \
              one in the pod.",
             "T1562.001",
+        ),
+        UNIDENTIFIED_SESSION => (
+            "DefenseEvasion:Picket/UnidentifiedSession",
+            Severity::Medium,
+            "A session was opened in a container, and it is not known by whom",
+            "`kubectl exec` runs under the tracer with the operator's word on who the caller is. \
+             This one came without, or with one that does not count (`reason`). Look into the \
+             cluster's audit log for `pods/exec` at that time; where it has nothing, somebody in \
+             the container imitates a session.",
+            "T1609",
         ),
         RULES_NEED_RESTART => (
             "Picket:Coverage/RulesNeedRestart",

@@ -6,11 +6,31 @@ use serde_json::{Value, json};
 
 use super::container::{self, Container};
 use super::{Output, Outputs, Pipeline, internal};
-use crate::finding;
+use crate::finding::{self, UserSessionSection};
 
 impl Pipeline {
     pub(super) fn greet(&mut self, name: &str, hello: &Hello, now: u64, outputs: &mut dyn Outputs) {
-        let body = container::describe(hello);
+        let mut body = container::describe(hello);
+        let session = self
+            .containers
+            .get(name)
+            .and_then(|container| container.info.user_session.as_ref());
+        let unidentified = session.and_then(|session| session.unidentified);
+        if let Some(session) = session {
+            body["user_session"] = json!(UserSessionSection::from(session));
+        }
+        if let Some(reason) = unidentified {
+            let mut body = body.clone();
+            body["reason"] = json!(reason.word());
+            body["detail"] = json!(reason.to_string());
+            self.report(
+                Some(name),
+                internal::UNIDENTIFIED_SESSION,
+                body,
+                now,
+                outputs,
+            );
+        }
         let untraced = self
             .containers
             .get(name)

@@ -5,7 +5,9 @@
 //! has a new tracer with a new key, which is let in once the old one is gone for certain.
 //!
 //! Exec probes and lifecycle hooks speak as `container:probe`: a command that comes again every
-//! few seconds, with a new key each time, and that kubelet may kill without a word.
+//! few seconds, with a new key each time, and that kubelet may kill without a word. Sessions by
+//! `kubectl exec` speak as `container:exec-…`, a name for each, and prove who they are by the
+//! operator's signature ([`crate::sessions`]).
 
 use picket_events::wire::Hello;
 
@@ -87,6 +89,11 @@ impl Session {
     /// True while the owner is connected.
     pub(super) fn is_connected(&self) -> bool {
         self.connections > 0
+    }
+
+    /// True for a command beside the container's own: it does not come back.
+    pub(super) fn is_brief(&self) -> bool {
+        self.brief
     }
 
     /// When the owner was last there, nanoseconds since the epoch.

@@ -107,6 +107,7 @@ pub(crate) fn hello(container: &str, key: u8) -> Hello {
         engine: Engine::UserNotification,
         interest: Interest::everything().to_string(),
         generation: 0,
+        session_token: None,
     }
 }
 
