@@ -4,7 +4,7 @@
 use picket_crds::Coverage;
 use serde_json::Value;
 
-use super::argv;
+use super::wrapper;
 use crate::report::Note;
 
 /// Fields that may hold a probe.
@@ -42,8 +42,8 @@ pub(super) fn wrap(
 pub(super) fn unwrap(container: &mut Value) {
     for (place, _, _) in places() {
         if let Some(command) = container.pointer_mut(&place) {
-            let words = argv::strings(command);
-            if let Some(own) = argv::without_tracer(words) {
+            let words = wrapper::strings(command);
+            if let Some(own) = wrapper::without_tracer(words) {
                 *command = own.into();
             }
         }

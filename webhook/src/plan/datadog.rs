@@ -3,9 +3,9 @@
 use picket_crds::ProtectionPolicySpec;
 use serde_json::Value;
 
-use super::argv;
 use super::shape::CONTAINER_LISTS;
 use super::strip::entries;
+use super::wrapper;
 use crate::namespace::Namespace;
 use crate::reason::Reason;
 
@@ -50,8 +50,8 @@ fn is_theirs(container: &Value) -> bool {
             .next()
             .is_some_and(|owner| owner == "datadog");
     let words = [
-        argv::strings(&container["command"]),
-        argv::strings(&container["args"]),
+        wrapper::strings(&container["command"]),
+        wrapper::strings(&container["args"]),
     ]
     .concat();
     let is_traced = words

@@ -11,6 +11,7 @@ use super::decide::{image_report, policy_report, traced};
 use super::kit::Kit;
 use super::shape;
 use super::strip::entries;
+use super::wrapper;
 use super::{Context, Plan, patch};
 use crate::entrypoint::Platform;
 use crate::policy::select;
@@ -164,7 +165,7 @@ fn holds_the_tracer(pod: &Value) -> bool {
 
 /// Takes our tracer out; true when it was there. The mount stays.
 fn unwrap(container: &mut Value) -> bool {
-    let Some(own) = argv::unwrap(container, None) else {
+    let Some(own) = wrapper::unwrap(container, None) else {
         return false;
     };
     for (field, words) in [("command", own.command), ("args", own.args)] {

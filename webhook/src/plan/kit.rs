@@ -9,8 +9,8 @@ use picket_crds::{
 };
 use serde_json::{Value, json};
 
-use super::argv;
 use super::resources::{self, Sizes};
+use super::wrapper;
 use crate::report::Report;
 use crate::settings::Settings;
 
@@ -64,10 +64,10 @@ impl<'a> Kit<'a> {
     /// The `command` that runs the tracer; what it traces goes behind it.
     pub(super) fn traced_command(&self, container: &str) -> Vec<String> {
         match self.datadog {
-            None => argv::traced_command(container, &self.settings.interest),
+            None => wrapper::traced_command(container, &self.settings.interest),
             // Without --async their tracer holds the application back until it has reached the
             // agent, with pauses that double each time.
-            Some(_) => argv::datadog_command(self.startup == Startup::Optional),
+            Some(_) => wrapper::datadog_command(self.startup == Startup::Optional),
         }
     }
 

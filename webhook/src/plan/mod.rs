@@ -17,6 +17,7 @@ mod quota;
 mod resources;
 mod shape;
 mod strip;
+mod wrapper;
 
 use std::sync::Arc;
 

@@ -4,9 +4,9 @@
 use picket_crds::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations};
 use serde_json::{Map, Value};
 
-use super::argv;
 use super::commands;
 use super::shape::CONTAINER_LISTS;
+use super::wrapper;
 use crate::reason::Reason;
 use crate::status::{ContainerStatus, Status};
 
@@ -100,7 +100,7 @@ pub(super) fn strip(pod: &mut Value) -> Result<(), Reason> {
 
 fn unwrap(container: &mut Value, status: Option<&Status>) {
     let recorded = status.and_then(|status| status.container(container["name"].as_str()?));
-    if let Some(own) = argv::unwrap(container, recorded) {
+    if let Some(own) = wrapper::unwrap(container, recorded) {
         unpin(container, recorded);
         for (field, words) in [("command", own.command), ("args", own.args)] {
             match words {
