@@ -203,6 +203,16 @@ fn kind(event_name: &str) -> EventKind {
             target: PARENT,
         },
         "memory_write" => EventKind::MemoryWrite { target: PARENT },
+        "pidfd_getfd" => EventKind::TakeDescriptor {
+            target: PARENT,
+            file: file(),
+            is_socket: false,
+        },
+        "scm_rights" => EventKind::PassDescriptor {
+            file: file(),
+            is_socket: false,
+            count: 1,
+        },
         "userfaultfd" => EventKind::Userfaultfd { flags: 0 },
         "bpf" => EventKind::Bpf { command: 5 },
         "io_uring" => EventKind::IoUring { entries: 8 },

@@ -80,6 +80,9 @@ fn what(kind: &EventKind) -> String {
         } => format!("from {}", address(peer)),
         EventKind::Signal { signal, target } => format!("{signal} to {target}"),
         EventKind::Ptrace { request, target } => format!("request {request} of {target}"),
+        EventKind::TakeDescriptor { target, file, .. } => {
+            format!("{} of {target}", name(file))
+        }
         EventKind::Dns(dns) => dns.name.clone(),
         kind => match (kind.file(), kind.destination()) {
             (Some(from), Some(to)) => format!("{} → {}", name(from), name(to)),

@@ -171,6 +171,10 @@ event_types! {
     Imds = "imds",
     /// `io_uring_setup` was called.
     IoUring = "io_uring",
+    /// A descriptor was taken out of another process (`pidfd_getfd`).
+    TakeDescriptor = "pidfd_getfd",
+    /// A descriptor was passed over a Unix socket (`SCM_RIGHTS`).
+    PassDescriptor = "scm_rights",
 }
 
 /// What happened, with what belongs to it.
@@ -266,11 +270,11 @@ pub enum EventKind {
         /// Full attribute name.
         name: String,
     },
-    /// `mount`, `move_mount`, `fsmount`.
+    /// `mount`, `move_mount`, `fsmount`, `open_tree` with `OPEN_TREE_CLONE`.
     Mount {
         /// Source as passed.
         source: String,
-        /// Mount point, canonical.
+        /// Mount point, canonical; empty for a mount that is attached nowhere yet.
         mountpoint: String,
         /// File system type, `bind` for a bind mount.
         fs_type: String,
@@ -457,6 +461,24 @@ pub enum EventKind {
         /// Entries asked for.
         entries: u32,
     },
+    /// `pidfd_getfd`.
+    TakeDescriptor {
+        /// Process it is taken out of.
+        target: u32,
+        /// What it is open for.
+        file: File,
+        /// True for a socket.
+        is_socket: bool,
+    },
+    /// A descriptor in a message with `SCM_RIGHTS`: one event for each.
+    PassDescriptor {
+        /// What it is open for.
+        file: File,
+        /// True for a socket.
+        is_socket: bool,
+        /// Descriptors in the message.
+        count: u32,
+    },
 }
 
 impl EventKind {
@@ -508,6 +530,8 @@ impl EventKind {
             EventKind::Dns(_) => EventType::Dns,
             EventKind::Imds(_) => EventType::Imds,
             EventKind::IoUring { .. } => EventType::IoUring,
+            EventKind::TakeDescriptor { .. } => EventType::TakeDescriptor,
+            EventKind::PassDescriptor { .. } => EventType::PassDescriptor,
         }
     }
 
@@ -529,6 +553,8 @@ impl EventKind {
             | EventKind::LoadModule { file, .. }
             | EventKind::Chroot { file }
             | EventKind::Splice { file }
+            | EventKind::TakeDescriptor { file, .. }
+            | EventKind::PassDescriptor { file, .. }
             | EventKind::Rename { from: file, .. }
             | EventKind::Link { target: file, .. } => Some(file),
             _ => None,

@@ -12,7 +12,7 @@ use picket_events::{Event, EventKind, File, Image, Interest, Outcome, Process};
 
 use crate::sys::seccomp::RETURN_ALLOW;
 use crate::sys::{poll, process};
-use crate::table::{Abi, TABLE};
+use crate::table::{Abi, rows};
 use crate::transport::{Link, Transport};
 use crate::{filter, launch, start};
 
@@ -34,8 +34,7 @@ pub fn filter_only(interest: &Interest, command: &[OsString]) -> ExitCode {
 /// what another tracer, which does not look at arguments in its filter, can be asked to trace
 /// alike.
 pub fn unconditional_calls(interest: &Interest) -> Vec<&'static str> {
-    TABLE
-        .iter()
+    rows()
         .filter(|row| row.is_active(interest) && row.number(Abi::NATIVE[0]).is_some())
         .filter(|row| row.is_unconditional(interest))
         .map(|row| row.name)

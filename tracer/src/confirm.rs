@@ -11,7 +11,7 @@ use picket_events::{Credentials, EventKind, File, Outcome};
 use crate::decode::{self, Located, traffic};
 use crate::looks::Looks;
 use crate::memory::Memory;
-use crate::mounts::Mounts;
+use crate::mounts::{self, MountId, Mounts};
 use crate::proc;
 use crate::races::{self, Peer};
 use crate::resolve::{Resolved, Root, View};
@@ -58,6 +58,15 @@ pub(crate) enum Check {
     Mode(Vec<u8>, u32),
     /// Owner and group are these.
     Owner(Vec<u8>, Option<u32>, Option<u32>),
+    /// Another mount than before, or none, is on top at this canonical path.
+    Mounted {
+        /// Where.
+        at: String,
+        /// The one before, if there was one.
+        before: Option<MountId>,
+    },
+    /// A descriptor for a mount that is attached nowhere is there, among these others.
+    Detached(Vec<i32>),
     /// The process has other ids than before.
     Ids,
     /// The process has another root directory than before.
@@ -155,7 +164,7 @@ impl Pending {
         &mut self,
         view: &View<'_>,
         pidfd: Option<std::os::fd::BorrowedFd<'_>>,
-        mounts: &Mounts,
+        known_mounts: &Mounts,
         looks: &mut Looks,
         returned: bool,
     ) -> Settled {
@@ -179,7 +188,7 @@ impl Pending {
                 writes,
                 stamps,
             } => {
-                let (file, resolved) = looks.look(view, at, mounts);
+                let (file, resolved) = looks.look(view, at, known_mounts);
                 if resolved.is_missing() && !*creates {
                     return Settled::Drop;
                 }
@@ -225,7 +234,7 @@ impl Pending {
                 Err(_) => false,
             }),
             Check::Moved { to, before } => {
-                let (file, resolved) = decode::look(view, to, mounts);
+                let (file, resolved) = decode::look(view, to, known_mounts);
                 let seen = resolved.metadata.is_some_and(|now| now.same_file(before));
                 if let EventKind::Rename { to, .. } = &mut self.kind {
                     *to = file;
@@ -233,12 +242,12 @@ impl Pending {
                 unless_seen(seen)
             }
             Check::Appears(at) => {
-                let (file, resolved) = decode::look(view, at, mounts);
+                let (file, resolved) = decode::look(view, at, known_mounts);
                 set_file(&mut self.kind, file);
                 unless_seen(resolved.metadata.is_some())
             }
             Check::Exists(at) => {
-                let (file, resolved) = decode::look(view, at, mounts);
+                let (file, resolved) = decode::look(view, at, known_mounts);
                 set_file(&mut self.kind, file);
                 if resolved.is_missing() {
                     return Settled::Drop;
@@ -253,6 +262,39 @@ impl Pending {
                 unless_seen(view.metadata(path, false).is_ok_and(|now| {
                     uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
                 }))
+            }
+            Check::Mounted { at, before } => {
+                let now = mounts::on_top(self.tid, at);
+                let seen = now.as_ref().map(|mount| mount.id) != *before;
+                if let (EventKind::Mount { fs_type, .. }, Some(now), true) =
+                    (&mut self.kind, now, seen)
+                    && fs_type.is_empty()
+                {
+                    *fs_type = now.filesystem;
+                }
+                // An attempt that failed says something as well.
+                match (seen, returned || last) {
+                    (true, _) => Settled::Emit(Outcome::Succeeded),
+                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
+                    (false, false) => Settled::Wait,
+                }
+            }
+            Check::Detached(before) => {
+                let found = traffic::descriptors(view)
+                    .into_iter()
+                    .filter(|number| !before.contains(number))
+                    .find_map(|number| mounts::filesystem_behind(view, number));
+                let seen = found.is_some();
+                if let (EventKind::Mount { fs_type, .. }, Some(found)) = (&mut self.kind, found)
+                    && fs_type.is_empty()
+                {
+                    *fs_type = found;
+                }
+                match (seen, returned || last) {
+                    (true, _) => Settled::Emit(Outcome::Succeeded),
+                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
+                    (false, false) => Settled::Wait,
+                }
             }
             Check::Ids => match proc::status(self.tid, Some(view.credentials.auid)) {
                 Ok(status) if status.credentials != *view.credentials => {
@@ -364,7 +406,7 @@ const SEARCH_LIMIT: usize = 64;
 /// Whether the thread has a descriptor for a file. Reading programs close again what they
 /// opened, so for them only the most likely number is tried; a search costs more than it
 /// finds.
-fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
+pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
     let is_it = |number: &str| {
         let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid));
         link.is_ok_and(|link| view.root.strip(&link) == resolved.path)

@@ -5,7 +5,7 @@
 use picket_events::{Interest, OpenInterest};
 
 use crate::sys::seccomp::{Instruction, RETURN_ALLOW, RETURN_USER_NOTIF};
-use crate::table::{Abi, QUESTION_MAX, Row, TABLE, Test};
+use crate::table::{Abi, QUESTION_MAX, Row, Test, rows};
 
 // Classic BPF, as `linux/bpf_common.h` numbers it.
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -93,7 +93,7 @@ type Leaf = (u32, Vec<Instruction>);
 fn leaves(abis: impl Iterator<Item = Abi>, interest: &Interest) -> Vec<Leaf> {
     let mut leaves: Vec<Leaf> = Vec::new();
     for abi in abis {
-        for row in TABLE.iter().filter(|row| row.is_active(interest)) {
+        for row in rows().filter(|row| row.is_active(interest)) {
             let Some(number) = row.number(abi) else {
                 continue;
             };
@@ -122,6 +122,11 @@ fn emit(test: &Test, abi: Abi, interest: &Interest, interested: bool, code: &mut
         Test::Always => code.push(notify),
         Test::IfInterested(inner) => {
             if interested {
+                emit(inner, abi, interest, interested, code);
+            }
+        }
+        Test::If(applies, inner) => {
+            if applies(interest) {
                 emit(inner, abi, interest, interested, code);
             }
         }

@@ -6,10 +6,12 @@
 mod arm;
 mod rows;
 
+use std::sync::OnceLock;
+
 use picket_events::{EventType, Interest};
 
 use crate::decode::Decoder;
-pub(crate) use rows::TABLE;
+pub(crate) use rows::rows;
 
 /// A way in which a program talks to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub(crate) enum Test {
     /// The inner test, and only where the row's event is wanted (for rows that also keep the
     /// tracer itself safe).
     IfInterested(&'static Test),
+    /// The inner test, and only where the interest is such.
+    If(fn(&Interest) -> bool, &'static Test),
     /// Any bit of the mask is set.
     AnyBit(u8, u32),
     /// All bits of the mask are set.
@@ -168,9 +172,11 @@ pub(crate) fn served(interest: &Interest) -> Interest {
     let mut served = Interest::lineage();
     served.insert_open(interest.open);
     served.quarantine = interest.quarantine;
-    for row in TABLE.iter().filter(|row| row.event != EventType::Open) {
-        if interest.contains(row.event) {
-            served.insert(row.event);
+    for row in rows() {
+        for event in [Some(row.event), row.also].into_iter().flatten() {
+            if event != EventType::Open && interest.contains(event) {
+                served.insert(event);
+            }
         }
     }
     served
@@ -180,9 +186,29 @@ pub(crate) fn served(interest: &Interest) -> Interest {
 pub(crate) fn find(abi: Abi, number: u32) -> Option<&'static Row> {
     if abi == Abi::Arm {
         let name = arm::name(number)?;
-        return TABLE.iter().find(|row| row.name == name);
+        return rows().find(|row| row.name == name);
     }
-    TABLE.iter().find(|row| row.number(abi) == Some(number))
+    static NATIVE: OnceLock<Vec<Option<&Row>>> = OnceLock::new();
+    if abi == Abi::NATIVE[0] {
+        let native = NATIVE.get_or_init(|| by_number(abi));
+        return *native.get(number as usize)?;
+    }
+    rows().find(|row| row.number(abi) == Some(number))
+}
+
+/// The rows of an ABI, each at its number.
+fn by_number(abi: Abi) -> Vec<Option<&'static Row>> {
+    let mut found = Vec::new();
+    for row in rows() {
+        if let Some(number) = row.number(abi) {
+            let at = number as usize;
+            if found.len() <= at {
+                found.resize(at + 1, None);
+            }
+            found[at] = Some(row);
+        }
+    }
+    found
 }
 
 /// The call does not exist there.
@@ -240,7 +266,7 @@ mod tests {
     #[test]
     fn no_number_is_given_twice_in_one_abi() {
         for abi in [Abi::X86_64, Abi::X32, Abi::I386, Abi::Aarch64, Abi::Arm] {
-            let mut numbers: Vec<_> = TABLE.iter().filter_map(|row| row.number(abi)).collect();
+            let mut numbers: Vec<_> = rows().filter_map(|row| row.number(abi)).collect();
             numbers.sort_unstable();
             let before = numbers.len();
             numbers.dedup();
@@ -262,7 +288,7 @@ mod tests {
         let words: Vec<_> = text
             .split(|c: char| !(c.is_alphanumeric() || c == '_'))
             .collect();
-        for row in TABLE {
+        for row in rows() {
             assert!(words.contains(&row.name), "{}", row.name);
         }
     }
@@ -282,7 +308,7 @@ mod tests {
     #[test]
     fn arms_numbers_are_sorted_and_are_those_of_its_rows() {
         assert!(arm::NUMBERS.is_sorted());
-        for row in TABLE {
+        for row in rows() {
             // What a later kernel added has one number everywhere; what only one ABI ever had
             // (socketcall, and what EABI left out) ARM lacks.
             let number = row.number(Abi::Arm);
@@ -342,7 +368,7 @@ mod tests {
         ] {
             let header = header(path);
             let mut compared = 0;
-            for row in TABLE {
+            for row in rows() {
                 let number = row.number(abi);
                 // i386's first mmap has its arguments in memory, and so a row of its own.
                 let name = match (abi, row.name) {

@@ -2,6 +2,10 @@
 //! them by these names.
 #![allow(missing_docs)]
 
+#[path = "evasion/handover.rs"]
+mod handover;
+#[path = "evasion/mounts.rs"]
+mod mounts;
 mod support;
 
 use std::process::Command;
@@ -320,24 +324,6 @@ int openat(int at, const char *path, int flags, ...) { return syscall(SYS_openat
 }
 
 /// The taking of a descriptor is not told; whose open it was is.
-#[test]
-fn a_passed_descriptor_is_told_by_whoever_opened_it() {
-    let record = record("passing", "open", |scratch| {
-        std::fs::write(scratch.path("secret"), "x").unwrap();
-        format!(
-            "python3 -c 'import array, os, socket
-a, b = socket.socketpair()
-if os.fork() == 0:
-    fd = os.open(\"{}\", os.O_RDONLY)
-    socket.send_fds(a, [b\"x\"], [fd]); os._exit(0)
-_, [fd], _, _ = socket.recv_fds(b, 1, 1)
-assert os.read(fd, 1) == b\"x\"'",
-            scratch.text("secret")
-        )
-    });
-    assert_eq!(opened(&record, "secret"), 1);
-}
-
 #[test]
 fn a_program_in_shared_memory_is_told() {
     let name = format!("/dev/shm/picket-evasion-{}", std::process::id());

@@ -257,6 +257,22 @@ const FIELDS: &[(&str, EventField)] = &[
         of!(EventKind::MemoryWrite { target } => int(*target)),
     ),
     (
+        "pidfd_getfd.pid",
+        of!(EventKind::TakeDescriptor { target, .. } => int(*target)),
+    ),
+    (
+        "pidfd_getfd.is_socket",
+        of!(EventKind::TakeDescriptor { is_socket, .. } => Value::Bool(*is_socket)),
+    ),
+    (
+        "scm_rights.is_socket",
+        of!(EventKind::PassDescriptor { is_socket, .. } => Value::Bool(*is_socket)),
+    ),
+    (
+        "scm_rights.count",
+        of!(EventKind::PassDescriptor { count, .. } => int(*count)),
+    ),
+    (
         "mmap.protection",
         of!(EventKind::Mmap { protection, .. } => int(*protection)),
     ),

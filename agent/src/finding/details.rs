@@ -22,7 +22,7 @@ pub(super) fn category(scene: &Scene<'_>) -> &'static str {
         Open | Unlink | Rmdir | Rename | Mkdir | Link | Chmod | Chown | Utimes | Chdir
         | SetXattr | RemoveXattr | Mount | Umount | Splice | Chroot => "File Activity",
         Exec | Fork | Exit | SetUid | SetGid | Capset | SetRlimit | Prctl | Signal | Dup
-        | MemoryWrite | Unshare => "Process Activity",
+        | MemoryWrite | Unshare | TakeDescriptor | PassDescriptor => "Process Activity",
         Socket | Bind | Listen | Connect | Accept | SetSockOpt | Dns | Imds => "Network Activity",
         Ptrace | Mmap | Mprotect | Bpf | PerfEventOpen | Userfaultfd | LoadModule
         | UnloadModule | IoUring => "Kernel Activity",
@@ -67,6 +67,7 @@ fn has_target(kind: &EventKind) -> bool {
         EventKind::Signal { .. }
             | EventKind::Ptrace { .. }
             | EventKind::MemoryWrite { .. }
+            | EventKind::TakeDescriptor { .. }
             | EventKind::SetRlimit { .. }
     )
 }
@@ -188,6 +189,12 @@ fn own(event: &Event) -> Option<Value> {
             "aws": {"is_imds_v2": imds.is_v2},
         }),
         EventKind::IoUring { entries } => json!({"entries": entries}),
+        EventKind::TakeDescriptor {
+            target, is_socket, ..
+        } => json!({"pid": target, "is_socket": is_socket}),
+        EventKind::PassDescriptor {
+            is_socket, count, ..
+        } => json!({"is_socket": is_socket, "count": count}),
         _ => return None,
     })
 }

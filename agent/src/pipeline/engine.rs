@@ -337,7 +337,8 @@ fn target_pid(kind: &EventKind, own_pid: u32) -> Option<u32> {
         },
         EventKind::SetRlimit { target, .. }
         | EventKind::Ptrace { target, .. }
-        | EventKind::MemoryWrite { target } => Some(own_if_zero(*target)),
+        | EventKind::MemoryWrite { target }
+        | EventKind::TakeDescriptor { target, .. } => Some(own_if_zero(*target)),
         _ => None,
     }
 }

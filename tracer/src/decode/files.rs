@@ -364,28 +364,49 @@ pub(crate) fn utimesat(call: &Call<'_>) -> Verdict {
     exists(call.path_at(call.int(0), 1, follow), kind)
 }
 
-fn attribute(call: &Call<'_>) -> String {
-    call.text(1, 256)
-}
+/// Longest name of an attribute, its end included.
+const ATTRIBUTE_MAX: usize = 256;
 
-fn set_attribute(call: &Call<'_>, at: Located) -> Verdict {
+fn set_named(call: &Call<'_>, at: Located, name: usize) -> Verdict {
     exists(
         at,
         EventKind::SetXattr {
             file: File::default(),
-            name: attribute(call),
+            name: call.text(name, ATTRIBUTE_MAX),
         },
     )
 }
 
-fn remove_attribute(call: &Call<'_>, at: Located) -> Verdict {
+fn remove_named(call: &Call<'_>, at: Located, name: usize) -> Verdict {
     exists(
         at,
         EventKind::RemoveXattr {
             file: File::default(),
-            name: attribute(call),
+            name: call.text(name, ATTRIBUTE_MAX),
         },
     )
+}
+
+fn set_attribute(call: &Call<'_>, at: Located) -> Verdict {
+    set_named(call, at, 1)
+}
+
+fn remove_attribute(call: &Call<'_>, at: Located) -> Verdict {
+    remove_named(call, at, 1)
+}
+
+/// Directory, path, flags, as the calls since Linux 6.13 take them.
+fn at_with_flags(call: &Call<'_>) -> Located {
+    let follow = call.word(2) & AT_SYMLINK_NOFOLLOW == 0;
+    call.path_at(call.int(0), 1, follow)
+}
+
+pub(crate) fn setxattrat(call: &Call<'_>) -> Verdict {
+    set_named(call, at_with_flags(call), 3)
+}
+
+pub(crate) fn removexattrat(call: &Call<'_>) -> Verdict {
+    remove_named(call, at_with_flags(call), 3)
 }
 
 pub(crate) fn setxattr(call: &Call<'_>) -> Verdict {

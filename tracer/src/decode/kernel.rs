@@ -2,9 +2,12 @@
 
 use picket_events::{EventKind, File, Outcome};
 
-use super::{Call, Located, Verdict};
+use super::{Call, Located, Verdict, traffic};
 use crate::confirm::Check;
 use crate::memory::PATH_MAX;
+use crate::mounts;
+
+const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 
 fn watch(kind: EventKind) -> Verdict {
     Verdict::Watch(kind, Check::Nothing)
@@ -14,36 +17,85 @@ fn canonical(call: &Call<'_>, at: &Located) -> String {
     call.look(at).0.path
 }
 
+/// To be looked for at its mount point.
+fn watch_mount(call: &Call<'_>, kind: EventKind) -> Verdict {
+    let (EventKind::Mount { mountpoint, .. } | EventKind::Umount { mountpoint }) = &kind else {
+        return watch(kind);
+    };
+    if mountpoint.is_empty() {
+        return watch(kind);
+    }
+    let before = mounts::on_top(call.tid, mountpoint).map(|mount| mount.id);
+    let at = mountpoint.clone();
+    Verdict::Watch(kind, Check::Mounted { at, before })
+}
+
 pub(crate) fn mount(call: &Call<'_>) -> Verdict {
-    const BIND: u32 = 4096;
-    let is_bind = call.word(3) & BIND != 0;
-    let fs_type = if is_bind {
+    const BIND: u32 = 0x1000;
+    /// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`: what is mounted
+    /// already is changed.
+    const CHANGES: u32 = 0x20 | 0x2_0000 | 0x4_0000 | 0x8_0000 | 0x10_0000;
+    let flags = call.word(3);
+    let fs_type = if flags & BIND != 0 {
         "bind".to_owned()
     } else {
         call.text(2, 64)
     };
     let mountpoint = canonical(call, &call.path(1, true));
-    watch(EventKind::Mount {
+    let kind = EventKind::Mount {
         source: call.text(0, PATH_MAX),
         mountpoint,
         fs_type,
-    })
+    };
+    match flags & CHANGES {
+        0 => watch_mount(call, kind),
+        _ => watch(kind),
+    }
 }
 
 pub(crate) fn move_mount(call: &Call<'_>) -> Verdict {
-    let source = canonical(call, &call.path_at(call.int(0), 1, true));
+    let from = call.path_at(call.int(0), 1, true);
+    // A mount that is attached nowhere yet has no path.
+    let source = match from.descriptor {
+        Some(descriptor) if mounts::is_detached(&call.view(), descriptor) => String::new(),
+        _ => canonical(call, &from),
+    };
     let mountpoint = canonical(call, &call.path_at(call.int(2), 3, true));
-    watch(EventKind::Mount {
+    let kind = EventKind::Mount {
         source,
         mountpoint,
         fs_type: String::new(),
-    })
+    };
+    watch_mount(call, kind)
+}
+
+/// A mount that can be reached through its descriptor only.
+fn detached(call: &Call<'_>, source: String, fs_type: &str) -> Verdict {
+    let kind = EventKind::Mount {
+        source,
+        mountpoint: String::new(),
+        fs_type: fs_type.to_owned(),
+    };
+    let before = traffic::descriptors(&call.view());
+    Verdict::Watch(kind, Check::Detached(before))
+}
+
+pub(crate) fn fsmount(call: &Call<'_>) -> Verdict {
+    detached(call, String::new(), "")
+}
+
+/// `open_tree` and `open_tree_attr` with `OPEN_TREE_CLONE`.
+pub(crate) fn open_tree(call: &Call<'_>) -> Verdict {
+    let follow = call.word(2) & AT_SYMLINK_NOFOLLOW == 0;
+    let source = canonical(call, &call.path_at(call.int(0), 1, follow));
+    detached(call, source, "bind")
 }
 
 pub(crate) fn umount(call: &Call<'_>) -> Verdict {
-    watch(EventKind::Umount {
+    let kind = EventKind::Umount {
         mountpoint: canonical(call, &call.path(0, true)),
-    })
+    };
+    watch_mount(call, kind)
 }
 
 pub(crate) fn unshare(call: &Call<'_>) -> Verdict {

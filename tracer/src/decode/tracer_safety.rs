@@ -3,9 +3,10 @@
 
 use picket_events::EventKind;
 
-use super::{Call, Verdict};
-use crate::confirm::Check;
+use super::{Call, Verdict, file_of};
+use crate::confirm::{self, Check};
 use crate::proc;
+use crate::resolve::View;
 
 fn watch(kind: EventKind) -> Verdict {
     Verdict::Watch(kind, Check::Nothing)
@@ -53,16 +54,20 @@ pub(crate) fn tgkill(call: &Call<'_>) -> Verdict {
     send(call, call.word(0), call.word(2))
 }
 
-pub(crate) fn pidfd_send_signal(call: &Call<'_>) -> Verdict {
-    let path = format!("/proc/{}/fdinfo/{}", call.tid, call.int(0));
-    let info = proc::as_tracee(&call.process.credentials, || proc::read(&path, 1024));
-    let text = String::from_utf8_lossy(info.as_deref().unwrap_or_default()).into_owned();
-    let pid = text
+/// The process that a pidfd of the caller's is for; `None` where it has ended or cannot be seen.
+fn process_behind(call: &Call<'_>, pidfd: i32) -> Option<u32> {
+    let path = format!("/proc/{}/fdinfo/{pidfd}", call.tid);
+    let info = proc::as_tracee(&call.process.credentials, || proc::read(&path, 1024)).ok()?;
+    String::from_utf8_lossy(&info)
         .lines()
-        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i64>().ok());
-    match pid {
-        Some(pid) if pid > 0 => send(call, pid as u32, call.word(1)),
-        _ => watch(EventKind::Signal {
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+}
+
+pub(crate) fn pidfd_send_signal(call: &Call<'_>) -> Verdict {
+    match process_behind(call, call.int(0)) {
+        Some(pid) => send(call, pid, call.word(1)),
+        None => watch(EventKind::Signal {
             signal: call.word(1),
             target: 0,
         }),
@@ -87,6 +92,32 @@ pub(crate) fn process_vm_writev(call: &Call<'_>) -> Verdict {
         return Verdict::tampering();
     }
     watch(EventKind::MemoryWrite { target })
+}
+
+/// `pidfd_getfd`: the tracer's descriptors are its own.
+pub(crate) fn pidfd_getfd(call: &Call<'_>) -> Verdict {
+    let target = process_behind(call, call.int(0)).unwrap_or(0);
+    if call.own.is(target) {
+        return Verdict::tampering();
+    }
+    let view = View {
+        pid: target,
+        tid: target,
+        ..call.view()
+    };
+    let wanted = view.descriptor(call.int(1));
+    let is_socket = wanted.path.starts_with(b"socket:");
+    // One that the caller has already shows nothing.
+    let is_new = !wanted.path.is_empty() && !confirm::has_descriptor(&call.view(), &wanted, true);
+    let kind = EventKind::TakeDescriptor {
+        target,
+        file: file_of(&wanted, call.mounts),
+        is_socket,
+    };
+    match is_new {
+        true => Verdict::Watch(kind, Check::Descriptor(wanted.path)),
+        false => watch(kind),
+    }
 }
 
 /// `seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER)`: under the ptrace engine

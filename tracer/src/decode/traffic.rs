@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use picket_events::{Address, EventKind, Outcome};
 
 use super::network::{self, take};
-use super::{Call, Verdict, dns, metadata};
+use super::{Call, Verdict, dns, metadata, rights};
 use crate::confirm::Check;
 use crate::memory::Memory;
 use crate::proc;
@@ -32,6 +32,7 @@ struct Span {
 struct Message {
     name: Span,
     data: Span,
+    control: Span,
 }
 
 /// Little-endian words of the caller's own size.
@@ -54,9 +55,10 @@ impl Words<'_> {
 
 fn message(call: &Call<'_>, at: u64) -> Option<Message> {
     let size = call.abi.pointer_size();
-    // Name, its length, vectors, their number; each takes a word (an int is padded to one).
-    let mut header = [0u8; 32];
-    call.read(at, &mut header[..4 * size]).ok()?;
+    // Name, its length, vectors, their number, control data, its length; each takes a word (an
+    // int is padded to one).
+    let mut header = [0u8; 48];
+    call.read(at, &mut header[..6 * size]).ok()?;
     let words = Words {
         bytes: &header,
         size,
@@ -65,9 +67,18 @@ fn message(call: &Call<'_>, at: u64) -> Option<Message> {
         at: words.get(0),
         length: words.get(1) as u32 as usize,
     };
+    let control = Span {
+        at: words.get(4),
+        length: words.get(5) as usize,
+    };
     let (vectors, count) = (words.get(2), words.get(3));
     if count == 0 {
-        return None;
+        let data = Span { at: 0, length: 0 };
+        return Some(Message {
+            name,
+            data,
+            control,
+        });
     }
     let mut vector = [0u8; 16];
     call.read(vectors, &mut vector[..2 * size]).ok()?;
@@ -79,7 +90,11 @@ fn message(call: &Call<'_>, at: u64) -> Option<Message> {
         at: words.get(0),
         length: words.get(1) as usize,
     };
-    Some(Message { name, data })
+    Some(Message {
+        name,
+        data,
+        control,
+    })
 }
 
 /// Size of `struct mmsghdr`.
@@ -163,6 +178,7 @@ pub(super) fn send_to(call: &Call<'_>, descriptor: i32, arguments: [u64; 4]) -> 
             at: data,
             length: length as usize,
         },
+        control: Span { at: 0, length: 0 },
     };
     let event = sent(call, descriptor, message);
     tell(event.into_iter().collect(), Outcome::Unconfirmed)
@@ -178,8 +194,34 @@ pub(crate) fn sendmsg(call: &Call<'_>) -> Verdict {
 }
 
 pub(super) fn send_message(call: &Call<'_>, descriptor: i32, at: u64) -> Verdict {
-    let event = message(call, at).and_then(|message| sent(call, descriptor, message));
-    tell(event.into_iter().collect(), Outcome::Unconfirmed)
+    let Some(message) = message(call, at) else {
+        return Verdict::Pass;
+    };
+    let mut events: Vec<_> = sent(call, descriptor, message).into_iter().collect();
+    events.extend(passed(call, message));
+    tell(events, Outcome::Unconfirmed)
+}
+
+/// The descriptors that go with a message.
+fn passed(call: &Call<'_>, message: Message) -> Vec<EventKind> {
+    if message.control.at == 0 || message.control.length == 0 {
+        return Vec::new();
+    }
+    let Some(control) = read(call, message.control, rights::CONTROL_MAX) else {
+        return Vec::new();
+    };
+    let numbers = rights::descriptors(&control, call.abi.pointer_size());
+    let count = numbers.len() as u32;
+    let told = numbers.into_iter().take(rights::TOLD_MAX);
+    told.map(|number| {
+        let (file, resolved) = call.descriptor(number);
+        EventKind::PassDescriptor {
+            file,
+            is_socket: resolved.path.starts_with(b"socket:"),
+            count,
+        }
+    })
+    .collect()
 }
 
 /// `sendmmsg`: what resolvers use for the two questions of one name.
@@ -195,6 +237,7 @@ pub(super) fn send_all(call: &Call<'_>, descriptor: i32, at: u64, count: u32) ->
             break;
         };
         events.extend(question(call, descriptor, message));
+        events.extend(passed(call, message));
     }
     tell(events, Outcome::Unconfirmed)
 }

@@ -138,6 +138,17 @@ pub(crate) fn metadata(at: RawFd, path: &CStr, follow: bool) -> Result<Metadata>
     })
 }
 
+/// The number of a file system's type (`linux/magic.h`).
+pub(crate) fn file_system_magic(path: &CStr) -> Result<u32> {
+    // SAFETY: statfs is plain data that the kernel fills; the path lives during the call.
+    let found = unsafe {
+        let mut found: libc::statfs = std::mem::zeroed();
+        check(libc::statfs(path.as_ptr(), &raw mut found).into())?;
+        found
+    };
+    Ok(found.f_type as u32)
+}
+
 /// Reads at an offset.
 pub(crate) fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize> {
     // SAFETY: the kernel writes at most the buffer's length.

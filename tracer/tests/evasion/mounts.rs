@@ -1,0 +1,116 @@
+//! Mounts, by the old calls and by the new.
+
+use super::*;
+
+/// `(source, mountpoint, fs_type, seen)` of each mount.
+fn mounts(record: &Record) -> Vec<(String, String, String, bool)> {
+    let told = record.of(EventType::Mount);
+    told.iter()
+        .map(|event| match &event.kind {
+            EventKind::Mount {
+                source,
+                mountpoint,
+                fs_type,
+            } => (
+                source.clone(),
+                mountpoint.clone(),
+                fs_type.clone(),
+                is_seen(event.outcome),
+            ),
+            _ => unreachable!(),
+        })
+        .collect()
+}
+
+fn told(source: &str, mountpoint: &str, fs_type: &str) -> (String, String, String, bool) {
+    let text = str::to_owned;
+    (text(source), text(mountpoint), text(fs_type), true)
+}
+
+/// In a mount name space of its own.
+fn run_apart(name: &str, program: &str) -> (Record, Scratch) {
+    need_root();
+    let scratch = Scratch::new(name);
+    let agent = Agent::start(&scratch);
+    let path = scratch.script("mounts.py", program);
+    for folder in ["from", "a b", "to"] {
+        std::fs::create_dir(scratch.path(folder)).unwrap();
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--"]);
+    let inner = traced(
+        &agent,
+        "mount,umount,open:write",
+        &["python3", &path, scratch.path("").to_str().unwrap()],
+    );
+    command.arg(inner.get_program()).args(inner.get_args());
+    let output = output(&mut command);
+    assert!(output.status.success(), "{}", stderr(&output));
+    (agent.finish(), scratch)
+}
+
+#[test]
+fn mounts_are_seen_where_they_appear() {
+    const PROGRAM: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+os.chdir(sys.argv[1])
+def check(result): assert result == 0, os.strerror(ctypes.get_errno())
+check(libc.mount(b'one', b'a b', b'tmpfs', 0, None))
+check(libc.mount(b'from', b'to', None, 0x1000, None))
+check(libc.umount2(b'to', 0))
+assert libc.mount(b'two', b'to', b'no-such-type', 0, None) == -1
+";
+    let (record, scratch) = run_apart("mounts", PROGRAM);
+    let mut expected = vec![
+        told("one", &scratch.text("a b"), "tmpfs"),
+        told("from", &scratch.text("to"), "bind"),
+    ];
+    if engine() == "notification" {
+        // A failure cannot be told from a success that does not show; an attempt is worth
+        // telling.
+        let (source, at, kind, _) = told("two", &scratch.text("to"), "no-such-type");
+        expected.push((source, at, kind, false));
+    }
+    assert_eq!(mounts(&record), expected);
+    let umounts = record.of(EventType::Umount);
+    assert!(
+        umounts.len() == 1 && is_seen(umounts[0].outcome),
+        "{umounts:?}"
+    );
+}
+
+#[test]
+fn mounts_by_descriptors_are_seen_before_and_when_they_are_attached() {
+    const PROGRAM: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+os.chdir(sys.argv[1])
+def call(*args):
+    result = libc.syscall(*args)
+    assert result >= 0, (args, os.strerror(ctypes.get_errno()))
+    return result
+AT_FDCWD, CREATE, CLONE, EMPTY = -100, 6, 1, 4
+context = call(430, b'tmpfs', 0)
+call(431, context, CREATE, None, None, 0)
+mount = call(432, context, 0, 0)
+os.close(os.open('made', os.O_CREAT | os.O_WRONLY, dir_fd=mount))
+call(429, mount, b'', AT_FDCWD, b'a b', EMPTY)
+tree = call(428, AT_FDCWD, b'from', CLONE)
+call(429, tree, b'', AT_FDCWD, b'to', EMPTY)
+";
+    let (record, scratch) = run_apart("detached", PROGRAM);
+    assert_eq!(
+        mounts(&record),
+        [
+            told("", "", "tmpfs"),
+            told("", &scratch.text("a b"), "tmpfs"),
+            told(&scratch.text("from"), "", "bind"),
+            mounts(&record)[3].clone(),
+        ]
+    );
+    let (source, at, kind, seen) = mounts(&record)[3].clone();
+    assert_eq!((source.as_str(), at), ("", scratch.text("to")));
+    assert!(!kind.is_empty() && seen);
+    assert_eq!(opened(&record, "made"), 1);
+}
