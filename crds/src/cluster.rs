@@ -36,28 +36,62 @@ use crate::selector::LabelSelector;
         description = "What happens to what is found"
     ),
     printcolumn(
+        name = "Matched",
+        type_ = "integer",
+        json_path = ".status.coverage.total",
+        description = "Pods that this policy wins"
+    ),
+    printcolumn(
+        name = "Injected",
+        type_ = "integer",
+        json_path = ".status.coverage.injected",
+        description = "Those with tracer and agent"
+    ),
+    printcolumn(
+        name = "Current",
+        type_ = "integer",
+        json_path = ".status.coverage.current",
+        description = "Those that are as they would be injected now"
+    ),
+    printcolumn(
+        name = "Reporting",
+        type_ = "integer",
+        json_path = ".status.coverage.reporting",
+        description = "Those whose agent works"
+    ),
+    printcolumn(
+        name = "Covered",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Covered\")].status",
+        description = "Whether everything that the policy wants is seen"
+    ),
+    printcolumn(
         name = "Compute",
         type_ = "string",
         json_path = ".spec.computeType",
-        description = "Which pods are looked at"
+        description = "Which pods are looked at",
+        priority = 1
     ),
     printcolumn(
         name = "Opt-Out",
         type_ = "string",
         json_path = ".spec.optOut",
-        description = "What the label picket.dev/protect=false is worth"
+        description = "What the label picket.dev/protect=false is worth",
+        priority = 1
     ),
     printcolumn(
         name = "Accepted",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
-        description = "Whether webhooks use it"
+        description = "Whether webhooks use it",
+        priority = 1
     ),
     printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Accepted\")].reason",
-        description = "Why, or why not"
+        description = "Why, or why not",
+        priority = 1
     ),
     printcolumn(
         name = "Priority",

@@ -2,7 +2,8 @@
 //!
 //! * [`policy`]: which pods are protected, and how ([`ProtectionPolicy`]); [`cluster`]: the
 //!   same for several namespaces ([`ClusterProtectionPolicy`]).
-//! * [`provider`], [`coverage`]: parts of both.
+//! * [`provider`], [`coverage`], [`rollout`]: parts of both.
+//! * [`report`]: what is protected ([`CoverageReport`]); [`gap`]: what is not, by name.
 //! * [`selector`]: label selectors as a pure function.
 //! * [`labels`], [`annotations`]: every key that Picket reads or writes, in one place.
 //! * [`manifests`]: the CustomResourceDefinitions as YAML, as they are checked in.
@@ -12,14 +13,18 @@
 pub mod cluster;
 pub mod conditions;
 pub mod coverage;
+pub mod gap;
 pub mod manifest;
 pub mod names;
 pub mod policy;
 pub mod provider;
+pub mod report;
+pub mod rollout;
 pub mod selector;
 
 pub use cluster::{ClusterProtectionPolicy, ClusterProtectionPolicySpec};
 pub use coverage::Coverage;
+pub use gap::Gap;
 pub use manifest::{manifests, unknown_field};
 pub use names::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations, labels};
 pub use policy::{
@@ -28,6 +33,12 @@ pub use policy::{
     ProtectionPolicySpec, ProtectionPolicyStatus, Resolve, Sizing, Startup,
 };
 pub use provider::{Datadog, Provider, SecretKey};
+pub use report::{
+    Capacity, ContainerCoverage, ContainerTrace, CoverageReport, CoverageReportSpec,
+    CoverageReportStatus, CoverageState, CoverageSummary, Health, PodCounts, REPORT_NAME,
+    RulesInUse, WorkloadCoverage, WorkloadGap,
+};
+pub use rollout::{Rollout, Strategy};
 pub use selector::{LabelSelector, Operator, Requirement};
 
 /// The API group.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::cluster::ClusterProtectionPolicy;
 use crate::policy::ProtectionPolicy;
+use crate::report::CoverageReport;
 
 /// Every CustomResourceDefinition as (file name, YAML), keys sorted so that the text changes
 /// only when the API does.
@@ -17,6 +18,7 @@ pub fn manifests() -> Vec<(&'static str, String)> {
             "picket.dev_clusterprotectionpolicies.yaml",
             ClusterProtectionPolicy::crd(),
         ),
+        ("picket.dev_coveragereports.yaml", CoverageReport::crd()),
         (
             "picket.dev_protectionpolicies.yaml",
             ProtectionPolicy::crd(),

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
 use crate::provider::{Datadog, Provider};
+use crate::report::PodCounts;
+use crate::rollout::Rollout;
 use crate::selector::LabelSelector;
 
 /// Protects pods of its namespace at run time.
@@ -43,28 +45,62 @@ use crate::selector::LabelSelector;
         description = "What happens to what is found"
     ),
     printcolumn(
+        name = "Matched",
+        type_ = "integer",
+        json_path = ".status.coverage.total",
+        description = "Pods that this policy wins"
+    ),
+    printcolumn(
+        name = "Injected",
+        type_ = "integer",
+        json_path = ".status.coverage.injected",
+        description = "Those with tracer and agent"
+    ),
+    printcolumn(
+        name = "Current",
+        type_ = "integer",
+        json_path = ".status.coverage.current",
+        description = "Those that are as they would be injected now"
+    ),
+    printcolumn(
+        name = "Reporting",
+        type_ = "integer",
+        json_path = ".status.coverage.reporting",
+        description = "Those whose agent works"
+    ),
+    printcolumn(
+        name = "Covered",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Covered\")].status",
+        description = "Whether everything that the policy wants is seen"
+    ),
+    printcolumn(
         name = "Compute",
         type_ = "string",
         json_path = ".spec.computeType",
-        description = "Which pods are looked at"
+        description = "Which pods are looked at",
+        priority = 1
     ),
     printcolumn(
         name = "Opt-Out",
         type_ = "string",
         json_path = ".spec.optOut",
-        description = "What the label picket.dev/protect=false is worth"
+        description = "What the label picket.dev/protect=false is worth",
+        priority = 1
     ),
     printcolumn(
         name = "Accepted",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
-        description = "Whether webhooks use it"
+        description = "Whether webhooks use it",
+        priority = 1
     ),
     printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Accepted\")].reason",
-        description = "Why, or why not"
+        description = "Why, or why not",
+        priority = 1
     ),
     printcolumn(
         name = "Priority",
@@ -131,6 +167,10 @@ pub struct ProtectionPolicySpec {
     /// How Datadog's tracer and agent are set up, for `provider: Datadog`.
     #[serde(default)]
     pub datadog: Datadog,
+
+    /// How pods that run already are brought in.
+    #[serde(default)]
+    pub rollout: Rollout,
 
     /// Rule sets that apply. Empty means `default`, the rules built into the agent. In this
     /// version `default` is the only rule set.
@@ -410,8 +450,13 @@ pub struct ProtectionPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
     pub observed_generation: Option<i64>,
-    /// Accepted: whether webhooks use this policy, and if not, why.
+    /// Accepted: whether webhooks use this policy, and if not, why. Covered: whether everything
+    /// that it wants is seen, and if not, what is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// The pods that this policy wins; `total` is how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PodCounts")]
+    pub coverage: Option<PodCounts>,
 }

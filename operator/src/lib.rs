@@ -6,6 +6,7 @@
 //! * [`ca_bundle`]: what API servers are told to trust.
 //! * [`policies`]: what the API server knows of policies and namespaces.
 //! * [`pods`]: all pods, as a few facts each.
+//! * [`coverage`](mod@coverage): what is protected, what is not, and why.
 //! * [`events`]: decisions of the webhook, told on workloads.
 //! * [`facts`]: what the webhook is told about namespaces.
 //! * [`status`]: what the operator thinks of each policy.
@@ -20,6 +21,7 @@
 pub mod arguments;
 pub mod ca_bundle;
 pub mod certificates;
+pub mod coverage;
 pub mod events;
 pub mod facts;
 pub mod images;

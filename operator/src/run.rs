@@ -23,15 +23,17 @@ use tracing::{info, warn};
 use crate::arguments::{ArgumentError, Arguments};
 use crate::certificates::keeper::{Keeper, serve_from_secret};
 use crate::certificates::{ServerNames, ServingCertificate};
+use crate::coverage::{Coverage, Gauges};
 use crate::events::{self, EventCounts, Told};
 use crate::facts::Facts;
 use crate::images;
 use crate::images::warm::Warmer;
 use crate::lease::Candidate;
 use crate::metrics::StateCollector;
-use crate::pods::{Pods, follow_pods};
-use crate::policies::{follow_namespaces, follow_policies};
+use crate::pods::{Owners, Pods, follow_pods};
+use crate::policies::{Namespaces, Policies, View, follow_namespaces, follow_policies};
 use crate::readiness::Readiness;
+use crate::relay::heartbeats::Heartbeats;
 use crate::server::{HealthServer, RunningServer, ServerError, WebhookServer};
 use crate::settings::settings;
 use crate::status::StatusWriter;
@@ -105,6 +107,7 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     let counts = EventCounts::new(&mut registry);
     let (recorder, told) = events::recorder(counts.clone());
     parts.tell(&client, &arguments, counts, told);
+    parts.cover(&client, &arguments, &mut registry);
     let readiness = parts.readiness.clone();
     let ready = Arc::new(move || {
         readiness
@@ -177,9 +180,11 @@ struct Parts {
     election: tokio::task::JoinHandle<()>,
     readiness: Readiness,
     leading: watch::Receiver<bool>,
-    policies: crate::policies::View<crate::policies::Policies>,
+    policies: View<Policies>,
     facts: Facts,
     pods: Pods,
+    namespaces: View<Namespaces>,
+    heartbeats: Heartbeats,
     stop: watch::Sender<bool>,
 }
 
@@ -251,14 +256,10 @@ impl Parts {
             "certificate keeper",
             Box::pin(keeper.run(secret, configuration.clone(), leading.clone())),
         );
-        let excluded = vec![
-            arguments.namespace.clone(),
-            Settings::SYSTEM_NAMESPACE.to_owned(),
-        ];
-        let writer = StatusWriter::new(client.clone(), excluded);
+        let writer = StatusWriter::new(client.clone(), excluded(arguments));
         part(
             "status writer",
-            Box::pin(writer.run(policies.clone(), namespaces, leading.clone())),
+            Box::pin(writer.run(policies.clone(), namespaces.clone(), leading.clone())),
         );
         let election = tokio::spawn(candidate.run(stopping.clone()));
 
@@ -276,6 +277,8 @@ impl Parts {
             policies,
             facts,
             pods,
+            namespaces,
+            heartbeats: Heartbeats::new(),
             stop,
         }
     }
@@ -290,6 +293,29 @@ impl Parts {
     ) {
         let (client, identity) = (client.clone(), arguments.identity.clone());
         tokio::spawn(events::tell(client, identity, counts, told));
+    }
+
+    /// Says what is protected.
+    fn cover(&mut self, client: &Client, arguments: &Arguments, registry: &mut Registry) {
+        let coverage = Coverage {
+            client: client.clone(),
+            identity: arguments.identity.clone(),
+            pods: self.pods.clone(),
+            owners: Owners::new(client.clone()),
+            policies: self.policies.clone(),
+            namespaces: self.namespaces.clone(),
+            heartbeats: self.heartbeats.clone(),
+            suspended: Arc::new(|_, _| None),
+            revision: arguments.revision.clone(),
+            excluded: excluded(arguments),
+            gauges: Gauges::new(registry),
+            built: watch::channel(Arc::default()).0,
+        };
+        let leading = self.leading.clone();
+        self.tasks.spawn(async move {
+            coverage.run(leading).await;
+            "coverage"
+        });
     }
 
     fn collector(&self) -> StateCollector {
@@ -320,6 +346,14 @@ impl Parts {
             warn!("the lease was not released in time; it will run out");
         }
     }
+}
+
+/// The namespaces in which nothing is ever injected.
+fn excluded(arguments: &Arguments) -> Vec<String> {
+    vec![
+        arguments.namespace.clone(),
+        Settings::SYSTEM_NAMESPACE.to_owned(),
+    ]
 }
 
 type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

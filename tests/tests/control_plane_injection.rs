@@ -1,7 +1,7 @@
 //! Pods created through a real API server, with the real operator answering
 //! its webhook.
 
-use picket_tests::kube::objects::{assert_injected, is_bare, names, pod};
+use picket_tests::kube::objects::{assert_injected, condition, is_bare, names, pod};
 use picket_tests::kube::{ControlPlane, Operator};
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ fn pods_of_the_operator_s_own_namespace_are_left_alone() {
         .run(&["label", "namespace", own, &label], "")
         .expect_success();
     let policy = operator.protect(own, "all", json!({"computeType": "Any"}));
-    let message = &policy["status"]["conditions"][0]["message"];
+    let message = &condition(&policy, "Accepted")["message"];
     assert!(
         message
             .as_str()

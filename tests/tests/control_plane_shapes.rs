@@ -175,9 +175,9 @@ fn a_policy_of_the_cluster_protects_the_namespaces_that_it_selects() {
         }),
         false,
     );
-    let condition = |kind: &str, namespace: &str, name: &str| {
+    let accepted_of = |kind: &str, namespace: &str, name: &str| {
         let policy = kubectl.get(kind, namespace, name)?;
-        let condition = policy["status"]["conditions"][0].clone();
+        let condition = condition(&policy, "Accepted");
         condition.is_object().then_some(condition)
     };
     let accepted = eventually("the policy is assessed", || {

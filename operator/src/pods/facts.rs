@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::Timestamp;
 use picket_crds::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations, labels};
 use picket_webhook::status::Status;
 
@@ -149,6 +150,8 @@ pub struct ContainerFacts {
     pub restarts: u32,
     /// What it does now.
     pub state: ContainerState,
+    /// Since when it runs, in seconds since 1970, if it does.
+    pub running_since: Option<i64>,
     /// How it ended last, if it was started again.
     pub ended_before: Option<Ending>,
 }
@@ -317,6 +320,7 @@ fn container_facts(
         state: status
             .and_then(|status| status.state.as_ref())
             .map_or(ContainerState::Unknown, state),
+        running_since: status.and_then(running_since),
         ended_before: status
             .and_then(|status| status.last_state.as_ref()?.terminated.as_ref())
             .map(ending),
@@ -348,6 +352,12 @@ fn state(state: &wire::State) -> ContainerState {
         (_, _, Some(terminated)) => ContainerState::Terminated(ending(terminated)),
         _ => ContainerState::Unknown,
     }
+}
+
+fn running_since(status: &wire::ContainerStatus) -> Option<i64> {
+    let running = status.state.as_ref()?.running.as_ref()?;
+    let started: Timestamp = running.started_at.as_deref()?.parse().ok()?;
+    Some(started.as_second())
 }
 
 fn ending(ended: &wire::Ended) -> Ending {

@@ -2,10 +2,12 @@
 //!
 //! * [`Pods`]: the facts, found by uid, by name and by owner, and what changed since when.
 //! * [`PodFacts`]: what is kept of a pod; everything else is dropped while it is read.
+//! * [`Owners`]: the workloads that they belong to.
 //! * [`follow_pods`]: keeps them current.
 
 mod cache;
 mod facts;
+mod owners;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -20,6 +22,7 @@ use tracing::{info, warn};
 
 pub use cache::{Changed, Pods};
 pub use facts::{ContainerFacts, ContainerKind, ContainerState, Ending, Owner, Phase, PodFacts};
+pub use owners::Owners;
 pub use wire::WatchedPod;
 
 /// Pods that are read at once while all of them are listed: one of 4 KiB each is common.

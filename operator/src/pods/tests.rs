@@ -108,6 +108,7 @@ fn facts_of_an_injected_pod_on_fargate() {
     assert!(!cache.traced, "without our volume nothing runs from it");
     assert!(cache.untraced_hook && !cache.untraced_probe);
     let agent = pod.container("picket-agent").expect("agent");
+    assert_eq!(agent.running_since, Some(1_767_225_600));
     assert!(agent.ready && agent.state == ContainerState::Running);
 }
 

@@ -2,8 +2,6 @@
 //! nothing else is ever kept. Every field may be missing: a pod that this version does not
 //! understand must not stop the watch.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
@@ -121,8 +119,14 @@ pub(super) struct ContainerStatus {
 #[serde(default)]
 pub(super) struct State {
     pub(super) waiting: Option<Ended>,
-    pub(super) running: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+    pub(super) running: Option<Running>,
     pub(super) terminated: Option<Ended>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Running {
+    pub(super) started_at: Option<String>,
 }
 
 /// Why a container waits or has ended.

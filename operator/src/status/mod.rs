@@ -269,6 +269,8 @@ impl Assessment {
                 observed_generation: self.generation,
                 last_transition_time,
             }],
+            // Written by the coverage controller, as a manager of its own.
+            coverage: None,
         })
     }
 }

@@ -196,7 +196,7 @@ impl Operator {
     /// When it does not.
     pub fn accepted(&self, namespace: &str, name: &str) -> Value {
         let policy = self.assessed(namespace, name);
-        let condition = &policy["status"]["conditions"][0];
+        let condition = objects::condition(&policy, "Accepted");
         assert_eq!(condition["status"], "True", "{condition:#}");
         policy
     }

@@ -1,0 +1,248 @@
+//! What policies say of their coverage: counts, and the condition `Covered`.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::ObjectMeta;
+use kube::{Api, Client};
+use picket_crds::{
+    ClusterProtectionPolicy, Health, Mode, PodCounts, ProtectionPolicy, ProtectionPolicyStatus,
+    conditions,
+};
+use serde_json::json;
+
+use super::build::{Tally, in_words};
+use super::notify::Turn;
+use super::reports::FIELD_MANAGER;
+use crate::policies::Policies;
+
+/// What is said of a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its pods.
+    pub counts: PodCounts,
+    /// `True`, `False` or `Unknown`.
+    pub status: &'static str,
+    /// Why, as one of the stable words of [`conditions`].
+    pub reason: &'static str,
+    /// Why, for people.
+    pub message: String,
+    /// The generation that this is about.
+    pub generation: Option<i64>,
+}
+
+impl Verdict {
+    /// From what a policy has in all namespaces.
+    #[must_use]
+    pub fn of(tally: &Tally, mode: Mode, generation: Option<i64>) -> Self {
+        let pods = tally.pods;
+        let (status, reason, message) = if mode == Mode::Disabled {
+            let message = "pods that this policy wins are left alone".to_owned();
+            ("Unknown", conditions::REASON_DISABLED, message)
+        } else if pods.total == 0 {
+            let message = "no pod that runs is selected".to_owned();
+            ("Unknown", conditions::REASON_NO_PODS, message)
+        } else if tally.unhealthy > 0 {
+            let message = format!(
+                "{} of {} workloads lack something; pods: {}",
+                tally.unhealthy,
+                tally.workloads,
+                in_words(&tally.gaps)
+            );
+            ("False", conditions::REASON_GAPS, message)
+        } else if tally.progressing > 0 {
+            let message = format!(
+                "{} of {} workloads are starting",
+                tally.progressing, tally.workloads
+            );
+            ("False", conditions::REASON_PROGRESSING, message)
+        } else {
+            let message = match in_words(&tally.gaps) {
+                gaps if gaps.is_empty() => "everything that it wants is seen".to_owned(),
+                gaps => format!("everything that it wants is seen; also reported: {gaps}"),
+            };
+            ("True", conditions::REASON_COVERED, message)
+        };
+        Self {
+            counts: pods,
+            status,
+            reason,
+            message,
+            generation,
+        }
+    }
+
+    /// What it says about the health, if it says something.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        health(self.status, self.reason)
+    }
+
+    fn is_in(&self, status: &ProtectionPolicyStatus) -> bool {
+        let said = covered(status);
+        status.coverage == Some(self.counts)
+            && said.is_some_and(|said| {
+                said.status == self.status
+                    && said.reason == self.reason
+                    && said.message == self.message
+                    && said.observed_generation == self.generation
+            })
+    }
+}
+
+fn health(status: &str, reason: &str) -> Option<Health> {
+    match (status, reason) {
+        ("True", _) => Some(Health::Healthy),
+        ("False", conditions::REASON_GAPS) => Some(Health::Unhealthy),
+        _ => None,
+    }
+}
+
+fn covered(status: &ProtectionPolicyStatus) -> Option<&Condition> {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|condition| condition.type_ == conditions::COVERED)
+}
+
+/// What was said of policies last, by uid.
+#[derive(Default)]
+pub struct Said(BTreeMap<String, (Verdict, Option<Health>)>);
+
+impl Said {
+    /// Says what is new of every policy that has been assessed; returns who turned, and whether
+    /// everything could be written.
+    pub async fn say(
+        &mut self,
+        client: &Client,
+        policies: &Policies,
+        tallies: &BTreeMap<String, Tally>,
+    ) -> (Vec<Turn>, bool) {
+        let mut turns = Vec::new();
+        let mut complete = true;
+        let mut living = Vec::new();
+        for seen in all(policies) {
+            let uid = seen.metadata.uid.clone().unwrap_or_default();
+            living.push(uid.clone());
+            let status = seen.status.cloned().unwrap_or_default();
+            let accepted = |condition: &Condition| condition.type_ == conditions::ACCEPTED;
+            // The first condition is for the status writer to set: people read it first.
+            if !status.conditions.iter().any(accepted) {
+                continue;
+            }
+            let nothing = Tally::default();
+            let tally = tallies.get(&seen.key).unwrap_or(&nothing);
+            let verdict = Verdict::of(tally, seen.mode, seen.metadata.generation);
+            let known = self.0.get(&uid);
+            let before = match known {
+                Some((said, _)) if *said == verdict => continue,
+                Some((_, health)) => *health,
+                None => covered(&status).and_then(|said| health(&said.status, &said.reason)),
+            };
+            if (known.is_some() || !verdict.is_in(&status))
+                && write(client, &seen, &verdict, &status).await.is_err()
+            {
+                complete = false;
+                continue;
+            }
+            let now = verdict.health();
+            if let Some(to) = now.filter(|now| Some(*now) != before) {
+                turns.push(seen.turn(before, to, &verdict));
+            }
+            self.0.insert(uid, (verdict, now.or(before)));
+        }
+        self.0.retain(|uid, _| living.contains(uid));
+        (turns, complete)
+    }
+}
+
+/// A policy of either kind.
+struct Seen<'a> {
+    resource: ApiResource,
+    key: String,
+    metadata: &'a ObjectMeta,
+    status: Option<&'a ProtectionPolicyStatus>,
+    mode: Mode,
+}
+
+impl Seen<'_> {
+    fn turn(&self, from: Option<Health>, to: Health, verdict: &Verdict) -> Turn {
+        Turn {
+            object: ObjectReference {
+                api_version: Some(self.resource.api_version.clone()),
+                kind: Some(self.resource.kind.clone()),
+                name: self.metadata.name.clone(),
+                namespace: self.metadata.namespace.clone(),
+                uid: self.metadata.uid.clone(),
+                ..ObjectReference::default()
+            },
+            from,
+            to,
+            policy: self.key.clone(),
+            issues: match to {
+                Health::Healthy => Vec::new(),
+                Health::Unhealthy => vec![verdict.message.clone()],
+            },
+        }
+    }
+}
+
+fn all(policies: &Policies) -> Vec<Seen<'_>> {
+    let own = policies.valid.iter().map(|policy| Seen {
+        resource: ApiResource::erase::<ProtectionPolicy>(&()),
+        key: crate::policies::for_webhook(policy).key(),
+        metadata: &policy.metadata,
+        status: policy.status.as_ref(),
+        mode: policy.spec.mode,
+    });
+    let cluster = policies.cluster.iter().map(|policy| Seen {
+        resource: ApiResource::erase::<ClusterProtectionPolicy>(&()),
+        key: policy.metadata.name.clone().unwrap_or_default(),
+        metadata: &policy.metadata,
+        status: policy.status.as_ref(),
+        mode: policy.spec.policy.mode,
+    });
+    own.chain(cluster).collect()
+}
+
+async fn write(
+    client: &Client,
+    seen: &Seen<'_>,
+    verdict: &Verdict,
+    before: &ProtectionPolicyStatus,
+) -> kube::Result<()> {
+    let client = client.clone();
+    let name = seen.metadata.name.clone().unwrap_or_default();
+    let api: Api<DynamicObject> = match &seen.metadata.namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &seen.resource),
+        None => Api::all_with(client, &seen.resource),
+    };
+    let last_transition_time = match covered(before) {
+        Some(said) if said.status == verdict.status => said.last_transition_time.clone(),
+        _ => Time(Timestamp::now()),
+    };
+    let condition = Condition {
+        type_: conditions::COVERED.to_owned(),
+        status: verdict.status.to_owned(),
+        reason: verdict.reason.to_owned(),
+        message: verdict.message.clone(),
+        observed_generation: verdict.generation,
+        last_transition_time,
+    };
+    let patch = json!({
+        "apiVersion": seen.resource.api_version,
+        "kind": seen.resource.kind,
+        "metadata": {"name": name, "uid": seen.metadata.uid},
+        "status": {"conditions": [condition], "coverage": verdict.counts},
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    match api
+        .patch_status(&name, &parameters, &Patch::Apply(patch))
+        .await
+    {
+        // It is gone, or another one has its name: the watch will say so.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,279 @@
+//! What is protected, what is not, and why: as the API server shows it, with real controllers and
+//! a mock of kubelet.
+
+use std::sync::OnceLock;
+
+use picket_tests::kube::kubelet::{Ailment, Fault, Patient};
+use picket_tests::kube::objects::{condition, coverage, deployment, pod};
+use picket_tests::kube::{ControlPlane, Kubectl, Kubelet, Operator, Options, eventually};
+use serde_json::{Value, json};
+
+fn operator() -> &'static Operator {
+    static SHARED: OnceLock<Operator> = OnceLock::new();
+    SHARED.get_or_init(|| Operator::install(ControlPlane::with_controllers(), &Options::default()))
+}
+
+fn kubelet(namespace: &str) -> Kubelet {
+    Kubelet::start(ControlPlane::with_controllers(), namespace)
+}
+
+/// Waits until the row of a workload is as wanted.
+fn row(kubectl: &Kubectl, at: (&str, &str, &str), wanted: impl Fn(&Value) -> bool) -> Value {
+    let (namespace, kind, name) = at;
+    let mut last = Value::Null;
+    let deadline = std::time::Instant::now() + picket_tests::kube::PATIENCE;
+    while std::time::Instant::now() < deadline {
+        last = coverage(kubectl, namespace, kind, name);
+        if wanted(&last) {
+            return last;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    panic!("{namespace}/{kind}/{name} does not become as wanted: {last:#}");
+}
+
+fn is(row: &Value, state: &str, pods: [u32; 4]) -> bool {
+    let [total, injected, current, reporting] = pods;
+    row["state"] == state
+        && row["pods"]
+            == json!({"total": total, "injected": injected, "current": current, "reporting": reporting})
+}
+
+fn has_gap(row: &Value, gap: &str) -> bool {
+    let gaps = row["gaps"].as_array();
+    gaps.is_some_and(|gaps| gaps.iter().any(|entry| entry["gap"] == gap))
+}
+
+fn available(kubectl: &Kubectl, namespace: &str, name: &str, replicas: u32) {
+    eventually(&format!("{namespace}/{name} is available"), || {
+        let deployment = kubectl.get("deployment", namespace, name)?;
+        (deployment["status"]["availableReplicas"] == replicas).then_some(())
+    });
+}
+
+/// Reasons of the events about an object.
+fn reasons(kubectl: &Kubectl, namespace: &str, name: &str) -> Vec<String> {
+    let list = ["get", "events", "-n", namespace, "-o", "json"];
+    let events = kubectl.run(&list, "").expect_success().json();
+    let events = events["items"].as_array().cloned().unwrap_or_default();
+    let about = events
+        .iter()
+        .filter(|event| event["involvedObject"]["name"] == name);
+    about
+        .filter_map(|event| event["reason"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn a_workload_older_than_its_policy_is_a_gap_until_it_is_restarted() {
+    let operator = operator();
+    let kubectl = operator.kubectl();
+    let namespace = operator.namespace("coverage", &[]);
+    let _kubelet = kubelet(&namespace);
+    kubectl.apply(&deployment(&namespace, "web", 2), false);
+    available(&kubectl, &namespace, "web", 2);
+    operator.protect(&namespace, "all", json!({"computeType": "Any"}));
+
+    let web = (namespace.as_str(), "Deployment", "web");
+    let bare = row(&kubectl, web, |row| is(row, "Unhealthy", [2, 0, 0, 0]));
+    assert_eq!(bare["policy"], format!("{namespace}/all"));
+    assert_eq!(bare["gaps"][0]["gap"], "Uninjected");
+    assert_eq!(bare["gaps"][0]["pods"], 2);
+    let said = eventually("the policy says that nothing is covered", || {
+        let policy = kubectl.get("protectionpolicy", &namespace, "all")?;
+        (condition(&policy, "Covered")["status"] == "False").then_some(policy)
+    });
+    assert_eq!(condition(&said, "Covered")["reason"], "Gaps");
+    assert_eq!(condition(&said, "Accepted")["status"], "True");
+    assert_eq!(said["status"]["coverage"]["total"], 2);
+
+    let restart = ["rollout", "restart", "deployment/web", "-n", &namespace];
+    kubectl.run(&restart, "").expect_success();
+    let covered = row(&kubectl, web, |row| is(row, "Healthy", [2, 2, 2, 2]));
+    assert!(covered["gaps"].is_null(), "{covered:#}");
+    assert_eq!(covered["containers"][0]["name"], "web");
+    eventually("the policy is covered", || {
+        let policy = kubectl.get("protectionpolicy", &namespace, "all")?;
+        (condition(&policy, "Covered")["status"] == "True").then_some(())
+    });
+    let columns = ["get", "protectionpolicies", "-n", &namespace];
+    let table = kubectl.run(&columns, "").expect_success().stdout;
+    let head: Vec<&str> = table
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let expected = [
+        "NAME",
+        "MODE",
+        "MATCHED",
+        "INJECTED",
+        "CURRENT",
+        "REPORTING",
+        "COVERED",
+        "AGE",
+    ];
+    assert_eq!(head, expected, "{table}");
+    let line: Vec<&str> = table
+        .lines()
+        .nth(1)
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    assert_eq!(
+        line[..7],
+        ["all", "Monitor", "2", "2", "2", "2", "True"],
+        "{table}"
+    );
+
+    for name in ["web", "all"] {
+        eventually(&format!("events tell how {name} turned"), || {
+            let told = reasons(&kubectl, &namespace, name);
+            let told = |reason: &str| told.iter().any(|told| told == reason);
+            (told("CoverageUnhealthy") && told("CoverageHealthy")).then_some(())
+        });
+    }
+    let log = operator.replicas[0].process().log();
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let turned = lines.filter(|line| {
+        line["source"] == "picket.dev"
+            && line["detail"]["resourceDetails"]["kubernetesDetails"]["namespace"]
+                == namespace.as_str()
+            && line["resources"][0] == format!("{namespace}/Deployment/web")
+    });
+    let statuses: Vec<Value> = turned
+        .map(|line| line["detail"]["currentStatus"].clone())
+        .collect();
+    assert_eq!(statuses, ["UNHEALTHY", "HEALTHY"]);
+
+    let delete = ["delete", "protectionpolicy", "all", "-n", &namespace];
+    kubectl.run(&delete, "").expect_success();
+    eventually("a namespace without policy has no report", || {
+        kubectl
+            .get("coveragereport", &namespace, "coverage")
+            .is_none()
+            .then_some(())
+    });
+}
+
+#[test]
+fn an_agent_that_fails_is_a_gap_and_one_that_works_again_is_none() {
+    let operator = operator();
+    let kubectl = operator.kubectl();
+    let namespace = operator.protected("agentless", &[]);
+    let kubelet = kubelet(&namespace);
+    kubectl.apply(&deployment(&namespace, "web", 1), false);
+    let web = (namespace.as_str(), "Deployment", "web");
+    row(&kubectl, web, |row| is(row, "Healthy", [1, 1, 1, 1]));
+    kubelet.faults([Fault {
+        patient: Patient::Container("picket-agent".to_owned()),
+        ailment: Ailment::Crash(1),
+    }]);
+    let failing = row(&kubectl, web, |row| row["state"] == "Unhealthy");
+    assert!(has_gap(&failing, "AgentFailing"), "{failing:#}");
+    assert_eq!(failing["pods"]["reporting"], 0);
+    kubelet.faults([]);
+    row(&kubectl, web, |row| is(row, "Healthy", [1, 1, 1, 1]));
+}
+
+#[test]
+fn each_kind_of_workload_has_a_row_by_what_people_call_it() {
+    let operator = operator();
+    let kubectl = operator.kubectl();
+    let namespace = operator.protected("kinds", &[]);
+    let _kubelet = kubelet(&namespace);
+    let template = deployment(&namespace, "db", 1)["spec"].clone();
+    kubectl.apply(&pod(&namespace, "alone"), false);
+    kubectl.apply(
+        &json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet",
+            "metadata": {"name": "db", "namespace": namespace},
+            "spec": {
+                "serviceName": "db", "replicas": 1,
+                "selector": template["selector"], "template": template["template"],
+            },
+        }),
+        false,
+    );
+    let mut job = template["template"].clone();
+    job["spec"]["restartPolicy"] = json!("Never");
+    kubectl.apply(
+        &json!({
+            "apiVersion": "batch/v1", "kind": "CronJob",
+            "metadata": {"name": "nightly", "namespace": namespace},
+            "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": job}}},
+        }),
+        false,
+    );
+    let now = [
+        "create",
+        "job",
+        "tonight",
+        "--from=cronjob/nightly",
+        "-n",
+        &namespace,
+    ];
+    kubectl.run(&now, "").expect_success();
+    let mut opted_out = pod(&namespace, "private");
+    opted_out["metadata"]["labels"]["picket.dev/protect"] = json!("false");
+    kubectl.apply(&opted_out, false);
+    for (kind, name) in [
+        ("Pod", "alone"),
+        ("StatefulSet", "db"),
+        ("CronJob", "nightly"),
+    ] {
+        let at = (namespace.as_str(), kind, name);
+        row(&kubectl, at, |row| is(row, "Healthy", [1, 1, 1, 1]));
+    }
+    let private = row(&kubectl, (&namespace, "Pod", "private"), |row| {
+        !row.is_null()
+    });
+    assert_eq!(
+        (&private["state"], &private["reason"]),
+        (&json!("Unselected"), &json!("OptedOut"))
+    );
+}
+
+#[test]
+fn reports_are_true_again_after_the_leader_and_the_api_server_were_killed() {
+    let control_plane = Box::leak(Box::new(ControlPlane::start().expect("control plane")));
+    let options = Options {
+        replicas: 2,
+        ..Options::default()
+    };
+    let operator = Operator::install(control_plane, &options);
+    let kubectl = operator.kubectl();
+    let namespace = operator.protected("killed", &[]);
+    let _kubelet = Kubelet::start(control_plane, &namespace);
+    let healthy = |name: &str| {
+        row(&kubectl, (&namespace, "Pod", name), |row| {
+            is(row, "Healthy", [1, 1, 1, 1])
+        });
+    };
+    kubectl.apply(&pod(&namespace, "first"), false);
+    healthy("first");
+
+    let lease = kubectl.get("lease", &operator.namespace, "picket-operator");
+    let holder = lease.expect("a lease")["spec"]["holderIdentity"].clone();
+    let leader = operator
+        .replicas
+        .iter()
+        .enumerate()
+        .find(|(index, _)| holder == format!("{}-{index}", operator.namespace))
+        .expect("one of both leads")
+        .1;
+    leader.process().signal("KILL");
+    // The webhook's URL leads to one of the two processes, so the pod may come bare.
+    kubectl.apply(&pod(&namespace, "second"), false);
+    let second = (namespace.as_str(), "Pod", "second");
+    row(&kubectl, second, |row| row["pods"]["total"] == 1);
+
+    control_plane.restart_api_server().expect("API server");
+    let delete = ["delete", "pod", "first", "-n", &namespace, "--force"];
+    kubectl.run(&delete, "").expect_success();
+    row(&kubectl, (&namespace, "Pod", "first"), Value::is_null);
+    row(&kubectl, second, |row| row["pods"]["total"] == 1);
+}
