@@ -1,7 +1,7 @@
 //! Every shape of pod where only a real API server knows the answer: limits and quotas, Pod
 //! Security, other webhooks, ephemeral containers, policies of the cluster, Events.
 
-use picket_tests::kube::objects::{assert_injected, is_bare, names, pod};
+use picket_tests::kube::objects::{assert_injected, condition, is_bare, names, pod};
 use picket_tests::kube::{ControlPlane, FargateWebhook, Operator, eventually};
 use serde_json::{Value, json};
 
@@ -177,11 +177,11 @@ fn a_policy_of_the_cluster_protects_the_namespaces_that_it_selects() {
     );
     let accepted_of = |kind: &str, namespace: &str, name: &str| {
         let policy = kubectl.get(kind, namespace, name)?;
-        let condition = condition(&policy, "Accepted");
-        condition.is_object().then_some(condition)
+        let accepted = condition(&policy, "Accepted");
+        accepted.is_object().then_some(accepted)
     };
     let accepted = eventually("the policy is assessed", || {
-        condition("clusterprotectionpolicy", "default", &name)
+        accepted_of("clusterprotectionpolicy", "default", &name)
     });
     assert_eq!(accepted["reason"], "DenyNotBacked", "{accepted:#}");
     let message = accepted["message"].as_str().unwrap_or_default();
@@ -200,8 +200,8 @@ fn a_policy_of_the_cluster_protects_the_namespaces_that_it_selects() {
         json!({"computeType": "Any", "mode": "Disabled", "priority": 1000}),
     );
     eventually("the conflict is shown", || {
-        let loser = condition("protectionpolicy", &own, "alone")?;
-        let winner = condition("clusterprotectionpolicy", "default", &name)?;
+        let loser = accepted_of("protectionpolicy", &own, "alone")?;
+        let winner = accepted_of("clusterprotectionpolicy", "default", &name)?;
         let says = |condition: &Value, words: String| {
             condition["message"]
                 .as_str()
@@ -218,7 +218,7 @@ fn a_policy_of_the_cluster_protects_the_namespaces_that_it_selects() {
         .run(&["label", "namespace", &own, "picket.dev/enforce=true"], "")
         .expect_success();
     eventually("the refusal is backed", || {
-        let condition = condition("clusterprotectionpolicy", "default", &name)?;
+        let condition = accepted_of("clusterprotectionpolicy", "default", &name)?;
         (condition["reason"] == "Accepted").then_some(())
     });
 }
