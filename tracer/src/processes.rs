@@ -63,6 +63,8 @@ pub(crate) struct Entry {
     /// False when the agent was not told of its present state, because the buffer was full.
     pub(crate) is_announced: bool,
     pub(crate) contacts: Contacts,
+    /// It asks name servers by calls that the filter stops for.
+    pub(crate) asks_in_sight: bool,
 }
 
 impl Entry {
@@ -278,6 +280,7 @@ impl Processes {
             exit_code: None,
             is_announced: false,
             contacts,
+            asks_in_sight: false,
         };
         self.entries.insert(pid, entry);
         let seen = poll::monotonic_ms();

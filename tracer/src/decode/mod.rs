@@ -1,6 +1,7 @@
 //! From a trapped call to what it means. One decoder per shape of call; [`crate::table`] says
 //! which decoder serves which call.
 
+pub(crate) mod asking;
 pub(crate) mod dns;
 pub(crate) mod files;
 pub(crate) mod ids;

@@ -111,6 +111,35 @@ fn read(call: &Call<'_>, span: Span, limit: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The first bytes that a call sends.
+pub(super) fn bytes(call: &Call<'_>, at: u64, length: u64) -> Option<Vec<u8>> {
+    let length = length as usize;
+    read(call, Span { at, length }, dns::MESSAGE_MAX)
+}
+
+/// The first bytes that a message sends.
+pub(super) fn message_bytes(call: &Call<'_>, at: u64) -> Option<Vec<u8>> {
+    read(call, message(call, at)?.data, dns::MESSAGE_MAX)
+}
+
+/// The first bytes that stand in vectors.
+pub(super) fn gathered(call: &Call<'_>, vectors: u64, count: u64) -> Option<Vec<u8>> {
+    const VECTORS_MAX: u64 = 4;
+    let size = call.abi.pointer_size();
+    let mut all = Vec::new();
+    for index in 0..count.min(VECTORS_MAX) {
+        let mut vector = [0u8; 16];
+        let at = vectors + index * 2 * size as u64;
+        call.read(at, &mut vector[..2 * size]).ok()?;
+        let words = Words {
+            bytes: &vector,
+            size,
+        };
+        all.extend(bytes(call, words.get(0), words.get(1))?);
+    }
+    Some(all)
+}
+
 /// Whether a datagram goes to a name server.
 fn goes_to_name_server(call: &Call<'_>, descriptor: i32, name: Span) -> bool {
     let port = |raw: &[u8]| sockets::ip_of(raw).map(|(_, port)| port);

@@ -5,6 +5,7 @@ use super::{Errno, Result, check};
 
 const GET_EVENT_MESSAGE: libc::c_int = 0x4201;
 const SEIZE: libc::c_int = 0x4206;
+const INTERRUPT: libc::c_int = 0x4207;
 const LISTEN: libc::c_int = 0x4208;
 const GET_SYSCALL_INFO: libc::c_int = 0x420e;
 const CONTINUE: libc::c_int = 7;
@@ -19,7 +20,8 @@ pub(crate) const OPTION_EXEC: usize = 1 << 4;
 pub(crate) const FOLLOW: usize =
     OPTION_SECCOMP | OPTION_MARK_SYSCALLS | OPTION_FORK | OPTION_VFORK | OPTION_CLONE | OPTION_EXEC;
 
-const OPTION_MARK_SYSCALLS: usize = 1;
+/// Mark stops at calls apart from signals.
+pub(crate) const OPTION_MARK_SYSCALLS: usize = 1;
 const OPTION_FORK: usize = 1 << 1;
 const OPTION_VFORK: usize = 1 << 2;
 const OPTION_CLONE: usize = 1 << 3;
@@ -49,6 +51,17 @@ pub(crate) fn resume(tid: u32, signal: i32) -> Result<()> {
 /// Lets a stopped tracee run on until its present call returns.
 pub(crate) fn resume_to_return(tid: u32) -> Result<()> {
     request(TO_SYSCALL, tid, 0)
+}
+
+/// Lets a stopped tracee run on until its next call, or the return of its present one,
+/// delivering `signal` (0 for none).
+pub(crate) fn resume_to_call(tid: u32, signal: i32) -> Result<()> {
+    request(TO_SYSCALL, tid, signal as usize)
+}
+
+/// Stops a tracee that was seized, before it goes on in its program.
+pub(crate) fn interrupt(tid: u32) -> Result<()> {
+    request(INTERRUPT, tid, 0)
 }
 
 /// Leaves a tracee in its group's stop, until the group is continued.
@@ -84,33 +97,51 @@ struct SyscallInfo {
     fields: [u64; 8],
 }
 
-fn syscall_info(tid: u32, operation: u8) -> Result<SyscallInfo> {
+/// What `SyscallInfo` is about: a call that is entered, one that has returned, one that the
+/// filter picked.
+const ENTRY: u8 = 1;
+const EXIT: u8 = 2;
+const SECCOMP: u8 = 3;
+
+fn any_syscall_info(tid: u32) -> Result<SyscallInfo> {
     let mut info = SyscallInfo::default();
     let size = size_of::<SyscallInfo>();
     // SAFETY: the kernel writes at most `size` bytes.
     check(unsafe { libc::syscall(libc::SYS_ptrace, GET_SYSCALL_INFO, tid, size, &raw mut info) })?;
+    Ok(info)
+}
+
+fn syscall_info(tid: u32, operation: u8) -> Result<SyscallInfo> {
+    let info = any_syscall_info(tid)?;
     if info.operation != operation {
         return Err(Errno(libc::EINVAL));
     }
     Ok(info)
 }
 
-/// The call before which the filter stopped a tracee.
-pub(crate) fn call(tid: u32) -> Result<Data> {
-    const SECCOMP: u8 = 3;
-    let info = syscall_info(tid, SECCOMP)?;
+fn data_of(info: &SyscallInfo) -> Data {
     let [number, args @ ..] = info.fields;
-    Ok(Data {
+    Data {
         number: number as i32,
         arch: info.arch,
         instruction_pointer: info.instruction_pointer,
         args: [args[0], args[1], args[2], args[3], args[4], args[5]],
-    })
+    }
+}
+
+/// The call that a tracee stopped at is about to make; `None` where it has returned.
+pub(crate) fn entered(tid: u32) -> Result<Option<Data>> {
+    let info = any_syscall_info(tid)?;
+    Ok((info.operation == ENTRY).then(|| data_of(&info)))
+}
+
+/// The call before which the filter stopped a tracee.
+pub(crate) fn call(tid: u32) -> Result<Data> {
+    Ok(data_of(&syscall_info(tid, SECCOMP)?))
 }
 
 /// What the call returned after which a tracee stopped; a failure is a negative errno.
 pub(crate) fn returned(tid: u32) -> Result<i64> {
-    const EXIT: u8 = 2;
     Ok(syscall_info(tid, EXIT)?.fields[0] as i64)
 }
 

@@ -56,7 +56,9 @@ impl Worker<'_> {
             None => seccomp::answer_continue(listener, id),
         };
         board.answered();
-        if let (Some(judged), Ok(())) = (verdict, answered) {
+        if let (Some(judged), Ok(())) = (verdict, answered)
+            && !judged.is_made_again
+        {
             self.follow_up(judged);
         }
     }
@@ -107,7 +109,11 @@ impl Worker<'_> {
             _ => {}
         }
         self.note_contacts(pid, &verdict);
+        let is_made_again = self.is_worth_following(pid, abi, &verdict)
+            && still_waits()
+            && self.follow_asker(pid, tid, &verdict);
         Some(Judged {
+            is_made_again,
             row,
             pid,
             tid,
@@ -178,6 +184,7 @@ impl Worker<'_> {
             tid,
             verdict,
             time,
+            ..
         } = judged;
         match verdict {
             Verdict::Pass | Verdict::Exec { .. } | Verdict::ExitGroup(_) => {}
@@ -348,6 +355,9 @@ fn changes_mounts(kind: &EventKind) -> bool {
 
 /// A decision with all that reporting it takes.
 pub(super) struct Judged {
+    /// The kernel makes the call again by itself, whatever we answer, and gives it to us once
+    /// more.
+    pub(super) is_made_again: bool,
     pub(super) row: &'static Row,
     pub(super) pid: u32,
     pub(super) tid: u32,

@@ -185,6 +185,7 @@ impl Worker<'_> {
             return;
         };
         entry.executed_at = time;
+        entry.asks_in_sight = false;
         let program = image::Program {
             view: &entry.view(pid),
             memory: entry.memory(),

@@ -1,6 +1,7 @@
 //! The worker: the tracer proper. One thread, one loop: it answers notifications, confirms
 //! what became of calls, keeps the table of processes, and tells the agent.
 
+mod asking;
 mod calls;
 mod execs;
 mod report;
@@ -76,6 +77,10 @@ struct Worker<'a> {
     execs: IdMap<execs::Attempt>,
     /// Threads that we have seized to see an exec, and their processes.
     seized: IdMap<u32>,
+    /// Threads that are followed to the question they send.
+    askers: IdMap<asking::Asker>,
+    /// Only a fatal signal ends a thread's wait for our answer.
+    waits_are_killable: bool,
     /// Under the ptrace engine: every thread that we trace.
     traced: traced::Traced,
     /// No process has the filter any more.
@@ -199,6 +204,10 @@ impl<'a> Worker<'a> {
             pending: Vec::new(),
             execs: IdMap::default(),
             seized: IdMap::default(),
+            askers: IdMap::default(),
+            waits_are_killable: seccomp::knows_flag(
+                seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV,
+            ),
             traced: traced::Traced::default(),
             all_gone: false,
             is_main_known: false,
@@ -371,6 +380,7 @@ impl<'a> Worker<'a> {
             let pid = change.pid as u32;
             if change.ended() {
                 self.seized.remove(&pid);
+                self.askers.remove(&pid);
                 if pid == main {
                     self.main_ended(change.status);
                 }
@@ -384,6 +394,7 @@ impl<'a> Worker<'a> {
                 self.seized.retain(|_, process| *process != pid);
                 self.executed(pid);
                 let _ = ptrace::detach(pid, 0);
+            } else if self.asker_stopped(pid, stop) {
             } else if self.seized.remove(&pid).is_some() {
                 // A thread that we were still attached to after an exec that failed.
                 let signal = if let ptrace::Stop::Signal(signal) = stop {

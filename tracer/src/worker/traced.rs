@@ -108,7 +108,16 @@ impl Worker<'_> {
         board.main_ended.store(1, Ordering::Release);
     }
 
+    /// Lets a thread run on: to its next call where its question is waited for.
+    fn let_run(&self, tid: u32, signal: i32) -> crate::sys::Result<()> {
+        match self.askers.contains_key(&tid) {
+            true => ptrace::resume_to_call(tid, signal),
+            false => ptrace::resume(tid, signal),
+        }
+    }
+
     fn thread_ended(&mut self, tid: u32, status: i32) {
+        self.askers.remove(&tid);
         if let Some(Thread { call: Some(judged) }) = self.traced.threads.remove(&tid) {
             // It did not live to see it return (`kill -9 $$`).
             self.follow_up(judged);
@@ -134,9 +143,13 @@ impl Worker<'_> {
             Stop::Call => self.called(tid),
             Stop::Return => {
                 self.call_returned(tid);
-                ptrace::resume(tid, 0)
+                if self.askers.contains_key(&tid) && !self.is_still_asking(tid) {
+                    self.askers.remove(&tid);
+                }
+                self.let_run(tid, 0)
             }
             Stop::Exec => {
+                self.askers.remove(&tid);
                 self.replaced(tid);
                 ptrace::resume(tid, 0)
             }
@@ -149,10 +162,10 @@ impl Worker<'_> {
                     self.traced.add(child);
                     self.process_of(child);
                 }
-                ptrace::resume(tid, 0)
+                self.let_run(tid, 0)
             }
-            Stop::Signal(signal) => ptrace::resume(tid, signal),
-            Stop::Trap => ptrace::resume(tid, 0),
+            Stop::Signal(signal) => self.let_run(tid, signal),
+            Stop::Trap => self.let_run(tid, 0),
             Stop::Group(_) => {
                 if tid == self.main_pid() {
                     self.start.board.main_stops.fetch_add(1, Ordering::AcqRel);
@@ -167,13 +180,13 @@ impl Worker<'_> {
     fn called(&mut self, tid: u32) -> crate::sys::Result<()> {
         let data = ptrace::call(tid)?;
         let Some(judged) = self.judge(tid, &data, || true) else {
-            return ptrace::resume(tid, 0);
+            return self.let_run(tid, 0);
         };
         match &judged.verdict {
             Verdict::Refuse { errno, .. } => {
                 ptrace::refuse(tid, *errno)?;
                 self.follow_up(judged);
-                ptrace::resume(tid, 0)
+                self.let_run(tid, 0)
             }
             Verdict::Watch(..) => {
                 let thread = self.traced.threads.entry(tid).or_default();
@@ -182,9 +195,9 @@ impl Worker<'_> {
             }
             Verdict::Tell(..) => {
                 self.follow_up(judged);
-                ptrace::resume(tid, 0)
+                self.let_run(tid, 0)
             }
-            _ => ptrace::resume(tid, 0),
+            _ => self.let_run(tid, 0),
         }
     }
 

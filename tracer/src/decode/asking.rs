@@ -1,0 +1,104 @@
+//! What a thread does between connecting a socket to a name server and sending a question.
+//!
+//! On a connected socket a question needs no address: `write` does, as in Go's own resolver. No
+//! filter can tell such a write from all the others, so the thread is followed from its connect,
+//! a few calls on.
+
+use picket_events::event::Dns;
+
+use super::{Call, dns, traffic};
+
+/// What a call means to whoever follows the thread.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It sends a question.
+    Question(Box<Dns>),
+    /// It sends where the filter looks by itself.
+    InSight,
+    /// Neither, and it does not sleep: the next one may.
+    GoOn,
+    /// It may sleep for long, or has nothing to do with asking.
+    LetGo,
+}
+
+/// Judges a native call of a thread that has connected `socket` to a name server.
+pub(crate) fn step(call: &Call<'_>, number: i64, socket: i32) -> Step {
+    let is_socket = call.int(0) == socket;
+    match number {
+        libc::SYS_write if is_socket => {
+            question(traffic::bytes(call, call.address(1), call.args[2]))
+        }
+        libc::SYS_writev if is_socket => {
+            question(traffic::gathered(call, call.address(1), call.args[2]))
+        }
+        libc::SYS_sendto if is_socket && call.address(4) == 0 => {
+            question(traffic::bytes(call, call.address(1), call.args[2]))
+        }
+        libc::SYS_sendmsg if is_socket => question(traffic::message_bytes(call, call.address(1))),
+        libc::SYS_sendto | libc::SYS_sendmmsg => Step::InSight,
+        libc::SYS_close if is_socket => Step::LetGo,
+        libc::SYS_futex if is_wake(call.word(1)) => Step::GoOn,
+        _ if looks_only(call, number) || PASSING.contains(&number) => Step::GoOn,
+        _ => Step::LetGo,
+    }
+}
+
+fn question(bytes: Option<Vec<u8>>) -> Step {
+    let dns = bytes.and_then(|bytes| dns::decode(&bytes));
+    match dns.filter(|dns| dns.response_code.is_none()) {
+        Some(dns) => Step::Question(Box::new(dns)),
+        None => Step::LetGo,
+    }
+}
+
+/// `FUTEX_WAKE`, private or not.
+fn is_wake(operation: u32) -> bool {
+    operation & 0x7f == 1
+}
+
+/// A `poll` that does not wait.
+#[cfg(target_arch = "x86_64")]
+fn looks_only(call: &Call<'_>, number: i64) -> bool {
+    number == libc::SYS_poll && call.int(2) == 0
+}
+
+/// A `poll` that does not wait; here it is made with `ppoll`, whose limit stands in memory.
+#[cfg(target_arch = "aarch64")]
+fn looks_only(call: &Call<'_>, number: i64) -> bool {
+    let mut limit = [1u8; 16];
+    number == libc::SYS_ppoll
+        && call.address(2) != 0
+        && call.read(call.address(2), &mut limit).is_ok()
+        && limit == [0; 16]
+}
+
+/// Calls that come between, and do not sleep for long.
+const PASSING: &[i64] = &[
+    libc::SYS_connect,
+    libc::SYS_socket,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_epoll_ctl,
+    libc::SYS_fcntl,
+    libc::SYS_ioctl,
+    libc::SYS_write, // to another descriptor: a runtime wakes its own threads so
+    libc::SYS_close,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_madvise,
+    libc::SYS_mprotect,
+    libc::SYS_brk,
+    libc::SYS_clone,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_tgkill,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_yield,
+    libc::SYS_timer_settime,
+];
