@@ -23,4 +23,8 @@ pub struct Coverage {
     /// Whether ephemeral containers (`kubectl debug`) of injected pods run under the tracer.
     #[serde(default)]
     pub ephemeral_containers: bool,
+    /// Whether commands that somebody runs in a traced container (`kubectl exec`) run under a
+    /// tracer of their own, which knows the caller.
+    #[serde(default)]
+    pub exec: bool,
 }

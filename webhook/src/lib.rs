@@ -6,6 +6,7 @@
 //! * [`policy`]: which policy wins; [`store`]: the policies a webhook answers from;
 //!   [`namespace`]: what is known about the namespace of a pod.
 //! * [`entrypoint`]: what images run, asked of registries.
+//! * [`sessions`]: what is known of pods that somebody runs a command in, and by whom.
 //! * [`report`]: what was decided, in words that are the same in metrics, logs, events and
 //!   the command line.
 //! * [`admission`]: AdmissionReview over HTTP, health and metrics.
@@ -23,6 +24,7 @@ pub mod policy;
 pub mod quantity;
 pub mod reason;
 pub mod report;
+pub mod sessions;
 pub mod settings;
 pub mod status;
 pub mod store;
@@ -32,5 +34,6 @@ pub use plan::{Context, Plan, plan};
 pub use policy::{Policy, Scope};
 pub use reason::{Outcome, Reason};
 pub use report::Report;
+pub use sessions::Sessions;
 pub use settings::Settings;
 pub use store::PolicyStore;

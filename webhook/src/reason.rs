@@ -90,6 +90,16 @@ reasons! {
     PodNotInjected: Skipped, "the pod itself is not injected, so there is no tracer in it";
     /// Ephemeral containers: `coverage.ephemeralContainers` is false.
     EphemeralContainersExcluded: Skipped, "coverage.ephemeralContainers is false";
+    /// `kubectl exec`: the command is traced, with the caller's name.
+    ExecTraced: Injected, "the command runs under a tracer that knows the caller";
+    /// `kubectl exec`: `coverage.exec` is false.
+    ExecExcluded: Skipped, "coverage.exec is false";
+    /// `kubectl exec`: our volume is not mounted in the container.
+    ContainerNotTraced: Skipped, "the container has no tracer";
+    /// `kubectl exec`: what was put into the pod cannot trace sessions.
+    ExecUnsupported: Skipped, "what was injected into the pod cannot trace sessions: it is Datadog's, or of a version before this one, or older than the operator's keys; a restart of the pod helps with the last two";
+    /// `kubectl exec`: the operator does not know the pod (yet).
+    PodUnknown: Failed, "nothing is known of the pod yet";
     /// No container of the pod is selected.
     NoContainerSelected: Skipped, "the policy selects no container of the pod";
     /// `containers.include` does not name the container.

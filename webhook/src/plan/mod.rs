@@ -10,6 +10,7 @@ mod commands;
 mod datadog;
 mod decide;
 mod ephemeral;
+mod exec;
 mod kit;
 mod limits;
 mod patch;
@@ -32,6 +33,7 @@ use crate::report::Report;
 use crate::settings::Settings;
 
 pub use ephemeral::plan_ephemeral;
+pub use exec::plan_exec;
 pub use strip::uninjected;
 
 /// What the planner knows besides the pod.

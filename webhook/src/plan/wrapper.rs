@@ -3,7 +3,11 @@
 use picket_crds::MOUNT_PATH;
 use serde_json::Value;
 
+use crate::sessions::Issued;
 use crate::status::{ArgvSource, ContainerStatus};
+
+/// The tracer's word for a command that somebody runs in a container.
+const SESSION: &str = "exec-session";
 
 /// The tracer in the shared volume.
 fn tracer() -> String {
@@ -28,6 +32,34 @@ pub(super) fn traced_command(container: &str, interest: &str) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
+}
+
+/// What stands before a command that somebody runs in a container.
+pub(super) fn session_command(container: &str, interest: &str, session: &Issued) -> Vec<String> {
+    [
+        &tracer(),
+        SESSION,
+        "--container",
+        &format!("{container}:{}", session.name),
+        "--interest",
+        interest,
+        "--session",
+        &session.token,
+        "--",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// A command without what [`session_command`] puts before it, however often.
+pub(super) fn without_session(mut words: Vec<String>) -> Vec<String> {
+    while words.len() > 2 && words[0] == tracer() && words[1] == SESSION {
+        match words.iter().position(|word| word == "--") {
+            Some(end) if end + 1 < words.len() => drop(words.drain(..=end)),
+            _ => break,
+        }
+    }
+    words
 }
 
 /// The `command` that runs Datadog's tracer.
