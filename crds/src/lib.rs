@@ -26,7 +26,10 @@ pub use cluster::{ClusterProtectionPolicy, ClusterProtectionPolicySpec};
 pub use coverage::Coverage;
 pub use gap::Gap;
 pub use manifest::{manifests, unknown_field};
-pub use names::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations, labels};
+pub use names::{
+    AGENT_CONTAINER, MOUNT_PATH, SESSION_KEYS_VARIABLE, SETUP_CONTAINER, VOLUME, annotations,
+    labels,
+};
 pub use policy::{
     Agent, AgentResources, Amounts, ComputeType, Containers, Entrypoint, EntrypointOverride, Mode,
     NativeSidecar, OnEntrypointFailure, OnInjectFailure, OptOut, ProtectionPolicy,

@@ -33,6 +33,9 @@ pub mod annotations {
 pub const SETUP_CONTAINER: &str = "picket-setup";
 /// The sidecar that evaluates rules.
 pub const AGENT_CONTAINER: &str = "picket-agent";
+/// The variable of the agent that holds the public keys by which it knows who opened a session:
+/// base64, commas between them. They tell the operator what the pod trusts.
+pub const SESSION_KEYS_VARIABLE: &str = "PICKET_SESSION_KEYS";
 /// The shared volume.
 pub const VOLUME: &str = "picket";
 /// Where the shared volume is mounted in every container that has it.

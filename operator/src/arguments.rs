@@ -44,6 +44,15 @@ pub struct Arguments {
     )]
     pub certificate_secret: String,
 
+    /// Name of the Secret with the keys that say who runs kubectl exec; made
+    /// if it does not exist.
+    #[arg(
+        long,
+        env = "PICKET_SESSION_SECRET",
+        default_value = "picket-session-keys"
+    )]
+    pub session_secret: String,
+
     /// Further DNS name or IP address for which the certificate is valid; may
     /// be given several times, or separated by commas.
     #[arg(long, env = "PICKET_CERTIFICATE_NAMES", value_delimiter = ',')]
@@ -119,6 +128,7 @@ impl Arguments {
             ("service", &self.service),
             ("webhook-configuration", &self.webhook_configuration),
             ("certificate-secret", &self.certificate_secret),
+            ("session-secret", &self.session_secret),
             ("lease", &self.lease),
         ];
         let secrets = self.image_pull_secret.iter();

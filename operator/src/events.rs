@@ -11,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder as Publisher, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
-use picket_webhook::admission::{Decided, Recorder};
+use picket_webhook::admission::{CommandRun, Decided, Recorder};
 use picket_webhook::report::Note;
 use picket_webhook::{Outcome, Reason};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -57,6 +57,11 @@ impl Told {
             return Vec::new();
         };
         let report = &decided.report;
+        if let Some(run) = &decided.command {
+            return Self::untraced_command(decided, run, object)
+                .into_iter()
+                .collect();
+        }
         let tell = |warning, reason, note: String| Self {
             object: object.clone(),
             warning,
@@ -95,7 +100,42 @@ impl Told {
         );
         told
     }
+
+    /// A command that somebody runs, untraced, in a pod that a policy is for.
+    fn untraced_command(
+        decided: &Decided,
+        run: &CommandRun,
+        object: ObjectReference,
+    ) -> Option<Self> {
+        let reason = decided.report.reason;
+        let is_gap = matches!(
+            reason,
+            Reason::ExecExcluded
+                | Reason::ExecUnsupported
+                | Reason::ContainerNotTraced
+                | Reason::PodNotInjected
+                | Reason::Malformed
+        );
+        let container = match run.container.as_str() {
+            "" => String::new(),
+            name => format!(" in container {name}"),
+        };
+        let note = format!(
+            "{} ran a command{container} (kubectl exec), which is not traced: {}",
+            run.username,
+            decided.report.summary()
+        );
+        is_gap.then(|| Self {
+            object,
+            warning: true,
+            reason: EXEC_UNTRACED,
+            note: shortened(note),
+        })
+    }
 }
+
+/// What an event about a command that runs untraced is called, whyever it does.
+const EXEC_UNTRACED: &str = "ExecUntraced";
 
 /// The controller of the pod, or the pod if it has a name already.
 fn object(decided: &Decided) -> Option<ObjectReference> {
@@ -326,6 +366,7 @@ mod tests {
             controller: None,
             dry_run: false,
             allowed: true,
+            command: None,
             report: Report::of(reason),
         }
     }
@@ -345,6 +386,34 @@ mod tests {
             let told = Told::of(&decided(reason));
             assert_eq!(told.first().map(|told| told.warning), expected, "{reason}");
             assert!(told.iter().all(|told| told.reason == reason.word()));
+        }
+    }
+
+    #[test]
+    fn a_command_that_runs_untraced_is_told_with_its_caller() {
+        for (reason, expected) in [
+            (Reason::ExecExcluded, true),
+            (Reason::ContainerNotTraced, true),
+            (Reason::PodNotInjected, true),
+            (Reason::ExecUnsupported, true),
+            (Reason::ExecTraced, false),
+            (Reason::NotSelected, false),
+            (Reason::PodUnknown, false),
+        ] {
+            let mut one = decided(reason);
+            one.command = Some(CommandRun {
+                username: "alice".into(),
+                container: "web".into(),
+            });
+            let told = Told::of(&one);
+            assert_eq!(!told.is_empty(), expected, "{reason}");
+            for told in told {
+                assert_eq!(told.reason, "ExecUntraced");
+                assert_eq!(told.object.kind.as_deref(), Some("Pod"));
+                let start = "alice ran a command in container web (kubectl exec)";
+                assert!(told.note.starts_with(start), "{}", told.note);
+                assert!(told.note.contains(reason.word()), "{}", told.note);
+            }
         }
     }
 

@@ -33,6 +33,7 @@ pub mod readiness;
 pub mod relay;
 pub mod run;
 pub mod server;
+pub mod sessions;
 pub mod settings;
 pub mod status;
 pub mod watched;

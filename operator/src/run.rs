@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::{Api, Client};
 use picket_webhook::admission::{AdmissionState, Metrics, health_router, router};
-use picket_webhook::{PolicyStore, Settings};
+use picket_webhook::{PolicyStore, Settings, SharedSettings};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,6 +35,7 @@ use crate::policies::{Namespaces, Policies, View, follow_namespaces, follow_poli
 use crate::readiness::Readiness;
 use crate::relay::heartbeats::Heartbeats;
 use crate::server::{HealthServer, RunningServer, ServerError, WebhookServer};
+use crate::sessions::{KeyKeeper, LiveSessions};
 use crate::settings::settings;
 use crate::status::StatusWriter;
 use crate::watched::{Seen, follow};
@@ -119,7 +120,10 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     let serve = async {
         let settings = settings(&arguments, &cluster_version(&client).await);
         let policies = parts.readiness.policies.clone();
-        let mut state = AdmissionState::new(policies.clone(), settings.clone().into(), metrics)
+        let shared = SharedSettings::from(settings.clone());
+        parts.sessions.publish(&shared).await;
+        let mut state = AdmissionState::new(policies.clone(), shared, metrics)
+            .with_sessions(Arc::new(parts.sessions.clone()))
             .with_namespaces(Arc::new(parts.facts.clone()))
             .with_recorder(Arc::new(recorder));
         if let Some((resolver, keychain)) = lookups {
@@ -185,6 +189,7 @@ struct Parts {
     pods: Pods,
     namespaces: View<Namespaces>,
     heartbeats: Heartbeats,
+    sessions: LiveSessions,
     stop: watch::Sender<bool>,
 }
 
@@ -242,6 +247,16 @@ impl Parts {
             "certificate",
             Box::pin(serve_from_secret(secret.clone(), Arc::clone(&certificate))),
         );
+        let (session_keys, sessions) = watch::channel(Arc::default());
+        let key_keeper = KeyKeeper {
+            secrets: secrets.clone(),
+            name: arguments.session_secret.clone(),
+            keys: session_keys,
+        };
+        part(
+            "session key keeper",
+            Box::pin(key_keeper.run(configuration.clone(), leading.clone())),
+        );
         let keeper = Keeper {
             secrets,
             secret_name,
@@ -276,6 +291,7 @@ impl Parts {
             leading,
             policies,
             facts,
+            sessions: LiveSessions::new(pods.clone(), sessions),
             pods,
             namespaces,
             heartbeats: Heartbeats::new(),

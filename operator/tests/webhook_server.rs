@@ -212,7 +212,7 @@ async fn a_review_is_answered_from_a_store_filled_by_hand() {
     }]);
     let settings = Settings::new("registry.example/sidecar:1", "1");
     let metrics = Metrics::new(&mut Registry::default());
-    let state = AdmissionState::new(store, settings.into(), metrics);
+    let state = AdmissionState::new(store, settings, metrics);
     let bundle = bundle();
     let certificate = ServingCertificate::of(&bundle).expect("certificate");
     let server = WebhookServer::start(listener(), router(state), certificate).expect("start");

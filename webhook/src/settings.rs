@@ -1,5 +1,7 @@
 //! What the installation decides, the same for every pod.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 /// What the installation decides, the same for every pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -15,6 +17,9 @@ pub struct Settings {
     pub interest: String,
     /// Whether the cluster runs native sidecars (Kubernetes 1.29 and later).
     pub native_sidecars: bool,
+    /// Public keys by which agents know who opened a session: Ed25519 in base64, the present one
+    /// first. Without one, sessions are not traced.
+    pub session_keys: Vec<String>,
     /// Picket's own namespace, which is never injected.
     pub own_namespace: String,
 }
@@ -32,7 +37,38 @@ impl Settings {
             revision: revision.into(),
             interest: "all".to_owned(),
             native_sidecars: true,
+            session_keys: Vec::new(),
             own_namespace: "picket-system".to_owned(),
         }
+    }
+}
+
+/// Settings that may change while requests are answered. Clones share them; reading takes one
+/// short lock and copies a pointer.
+#[derive(Debug, Clone)]
+pub struct SharedSettings(Arc<RwLock<Arc<Settings>>>);
+
+impl SharedSettings {
+    /// As they are now.
+    pub fn get(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes them for every answer that begins from now on.
+    pub fn update(&self, change: impl FnOnce(&mut Settings)) {
+        let mut shared = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut shared));
+    }
+}
+
+impl From<Arc<Settings>> for SharedSettings {
+    fn from(settings: Arc<Settings>) -> Self {
+        Self(Arc::new(RwLock::new(settings)))
+    }
+}
+
+impl From<Settings> for SharedSettings {
+    fn from(settings: Settings) -> Self {
+        Arc::new(settings).into()
     }
 }

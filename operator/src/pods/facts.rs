@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
-use picket_crds::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations, labels};
+use picket_crds::{
+    AGENT_CONTAINER, MOUNT_PATH, SESSION_KEYS_VARIABLE, SETUP_CONTAINER, VOLUME, annotations,
+    labels,
+};
 use picket_webhook::status::Status;
 
 use super::wire::{self, WatchedPod};
@@ -50,6 +53,9 @@ pub struct PodFacts {
     pub status: Option<Box<Status>>,
     /// Its containers, ours among them: init containers, then containers, then ephemeral ones.
     pub containers: Vec<ContainerFacts>,
+    /// The public keys by which its agent knows who opens a session in it, as they were put into
+    /// its environment; `None` where there are none.
+    pub session_keys: Option<Box<str>>,
     /// What AWS provisioned for it: the annotation `CapacityProvisioned`.
     pub capacity_provisioned: Option<Box<str>>,
     /// Whether somebody wants it in quarantine: the annotation `picket.dev/quarantine: "true"`.
@@ -235,6 +241,7 @@ impl PodFacts {
                 .and_then(|text| serde_json::from_str(text).ok())
                 .map(Box::new),
             containers: containers(pod),
+            session_keys: session_keys(pod),
             capacity_provisioned: boxed(annotation(annotations::CAPACITY_PROVISIONED)),
             quarantine_wanted: annotation(annotations::QUARANTINE).is_some_and(|v| v == "true"),
             quarantined_labels: boxed(annotation(annotations::QUARANTINED_LABELS)),
@@ -370,6 +377,17 @@ fn ending(ended: &wire::Ended) -> Ending {
 
 fn boxed(text: Option<&String>) -> Option<Box<str>> {
     text.map(|text| text.as_str().into())
+}
+
+/// The agent's variable with the session keys.
+fn session_keys(pod: &WatchedPod) -> Option<Box<str>> {
+    let mut containers = pod.spec.init_containers.iter().chain(&pod.spec.containers);
+    let agent = containers.find(|container| container.name == AGENT_CONTAINER)?;
+    let variable = agent
+        .env
+        .iter()
+        .find(|one| one.name == SESSION_KEYS_VARIABLE)?;
+    boxed(variable.value.as_ref())
 }
 
 fn or_empty(text: Option<&String>) -> Box<str> {

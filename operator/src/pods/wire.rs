@@ -45,10 +45,19 @@ pub(super) struct Container {
     pub(super) restart_policy: Option<String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) volume_mounts: Vec<VolumeMount>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) env: Vec<Variable>,
     pub(super) startup_probe: Option<Handler>,
     pub(super) liveness_probe: Option<Handler>,
     pub(super) readiness_probe: Option<Handler>,
     pub(super) lifecycle: Option<Lifecycle>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -16,10 +16,11 @@ use tokio::time::timeout;
 
 use super::metrics::{Metrics, Rejection};
 use super::review::{Malformed, Request, Response};
-use super::service::{Decided, Entry, Known, Recorder, answer};
+use super::service::{Decided, Entry, Known, Recorder, answer, answer_exec};
 use crate::entrypoint::{Images, PullScope, Resolver};
 use crate::namespace::{NamesOnly, Namespaces};
-use crate::settings::Settings;
+use crate::sessions::{RunningPod, Sessions, SigningKeys};
+use crate::settings::SharedSettings;
 use crate::store::PolicyStore;
 
 /// Path of the entry that never stands in the way.
@@ -44,7 +45,8 @@ const MAX_READ: Duration = Duration::from_secs(5);
 pub struct AdmissionState {
     store: PolicyStore,
     namespaces: Arc<dyn Namespaces>,
-    settings: Arc<Settings>,
+    settings: SharedSettings,
+    sessions: Option<Arc<dyn Sessions>>,
     metrics: Metrics,
     recorder: Option<Arc<dyn Recorder>>,
     resolver: Option<Resolver>,
@@ -54,11 +56,12 @@ pub struct AdmissionState {
 
 impl AdmissionState {
     /// Answers from this store with these settings.
-    pub fn new(store: PolicyStore, settings: Arc<Settings>, metrics: Metrics) -> Self {
+    pub fn new(store: PolicyStore, settings: impl Into<SharedSettings>, metrics: Metrics) -> Self {
         Self {
             store,
             namespaces: Arc::new(NamesOnly),
-            settings,
+            settings: settings.into(),
+            sessions: None,
             metrics,
             recorder: None,
             resolver: None,
@@ -76,6 +79,12 @@ impl AdmissionState {
     /// Asks this resolver what images run.
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = Some(resolver);
+        self
+    }
+
+    /// Asks these about pods that somebody runs a command in, and has them sign who does.
+    pub fn with_sessions(mut self, sessions: Arc<dyn Sessions>) -> Self {
+        self.sessions = Some(sessions);
         self
     }
 
@@ -188,7 +197,11 @@ async fn answer_request(
     turn: SemaphorePermit<'_>,
     size: usize,
 ) -> Result<(Response, Decided), Malformed> {
+    if request.runs_a_command() {
+        return answer_command(state, entry, request).await;
+    }
     let policies = state.store.snapshot();
+    let settings = state.settings.get();
     let namespace = request.namespace();
     let mut facts = state.namespaces.get(&namespace).await;
     let wanted: BTreeSet<&str> = policies
@@ -207,7 +220,7 @@ async fn answer_request(
     let known = Known {
         policies: &policies,
         facts: &facts,
-        settings: &state.settings,
+        settings: &settings,
         images: Images::NONE,
     };
     let first = answer(&request, entry, &known)?;
@@ -230,6 +243,33 @@ async fn answer_request(
         }
         _ => Ok(first),
     }
+}
+
+/// Gathers what the answer about a command depends on, and answers.
+async fn answer_command(
+    state: &AdmissionState,
+    entry: Entry,
+    mut request: Request,
+) -> Result<(Response, Decided), Malformed> {
+    let namespace = request.namespace();
+    let user = request.take_user();
+    let (mut pod, mut keys) = (None, Arc::<SigningKeys>::default());
+    if let Some(sessions) = &state.sessions {
+        let name = request.name.as_deref().unwrap_or_default();
+        pod = sessions.pod(&namespace, name).await;
+        keys = sessions.keys();
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_secs();
+    let issue = |pod: &RunningPod, container: &str| keys.issue(pod, container, &user, now);
+    let facts = state.namespaces.get(&namespace).await;
+    let known = Known {
+        policies: &state.store.snapshot(),
+        facts: &facts,
+        settings: &state.settings.get(),
+        images: Images::NONE,
+    };
+    answer_exec(&request, &user, pod.as_ref(), &issue, entry, &known)
 }
 
 fn reject(
@@ -258,6 +298,7 @@ fn log(decided: &Decided) {
         detail = decided.report.detail,
         allowed = decided.allowed,
         dry_run = decided.dry_run,
+        caller = decided.command.as_ref().map(|run| run.username.as_str()),
         "decided"
     );
 }

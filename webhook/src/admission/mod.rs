@@ -18,4 +18,4 @@ pub mod service;
 pub use health::{Readiness, health_router};
 pub use http::{AdmissionState, router};
 pub use metrics::Metrics;
-pub use service::{Decided, Entry, Recorder};
+pub use service::{CommandRun, Decided, Entry, Recorder};

@@ -11,6 +11,8 @@ use json_patch::PatchOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::sessions::User;
+
 /// The API version of every message here.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
 /// The kind of every message here.
@@ -62,6 +64,18 @@ pub struct Request {
     /// True when nothing will be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
+    /// Who asks.
+    #[serde(default)]
+    pub user_info: Caller,
+}
+
+/// Who makes a request, as the API server authenticated it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Caller {
+    username: Option<String>,
+    uid: Option<String>,
+    groups: Option<Vec<String>>,
 }
 
 /// A group, version and kind.
@@ -133,6 +147,24 @@ impl Request {
     /// True for adding ephemeral containers to a pod.
     pub fn adds_ephemeral_containers(&self) -> bool {
         self.is_of_pod("UPDATE", "ephemeralcontainers")
+    }
+
+    /// True for running a command in a pod.
+    pub fn runs_a_command(&self) -> bool {
+        self.operation == "CONNECT"
+            && self.kind.kind == "PodExecOptions"
+            && self.kind.group.is_empty()
+            && self.sub_resource.as_deref() == Some("exec")
+    }
+
+    /// Who asks; leaves nothing of it behind.
+    pub fn take_user(&mut self) -> User {
+        let caller = std::mem::take(&mut self.user_info);
+        User {
+            username: caller.username.unwrap_or_default(),
+            uid: caller.uid.unwrap_or_default(),
+            groups: caller.groups.unwrap_or_default(),
+        }
     }
 
     fn is_of_pod(&self, operation: &str, sub_resource: &str) -> bool {
@@ -293,6 +325,7 @@ mod tests {
             object: Value::Null,
             old_object: Value::Null,
             dry_run: None,
+            user_info: Caller::default(),
         };
         assert!(request("", "Pod", "CREATE", None).creates_a_pod());
         assert!(request("", "Pod", "CREATE", Some("")).creates_a_pod());

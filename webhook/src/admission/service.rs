@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use super::review::{Malformed, Refusal, Request, Response, text};
 use crate::entrypoint::Images;
 use crate::namespace::Namespace;
-use crate::plan::{Context, Plan, plan, plan_ephemeral};
+use crate::plan::{Context, Plan, plan, plan_ephemeral, plan_exec};
 use crate::policy::Policy;
 use crate::reason::{Outcome, Reason};
 use crate::report::{Note, Report};
+use crate::sessions::{Issue, RunningPod, User};
 use crate::settings::Settings;
 
 /// Which entry of the webhook configuration asks.
@@ -51,8 +53,19 @@ pub struct Decided {
     pub dry_run: bool,
     /// False when the pod was refused.
     pub allowed: bool,
+    /// Who runs a command in the pod, if that is what was asked about.
+    pub command: Option<CommandRun>,
     /// What was decided.
     pub report: Report,
+}
+
+/// A command that somebody runs in a running pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandRun {
+    /// The caller's name.
+    pub username: String,
+    /// The container that was named; empty for the pod's only one.
+    pub container: String,
 }
 
 /// Takes note of decisions, for example as events on the workload. Not asked on dry runs.
@@ -74,6 +87,20 @@ pub struct Known<'a> {
     pub images: &'a Images,
 }
 
+impl<'a> Known<'a> {
+    fn context(&self, namespace: &'a str) -> Context<'a> {
+        Context {
+            namespace,
+            facts: self.facts,
+            policies: self.policies,
+            settings: self.settings,
+            workload: None,
+            fargate: None,
+            images: self.images,
+        }
+    }
+}
+
 /// Answers a request. Images that would have to be known for a better answer are in the
 /// decision's [`Report::wanted`].
 ///
@@ -87,15 +114,7 @@ pub fn answer(
     let pod = &request.object;
     let metadata = &pod["metadata"];
     let namespace = request.namespace();
-    let context = Context {
-        namespace: &namespace,
-        facts: known.facts,
-        policies: known.policies,
-        settings: known.settings,
-        workload: None,
-        fargate: None,
-        images: known.images,
-    };
+    let context = known.context(&namespace);
     let Plan { operations, report } = if request.creates_a_pod() {
         plan(pod, &context)
     } else if request.adds_ephemeral_containers() {
@@ -108,23 +127,17 @@ pub fn answer(
     };
     let controller = controller(pod);
     let refused = entry == Entry::Enforce && report.wants_refusal();
-    let mut response = Response::allowed(request.uid.clone());
-    if refused {
-        response.allowed = false;
-        response.status = Some(Refusal {
-            code: 403,
-            message: format!("picket: {}", report.summary()),
-        });
-    } else {
-        // Operations are JSON to begin with, so writing them cannot fail; if it did, the
-        // API server would do what this entry's failure policy says.
-        response = response
-            .with_patch(&operations)
-            .map_err(|error| Malformed {
-                path: "request.object".into(),
-                message: error.to_string(),
-            })?;
-    }
+    let mut response = match refused {
+        true => Response {
+            allowed: false,
+            status: Some(Refusal {
+                code: 403,
+                message: format!("picket: {}", report.summary()),
+            }),
+            ..Response::allowed(request.uid.clone())
+        },
+        false => patched(request, &operations)?,
+    };
     if controller.is_none() && response.allowed {
         response.warnings = warnings(&report);
     }
@@ -145,9 +158,56 @@ pub fn answer(
         controller,
         dry_run: request.dry_run.unwrap_or(false),
         allowed: response.allowed,
+        command: None,
         report,
     };
     Ok((response, decided))
+}
+
+/// Answers whether a command may run in a pod, which it always may, traced or not.
+///
+/// # Errors
+/// [`Malformed`] when the answer cannot be written.
+pub fn answer_exec(
+    request: &Request,
+    user: &User,
+    pod: Option<&RunningPod>,
+    issue: Issue<'_>,
+    entry: Entry,
+    known: &Known<'_>,
+) -> Result<(Response, Decided), Malformed> {
+    let namespace = request.namespace();
+    let context = known.context(&namespace);
+    let Plan { operations, report } = plan_exec(&request.object, pod, issue, &context);
+    let mut response = patched(request, &operations)?;
+    response.audit_annotations = audit(&report);
+    let decided = Decided {
+        entry,
+        generated_name: false,
+        name: request.name.clone().unwrap_or_default(),
+        uid: pod.map(|pod| pod.uid.clone()),
+        controller: None,
+        dry_run: request.dry_run.unwrap_or(false),
+        allowed: true,
+        command: Some(CommandRun {
+            username: user.username.clone(),
+            container: text(&request.object["container"]).unwrap_or_default(),
+        }),
+        report,
+        namespace,
+    };
+    Ok((response, decided))
+}
+
+fn patched(request: &Request, operations: &[PatchOperation]) -> Result<Response, Malformed> {
+    // Operations are JSON to begin with, so writing them cannot fail; if it did, the API server
+    // would do what this entry's failure policy says.
+    Response::allowed(request.uid.clone())
+        .with_patch(operations)
+        .map_err(|error| Malformed {
+            path: "request.object".into(),
+            message: error.to_string(),
+        })
 }
 
 fn controller(pod: &Value) -> Option<Value> {

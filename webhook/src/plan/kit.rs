@@ -4,8 +4,8 @@
 //! which comes back on re-invocation is recognised as current.
 
 use picket_crds::{
-    AGENT_CONTAINER, Datadog, MOUNT_PATH, ProtectionPolicySpec, Provider, SETUP_CONTAINER, Startup,
-    VOLUME,
+    AGENT_CONTAINER, Datadog, MOUNT_PATH, ProtectionPolicySpec, Provider, SESSION_KEYS_VARIABLE,
+    SETUP_CONTAINER, Startup, VOLUME,
 };
 use serde_json::{Value, json};
 
@@ -106,7 +106,7 @@ impl<'a> Kit<'a> {
                     restricted(uid),
                 );
                 agent["command"] = json!([AGENT_PROGRAM, "run"]);
-                agent["env"] = environment(report, &self.settings.revision);
+                agent["env"] = environment(report, self.settings);
                 agent["livenessProbe"] = probe(&[AGENT_PROGRAM, "health"], 30, 3);
                 agent
             }
@@ -184,9 +184,9 @@ fn value(name: &str, value: &str) -> Value {
 }
 
 /// Who the agent speaks for. The order matters: kubelet expands `$(NAME)` of earlier ones.
-fn environment(report: &Report, revision: &str) -> Value {
+fn environment(report: &Report, settings: &Settings) -> Value {
     let policy = report.policy.as_ref();
-    json!([
+    let mut environment = json!([
         field("PICKET_POD_NAME", "metadata.name"),
         field("PICKET_POD_UID", "metadata.uid"),
         field("PICKET_POD_NAMESPACE", "metadata.namespace"),
@@ -200,8 +200,13 @@ fn environment(report: &Report, revision: &str) -> Value {
             "PICKET_MODE",
             &policy.map_or_else(String::new, |policy| format!("{:?}", policy.mode))
         ),
-        value("PICKET_REVISION", revision),
-    ])
+        value("PICKET_REVISION", &settings.revision),
+    ]);
+    let keys = settings.session_keys.join(",");
+    if let (Some(list), false) = (environment.as_array_mut(), keys.is_empty()) {
+        list.push(value(SESSION_KEYS_VARIABLE, &keys));
+    }
+    environment
 }
 
 /// What the agent needs on EKS Fargate. The API key stays in its Secret.
