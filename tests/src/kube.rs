@@ -6,6 +6,7 @@
 
 mod aws;
 mod client;
+pub mod exec_endpoint;
 pub mod helm;
 mod https;
 pub mod kubelet;
