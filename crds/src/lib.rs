@@ -31,9 +31,10 @@ pub use names::{
     labels,
 };
 pub use policy::{
-    Agent, AgentResources, Amounts, ComputeType, Containers, Entrypoint, EntrypointOverride, Mode,
-    NativeSidecar, OnEntrypointFailure, OnInjectFailure, OptOut, ProtectionPolicy,
-    ProtectionPolicySpec, ProtectionPolicyStatus, Resolve, Sizing, Startup,
+    Agent, AgentResources, Amounts, ComputeType, Containers, Engine, Entrypoint,
+    EntrypointOverride, Mode, NativeSidecar, OnEntrypointFailure, OnInjectFailure, OptOut,
+    ProtectionPolicy, ProtectionPolicySpec, ProtectionPolicyStatus, Resolve, Sizing, Startup,
+    Tracer,
 };
 pub use provider::{Datadog, Provider, SecretKey};
 pub use report::{

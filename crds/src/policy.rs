@@ -152,6 +152,10 @@ pub struct ProtectionPolicySpec {
     #[serde(default)]
     pub agent: Agent,
 
+    /// How the tracer runs, for `provider: Picket`.
+    #[serde(default)]
+    pub tracer: Tracer,
+
     /// Where it comes from what a container without `command` runs.
     #[serde(default)]
     pub entrypoint: Entrypoint,
@@ -290,6 +294,28 @@ pub struct Agent {
     /// sidecars only).
     #[serde(default)]
     pub startup: Startup,
+}
+
+/// How the tracer runs.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tracer {
+    /// Auto: by seccomp user notification, and by ptrace where that is refused. Ptrace: dearer,
+    /// and no debugger works inside; for programs with a periodic signal whose handler lacks
+    /// SA_RESTART, which with notifications can see a call interrupted (nginx with
+    /// `timer_resolution`).
+    #[serde(default)]
+    pub engine: Engine,
+}
+
+/// By what means calls are traced.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum Engine {
+    /// The cheapest that the node allows.
+    #[default]
+    Auto,
+    /// By ptrace.
+    Ptrace,
 }
 
 /// Whether the agent is a native sidecar.

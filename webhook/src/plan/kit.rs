@@ -4,8 +4,8 @@
 //! which comes back on re-invocation is recognised as current.
 
 use picket_crds::{
-    AGENT_CONTAINER, Datadog, MOUNT_PATH, ProtectionPolicySpec, Provider, SESSION_KEYS_VARIABLE,
-    SETUP_CONTAINER, Startup, VOLUME,
+    AGENT_CONTAINER, Datadog, Engine, MOUNT_PATH, ProtectionPolicySpec, Provider,
+    SESSION_KEYS_VARIABLE, SETUP_CONTAINER, Startup, VOLUME,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ pub(super) struct Kit<'a> {
     settings: &'a Settings,
     /// Whether the application waits for the agent.
     startup: Startup,
+    /// By what means the tracer traces.
+    engine: Engine,
     /// How Datadog's are set up, if they are what is put in.
     datadog: Option<&'a Datadog>,
     /// What the agent needs.
@@ -42,6 +44,7 @@ impl<'a> Kit<'a> {
         Self {
             settings,
             startup: spec.agent.startup,
+            engine: spec.tracer.engine,
             datadog,
             sizes: match spec.provider {
                 Provider::Picket => &Sizes::PICKET,
@@ -64,7 +67,7 @@ impl<'a> Kit<'a> {
     /// The `command` that runs the tracer; what it traces goes behind it.
     pub(super) fn traced_command(&self, container: &str) -> Vec<String> {
         match self.datadog {
-            None => wrapper::traced_command(container, &self.settings.interest),
+            None => wrapper::traced_command(container, &self.settings.interest, self.engine),
             // Without --async their tracer holds the application back until it has reached the
             // agent, with pauses that double each time.
             Some(_) => wrapper::datadog_command(self.startup == Startup::Optional),

@@ -1,6 +1,6 @@
 //! How the tracer is put before a command, and how it is taken out again.
 
-use picket_crds::MOUNT_PATH;
+use picket_crds::{Engine, MOUNT_PATH};
 use serde_json::Value;
 
 use crate::sessions::Issued;
@@ -20,18 +20,20 @@ fn datadog_tracer() -> String {
 }
 
 /// The `command` that runs the tracer; what it traces goes into `args`.
-pub(super) fn traced_command(container: &str, interest: &str) -> Vec<String> {
-    [
-        &tracer(),
-        "trace",
-        "--container",
-        container,
-        "--interest",
-        interest,
-        "--",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+pub(super) fn traced_command(container: &str, interest: &str, engine: Engine) -> Vec<String> {
+    let engine: &[&str] = match engine {
+        Engine::Auto => &[],
+        Engine::Ptrace => &["--engine", "ptrace"],
+    };
+    let tracer = tracer();
+    let flags = ["--container", container, "--interest", interest];
+    [tracer.as_str(), "trace"]
+        .iter()
+        .chain(&flags)
+        .chain(engine)
+        .chain(&["--"])
+        .map(|word| (*word).to_owned())
+        .collect()
 }
 
 /// What stands before a command that somebody runs in a container.
@@ -215,8 +217,7 @@ mod tests {
 
     #[test]
     fn what_was_wrapped_comes_back() {
-        let container =
-            |words: &[&str]| json!({"command": traced_command("web", "all"), "args": words});
+        let container = |words: &[&str]| json!({"command": traced_command("web", "all", Engine::Auto), "args": words});
         use ArgvSource::*;
         for (words, status, expected) in [
             (
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_wrapper_of_someone_else_stays() {
-        let mut args = traced_command("web", "all");
+        let mut args = traced_command("web", "all", Engine::Auto);
         args.extend(["app".to_owned(), "-v".to_owned()]);
         let container = json!({"command": ["/vault/vault-env"], "args": args});
         let status = recorded(ArgvSource::Spec, Some(1), Some(1));
