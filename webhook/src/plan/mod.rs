@@ -67,24 +67,30 @@ pub struct Plan {
 
 /// Plans a pod. Applying the operations and planning again gives no operations.
 pub fn plan(pod: &Value, context: &Context<'_>) -> Plan {
-    let (desired, report) = desired(pod, context);
+    let (desired, mut report) = built(pod, context);
     let operations = desired
         .map(|desired| patch::difference(pod, &desired))
         .unwrap_or_default();
+    if operations.is_empty() && report.reason == Reason::Injected {
+        report.reason = Reason::Current;
+    }
     Plan { operations, report }
 }
 
 /// The pod as it should be, or `None` when it is to be left alone. The order of keys and of
 /// list entries is that of the pod.
 pub fn desired(pod: &Value, context: &Context<'_>) -> (Option<Value>, Report) {
+    let (desired, mut report) = built(pod, context);
+    if desired.as_ref() == Some(pod) && report.reason == Reason::Injected {
+        report.reason = Reason::Current;
+    }
+    (desired, report)
+}
+
+fn built(pod: &Value, context: &Context<'_>) -> (Option<Value>, Report) {
     let built = decide::decide(pod, context).and_then(|injection| build::build(injection, context));
     match built {
-        Ok((desired, mut report)) => {
-            if desired == *pod && report.reason == Reason::Injected {
-                report.reason = Reason::Current;
-            }
-            (Some(desired), report)
-        }
+        Ok((desired, report)) => (Some(desired), report),
         Err(report) => (None, *report),
     }
 }
