@@ -8,22 +8,20 @@
 //! What is needed to undo it is a label of each container: how many words of its command were
 //! its entry point. ECS expands nothing in commands, so words move as they are.
 
+mod ours;
+mod wrap;
+
 use std::fmt;
 
-use picket_crds::{AGENT_CONTAINER, MOUNT_PATH, ProtectionPolicySpec, SETUP_CONTAINER, VOLUME};
+use picket_crds::{ProtectionPolicySpec, VOLUME};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::glob;
-use crate::plan::argv::overriding;
 use crate::reason::Reason;
 use crate::settings::Settings;
 
-/// The label that says how many words of the command were the entry point.
-const ENTRY_POINT_LABEL: &str = "picket.dev/entry-point";
-/// What the agent is promised, in MiB; less, down to the floor, where the task has less left.
-const MEMORY: u64 = 64;
-const MEMORY_FLOOR: u64 = 32;
+use ours::{agent, memory, setup};
+use wrap::{strip, trace};
 
 /// A text that is no task definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -182,228 +180,6 @@ fn list<'t>(parent: &'t mut Value, field: &str) -> &'t mut Vec<Value> {
         Value::Array(items) => items,
         _ => unreachable!("made a list above"),
     }
-}
-
-fn words(value: &Value) -> Vec<String> {
-    let words = value.as_array().into_iter().flatten();
-    words
-        .filter_map(|word| word.as_str().map(str::to_owned))
-        .collect()
-}
-
-fn tracer() -> String {
-    format!("{MOUNT_PATH}/picket-tracer")
-}
-
-/// Puts the tracer before what a container runs.
-fn trace(
-    container: &mut Value,
-    name: &str,
-    settings: &Settings,
-    spec: &ProtectionPolicySpec,
-) -> Result<(), Reason> {
-    let named = |globs: &[String]| globs.iter().any(|pattern| glob::matches(pattern, name));
-    if named(&spec.containers.exclude) {
-        return Err(Reason::Excluded);
-    }
-    if !spec.containers.include.is_empty() && !named(&spec.containers.include) {
-        return Err(Reason::NotIncluded);
-    }
-    let mounts = container["mountPoints"].as_array().into_iter().flatten();
-    if mounts
-        .filter_map(|mount| mount["containerPath"].as_str())
-        .any(|path| path == MOUNT_PATH || path.starts_with(&format!("{MOUNT_PATH}/")))
-    {
-        return Err(Reason::MountConflict);
-    }
-    let entry_point = words(&container["entryPoint"]);
-    let command = words(&container["command"]);
-    let (run, own_entry_point) = if entry_point.is_empty() {
-        let image = container["image"].as_str().unwrap_or_default();
-        let known = overriding(&spec.entrypoint.overrides, name, image)
-            .ok_or(Reason::EntrypointUnresolved)?;
-        let rest = if command.is_empty() {
-            &known.cmd
-        } else {
-            &command
-        };
-        ([known.entrypoint.as_slice(), rest].concat(), 0)
-    } else {
-        (
-            [entry_point.as_slice(), &command].concat(),
-            entry_point.len(),
-        )
-    };
-    if run.is_empty() {
-        return Err(Reason::NoEntrypoint);
-    }
-    let label = if own_entry_point > 0 {
-        own_entry_point.to_string()
-    } else {
-        // The image's own words are in front of the container's.
-        format!("image {}", run.len() - command.len())
-    };
-    container["entryPoint"] = json!([
-        tracer(),
-        "trace",
-        "--container",
-        name,
-        "--interest",
-        settings.interest,
-        "--"
-    ]);
-    container["command"] = run.into();
-    container["dockerLabels"][ENTRY_POINT_LABEL] = label.into();
-    list(container, "mountPoints")
-        .push(json!({"sourceVolume": VOLUME, "containerPath": MOUNT_PATH, "readOnly": true}));
-    list(container, "dependsOn")
-        .push(json!({"containerName": SETUP_CONTAINER, "condition": "SUCCESS"}));
-    Ok(())
-}
-
-/// What is left for the agent of the task's memory, in MiB.
-fn memory(task: &Value) -> Result<u64, EcsError> {
-    let number = |value: &Value| {
-        value
-            .as_u64()
-            .or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()))
-    };
-    let Some(whole) = number(&task["memory"]) else {
-        return Ok(MEMORY);
-    };
-    let containers = task["containerDefinitions"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    let reserved: u64 = containers
-        .map(|container| {
-            number(&container["memoryReservation"])
-                .or_else(|| number(&container["memory"]))
-                .unwrap_or(0)
-        })
-        .sum();
-    // The setup container reserves as much, because ECS adds up all containers of a task.
-    let room = whole.saturating_sub(reserved) / 2;
-    if room < MEMORY_FLOOR {
-        return Err(EcsError {
-            path: "memory".to_owned(),
-            message: format!(
-                "{}: the containers reserve {reserved} of {whole} MiB; tracer and agent need {}",
-                Reason::FargateTooLarge,
-                2 * MEMORY_FLOOR
-            ),
-        });
-    }
-    Ok(room.min(MEMORY))
-}
-
-/// A container of ours. The volume belongs to root, and so do they; they hold no capability.
-fn container(name: &str, image: &str, memory: u64, command: &[&str]) -> Value {
-    json!({
-        "name": name,
-        "image": image,
-        "essential": false,
-        "cpu": 0,
-        "memoryReservation": memory,
-        "entryPoint": command,
-        "command": [],
-        "user": "0",
-        "readonlyRootFilesystem": true,
-        "linuxParameters": {"capabilities": {"drop": ["ALL"]}},
-        "mountPoints": [{"sourceVolume": VOLUME, "containerPath": MOUNT_PATH, "readOnly": false}],
-    })
-}
-
-fn setup(settings: &Settings, memory: u64) -> Value {
-    let command = ["/picket-tracer", "setup", "--dir", MOUNT_PATH];
-    container(SETUP_CONTAINER, &settings.sidecar_image, memory, &command)
-}
-
-fn agent(settings: &Settings, spec: &ProtectionPolicySpec, family: &str, memory: u64) -> Value {
-    let command = ["/picket-agent", "run"];
-    let mut agent = container(AGENT_CONTAINER, &settings.sidecar_image, memory, &command);
-    agent["dependsOn"] = json!([{"containerName": SETUP_CONTAINER, "condition": "SUCCESS"}]);
-    agent["healthCheck"] = json!({"command": ["CMD", "/picket-agent", "health"]});
-    agent["environment"] = json!([
-        {"name": "PICKET_WORKLOAD", "value": format!("TaskDefinition/{family}")},
-        {"name": "PICKET_MODE", "value": format!("{:?}", spec.mode)},
-        {"name": "PICKET_REVISION", "value": settings.revision},
-    ]);
-    agent
-}
-
-/// Takes everything of ours out of a checked task definition.
-fn strip(task: &mut Value) {
-    let is_ours = |container: &Value| {
-        [SETUP_CONTAINER, AGENT_CONTAINER]
-            .iter()
-            .any(|name| container["name"] == *name)
-    };
-    retain(task, "containerDefinitions", |container| {
-        !is_ours(container)
-    });
-    retain(task, "volumes", |volume| volume["name"] != VOLUME);
-    for container in task["containerDefinitions"]
-        .as_array_mut()
-        .into_iter()
-        .flatten()
-    {
-        retain(container, "mountPoints", |mount| {
-            mount["sourceVolume"] != VOLUME
-        });
-        retain(container, "dependsOn", |other| {
-            other["containerName"] != SETUP_CONTAINER
-        });
-        let entry_point = words(&container["entryPoint"]);
-        if entry_point.first() != Some(&tracer()) {
-            continue;
-        }
-        let run = words(&container["command"]);
-        let label = container["dockerLabels"][ENTRY_POINT_LABEL]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let (own, rest) = match label.strip_prefix("image ") {
-            Some(length) => (
-                &[][..],
-                run.get(length.parse().unwrap_or(0)..).unwrap_or_default(),
-            ),
-            None => {
-                let length = label.parse().unwrap_or(run.len()).min(run.len());
-                run.split_at(length)
-            }
-        };
-        for (field, words) in [("entryPoint", own), ("command", rest)] {
-            if words.is_empty() {
-                remove(container, field);
-            } else {
-                container[field] = words.into();
-            }
-        }
-        if let Some(Value::Object(labels)) = container.get_mut("dockerLabels") {
-            labels.shift_remove(ENTRY_POINT_LABEL);
-            if labels.is_empty() {
-                remove(container, "dockerLabels");
-            }
-        }
-    }
-}
-
-/// Keeps entries; a list that becomes empty by that goes too.
-fn retain(parent: &mut Value, field: &str, keep: impl Fn(&Value) -> bool) {
-    if let Some(Value::Array(items)) = parent.get_mut(field) {
-        let before = items.len();
-        items.retain(keep);
-        if items.is_empty() && before > 0 {
-            remove(parent, field);
-        }
-    }
-}
-
-fn remove(parent: &mut Value, field: &str) {
-    parent
-        .as_object_mut()
-        .and_then(|map: &mut Map<String, Value>| map.shift_remove(field));
 }
 
 #[cfg(test)]
