@@ -48,6 +48,17 @@ pub(crate) enum Command {
     /// `kubectl exec POD -c picket-agent -- /picket-agent samples` sends them through the
     /// outputs of the agent that runs there.
     Samples(Samples),
+    /// Show what is protected in the cluster, what is not, and why.
+    ///
+    /// Reads the policies and CoverageReports that Picket's operator writes. With --check it
+    /// exits with 2 when something should be seen and is not.
+    Status(Status),
+    /// Cut a pod off from the network and from its Services, and keep it for a look.
+    ///
+    /// Sets the annotation `picket.dev/quarantine`; the operator and the pod's agent do the rest.
+    Quarantine(Quarantine),
+    /// Undo `picket quarantine`.
+    Unquarantine(Quarantine),
     /// Print the completion of commands and, after `rules fields`, of field names.
     ///
     /// For bash: source <(picket completion bash)
@@ -63,6 +74,45 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only this namespace; all of them by default.
+    #[arg(long, short)]
+    pub(crate) namespace: Option<String>,
+    /// Only workloads of which something that should be seen is not.
+    #[arg(long)]
+    pub(crate) unhealthy: bool,
+    /// Go on, and show each workload that changes.
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    /// Output format; JSON with --watch is a line for each workload.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(crate) output: StatusOutput,
+    /// Exit with 2 when something should be seen and is not.
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) check: bool,
+}
+
+/// How status is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StatusOutput {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quarantine {
+    /// The pod.
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// Its namespace.
+    #[arg(long, short, default_value = "default")]
+    pub(crate) namespace: String,
 }
 
 /// Which rules apply.

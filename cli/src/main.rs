@@ -13,10 +13,12 @@ mod ecs;
 mod event_line;
 mod images;
 mod inject;
+mod quarantine;
 mod rules;
 mod run;
 mod samples;
 mod sandbox;
+mod status;
 mod terminal;
 
 use std::ffi::OsString;
@@ -89,6 +91,13 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             samples::samples(&arguments)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Status(arguments) => status::status(&arguments).context("status"),
+        Command::Quarantine(arguments) => quarantine::set(&arguments, true)
+            .map(|()| ExitCode::SUCCESS)
+            .context("quarantine"),
+        Command::Unquarantine(arguments) => quarantine::set(&arguments, false)
+            .map(|()| ExitCode::SUCCESS)
+            .context("unquarantine"),
         Command::Completion { shell } => {
             complete::print(shell).context("completion")?;
             Ok(ExitCode::SUCCESS)

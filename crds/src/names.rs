@@ -8,6 +8,8 @@ pub mod labels {
     /// On a namespace, set by the platform: `"true"` sends its pods through the webhook entry
     /// that refuses when it cannot answer.
     pub const ENFORCE: &str = "picket.dev/enforce";
+    /// On a pod in quarantine: its uid, which a NetworkPolicy for exactly that pod selects.
+    pub const QUARANTINED: &str = "picket.dev/quarantined";
     /// On a pod, set by AWS' own webhook: the Fargate profile that will run it.
     pub const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
 }
@@ -25,6 +27,9 @@ pub mod annotations {
     pub const QUARANTINE: &str = "picket.dev/quarantine";
     /// On a pod in quarantine: the labels that it had, as JSON, for the way back.
     pub const QUARANTINED_LABELS: &str = "picket.dev/quarantined-labels";
+    /// On a Deployment or StatefulSet that was restarted for its policy: what for, when, and how
+    /// that went, as JSON.
+    pub const ROLLOUT: &str = "picket.dev/rollout";
     /// Prefix of everything that Picket writes on a pod.
     pub const PREFIX: &str = "picket.dev/";
 }

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
+
+use picket_webhook::Settings;
 
 use crate::images::ImageArguments;
 
@@ -89,6 +91,16 @@ pub struct Arguments {
     /// Port of /healthz, /readyz and /metrics (HTTP).
     #[arg(long, env = "PICKET_HEALTH_PORT", default_value_t = 8080)]
     pub health_port: u16,
+
+    /// Whether workloads of policies with `rollout.strategy: RollingRestart` are restarted; needs
+    /// the right to patch Deployments and StatefulSets.
+    #[arg(long, env = "PICKET_ROLLOUT", default_value_t = false, action = ArgAction::Set)]
+    pub rollout: bool,
+
+    /// Whether pods in quarantine lose their labels and get a NetworkPolicy; needs the right to
+    /// patch pods. Their agents are told in any case.
+    #[arg(long, env = "PICKET_QUARANTINE", default_value_t = false, action = ArgAction::Set)]
+    pub quarantine: bool,
 
     /// Seconds for which the webhook goes on taking requests after SIGTERM,
     /// until no API server sends any more.
@@ -187,6 +199,15 @@ impl Arguments {
             });
         }
         Ok(())
+    }
+
+    /// The namespaces in which nothing is ever injected.
+    #[must_use]
+    pub fn excluded_namespaces(&self) -> Vec<String> {
+        vec![
+            self.namespace.clone(),
+            Settings::SYSTEM_NAMESPACE.to_owned(),
+        ]
     }
 
     /// How long the webhook goes on taking requests after SIGTERM.

@@ -13,7 +13,9 @@
 //! * [`images`]: what images run, asked of registries.
 //! * [`lease`]: which replica writes.
 //! * [`relay`]: where agents report and fetch rules.
+//! * [`rollout`]: workloads that are restarted for their policies.
 //! * [`settings`](mod@settings): what the planner is told.
+//! * [`quarantine`]: pods that are cut off and kept.
 //! * [`readiness`], [`metrics`]: what kubelet and Prometheus see.
 //! * [`watched`]: following one named object.
 //! * [`arguments`], [`run`](mod@run): the command line, and the whole put together.
@@ -29,8 +31,10 @@ pub mod lease;
 pub mod metrics;
 pub mod pods;
 pub mod policies;
+pub mod quarantine;
 pub mod readiness;
 pub mod relay;
+pub mod rollout;
 pub mod run;
 pub mod server;
 pub mod sessions;

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::{Api, Client};
 use picket_webhook::admission::{AdmissionState, Metrics, health_router, router};
-use picket_webhook::{PolicyStore, Settings, SharedSettings};
+use picket_webhook::{PolicyStore, SharedSettings};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,17 +23,19 @@ use tracing::{info, warn};
 use crate::arguments::{ArgumentError, Arguments};
 use crate::certificates::keeper::{Keeper, serve_from_secret};
 use crate::certificates::{ServerNames, ServingCertificate};
-use crate::coverage::{Coverage, Gauges};
+use crate::coverage;
+use crate::coverage::start::Watched;
 use crate::events::{self, EventCounts, Told};
 use crate::facts::Facts;
 use crate::images;
 use crate::images::warm::Warmer;
 use crate::lease::Candidate;
 use crate::metrics::StateCollector;
-use crate::pods::{Owners, Pods, follow_pods};
+use crate::pods::{Pods, follow_pods};
 use crate::policies::{Namespaces, Policies, View, follow_namespaces, follow_policies};
 use crate::readiness::Readiness;
 use crate::relay::heartbeats::Heartbeats;
+use crate::relay::orders::Board;
 use crate::server::{HealthServer, RunningServer, ServerError, WebhookServer};
 use crate::sessions::{KeyKeeper, LiveSessions};
 use crate::settings::settings;
@@ -190,6 +192,7 @@ struct Parts {
     namespaces: View<Namespaces>,
     heartbeats: Heartbeats,
     sessions: LiveSessions,
+    board: Board,
     stop: watch::Sender<bool>,
 }
 
@@ -271,7 +274,7 @@ impl Parts {
             "certificate keeper",
             Box::pin(keeper.run(secret, configuration.clone(), leading.clone())),
         );
-        let writer = StatusWriter::new(client.clone(), excluded(arguments));
+        let writer = StatusWriter::new(client.clone(), arguments.excluded_namespaces());
         part(
             "status writer",
             Box::pin(writer.run(policies.clone(), namespaces.clone(), leading.clone())),
@@ -295,6 +298,7 @@ impl Parts {
             pods,
             namespaces,
             heartbeats: Heartbeats::new(),
+            board: Board::new(),
             stop,
         }
     }
@@ -311,27 +315,22 @@ impl Parts {
         tokio::spawn(events::tell(client, identity, counts, told));
     }
 
-    /// Says what is protected.
+    /// Says what is protected, brings the rest in, and cuts off what is in quarantine.
     fn cover(&mut self, client: &Client, arguments: &Arguments, registry: &mut Registry) {
-        let coverage = Coverage {
-            client: client.clone(),
-            identity: arguments.identity.clone(),
+        let watched = Watched {
             pods: self.pods.clone(),
-            owners: Owners::new(client.clone()),
             policies: self.policies.clone(),
             namespaces: self.namespaces.clone(),
             heartbeats: self.heartbeats.clone(),
-            suspended: Arc::new(|_, _| None),
-            revision: arguments.revision.clone(),
-            excluded: excluded(arguments),
-            gauges: Gauges::new(registry),
-            built: watch::channel(Arc::default()).0,
+            board: self.board.clone(),
         };
-        let leading = self.leading.clone();
-        self.tasks.spawn(async move {
-            coverage.run(leading).await;
-            "coverage"
-        });
+        let parts = coverage::start::parts(client, arguments, watched, &self.leading, registry);
+        for (name, part) in parts {
+            self.tasks.spawn(async move {
+                part.await;
+                name
+            });
+        }
     }
 
     fn collector(&self) -> StateCollector {
@@ -362,14 +361,6 @@ impl Parts {
             warn!("the lease was not released in time; it will run out");
         }
     }
-}
-
-/// The namespaces in which nothing is ever injected.
-fn excluded(arguments: &Arguments) -> Vec<String> {
-    vec![
-        arguments.namespace.clone(),
-        Settings::SYSTEM_NAMESPACE.to_owned(),
-    ]
 }
 
 type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

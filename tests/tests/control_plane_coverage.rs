@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 
 fn operator() -> &'static Operator {
     static SHARED: OnceLock<Operator> = OnceLock::new();
-    SHARED.get_or_init(|| Operator::install(ControlPlane::with_controllers(), &Options::default()))
+    let options = || Options {
+        arguments: vec!["--rollout=true".to_owned(), "--quarantine=true".to_owned()],
+        further_rules: vec!["rollout.yaml", "quarantine.yaml"],
+        ..Options::default()
+    };
+    SHARED.get_or_init(|| Operator::install(ControlPlane::with_controllers(), &options()))
 }
 
 fn kubelet(namespace: &str) -> Kubelet {
@@ -235,6 +240,171 @@ fn each_kind_of_workload_has_a_row_by_what_people_call_it() {
         (&private["state"], &private["reason"]),
         (&json!("Unselected"), &json!("OptedOut"))
     );
+}
+
+/// A policy that restarts workloads, one at a time.
+fn restarting() -> Value {
+    json!({
+        "computeType": "Any",
+        "rollout": {"strategy": "RollingRestart", "maxUnavailable": 1},
+    })
+}
+
+#[test]
+fn workloads_that_run_already_are_restarted_unless_that_would_hurt() {
+    let operator = operator();
+    let kubectl = operator.kubectl();
+    let namespace = operator.namespace("rollout", &[]);
+    let _kubelet = kubelet(&namespace);
+    let apply = |name: &str, replicas: u32, change: &dyn Fn(&mut Value)| {
+        let mut deployment = deployment(&namespace, name, replicas);
+        change(&mut deployment);
+        kubectl.apply(&deployment, false);
+    };
+    apply("api", 1, &|_| {});
+    apply("web", 2, &|_| {});
+    apply("single", 1, &|one| {
+        one["spec"]["strategy"] = json!({"type": "Recreate"})
+    });
+    apply("frozen", 1, &|_| {});
+    apply("guarded", 1, &|_| {});
+    for (name, replicas) in [
+        ("api", 1),
+        ("web", 2),
+        ("single", 1),
+        ("frozen", 1),
+        ("guarded", 1),
+    ] {
+        available(&kubectl, &namespace, name, replicas);
+    }
+    let pause = ["rollout", "pause", "deployment/frozen", "-n", &namespace];
+    kubectl.run(&pause, "").expect_success();
+    kubectl.apply(
+        &json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "guarded", "namespace": namespace},
+            "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "guarded"}}},
+        }),
+        false,
+    );
+    kubectl.apply(&pod(&namespace, "alone"), false);
+    operator.protect(&namespace, "all", restarting());
+
+    for (name, replicas) in [("api", 1), ("web", 2)] {
+        let at = (namespace.as_str(), "Deployment", name);
+        row(&kubectl, at, |row| is(row, "Healthy", [replicas; 4]));
+        eventually("what was begun is written down as done", || {
+            let deployment = kubectl.get("deployment", &namespace, name)?;
+            let mark = deployment["metadata"]["annotations"]["picket.dev/rollout"].as_str()?;
+            let mark: Value = serde_json::from_str(mark).ok()?;
+            (mark["outcome"] == "Ready").then_some(())
+        });
+    }
+    for (kind, name, word) in [
+        ("Deployment", "single", "StrategyRecreate"),
+        ("Deployment", "frozen", "Paused"),
+        ("Deployment", "guarded", "DisruptionBudget"),
+        ("Pod", "alone", "KindNotRestarted"),
+    ] {
+        let at = (namespace.as_str(), kind, name);
+        row(&kubectl, at, |row| {
+            row["rollout"] == word && row["pods"]["injected"] == 0
+        });
+    }
+    let delete = ["delete", "poddisruptionbudget", "guarded", "-n", &namespace];
+    kubectl.run(&delete, "").expect_success();
+    let guarded = (namespace.as_str(), "Deployment", "guarded");
+    row(&kubectl, guarded, |row| is(row, "Healthy", [1; 4]));
+}
+
+#[test]
+fn a_restart_that_fails_stops_the_others() {
+    let operator = operator();
+    let kubectl = operator.kubectl();
+    let namespace = operator.namespace("stopped", &[]);
+    let kubelet = kubelet(&namespace);
+    for name in ["first", "second"] {
+        let mut deployment = deployment(&namespace, name, 1);
+        deployment["spec"]["progressDeadlineSeconds"] = json!(5);
+        kubectl.apply(&deployment, false);
+        available(&kubectl, &namespace, name, 1);
+    }
+    kubelet.faults([Fault {
+        patient: Patient::Traced,
+        ailment: Ailment::Crash(1),
+    }]);
+    operator.protect(&namespace, "all", restarting());
+    let first = (namespace.as_str(), "Deployment", "first");
+    let failed = row(&kubectl, first, |row| {
+        let rollout = row["rollout"].as_str();
+        rollout.is_some_and(|rollout| rollout.starts_with("Failed: it did not become ready"))
+    });
+    assert_eq!(failed["state"], "Unhealthy");
+    let second = (namespace.as_str(), "Deployment", "second");
+    row(&kubectl, second, |row| row["rollout"] == "PolicyStopped");
+    eventually("an event tells of it", || {
+        let told = reasons(&kubectl, &namespace, "first");
+        told.contains(&"RolloutFailed".to_owned()).then_some(())
+    });
+}
+
+#[test]
+fn a_pod_in_quarantine_is_replaced_kept_and_can_come_back() {
+    let operator = operator();
+    let kubectl = operator.kubectl();
+    let namespace = operator.protected("quarantine", &[]);
+    let _kubelet = kubelet(&namespace);
+    kubectl.apply(&deployment(&namespace, "web", 1), false);
+    available(&kubectl, &namespace, "web", 1);
+    let list = |selector: &str| -> Vec<String> {
+        let list = [
+            "get", "pods", "-n", &namespace, "-l", selector, "-o", "name",
+        ];
+        let names = kubectl.run(&list, "").expect_success().stdout;
+        names.lines().map(str::to_owned).collect()
+    };
+    let suspect = list("app=web").remove(0);
+    let annotate = |value: &str| {
+        let key = format!("picket.dev/quarantine{value}");
+        kubectl
+            .run(&["annotate", &suspect, "-n", &namespace, &key], "")
+            .expect_success();
+    };
+    annotate("=true");
+    let replacement = eventually("its controller makes another", || {
+        let pods = list("app=web");
+        (pods.len() == 1 && pods[0] != suspect).then(|| pods[0].clone())
+    });
+    let name = suspect.trim_start_matches("pod/");
+    let kept = kubectl.get("pod", &namespace, name).expect("it is kept");
+    assert!(kept["metadata"]["ownerReferences"].is_null(), "{kept:#}");
+    assert_eq!(kept["status"]["phase"], "Running");
+    let policies = ["get", "networkpolicies", "-n", &namespace, "-o", "json"];
+    let policy = kubectl.run(&policies, "").expect_success().json()["items"][0].clone();
+    let selected = &policy["spec"]["podSelector"]["matchLabels"]["picket.dev/quarantined"];
+    assert_eq!(*selected, kept["metadata"]["uid"]);
+    eventually("an event tells of it", || {
+        let told = reasons(&kubectl, &namespace, name);
+        told.contains(&"Quarantined".to_owned()).then_some(())
+    });
+    let at = (namespace.as_str(), "Pod", name);
+    row(&kubectl, at, |row| row["quarantined"] == json!([name]));
+
+    annotate("-");
+    eventually("it is taken back, and one of both ends", || {
+        let pods = list("app=web");
+        (pods.len() == 1 && (pods[0] == suspect || pods[0] == replacement)).then_some(())
+    });
+    let none = kubectl.run(&policies, "").expect_success().json();
+    assert_eq!(none["items"], json!([]));
+    if let Some(back) = kubectl.get("pod", &namespace, name) {
+        let annotations = &back["metadata"]["annotations"];
+        assert!(
+            annotations["picket.dev/quarantined-labels"].is_null(),
+            "{back:#}"
+        );
+        assert!(back["metadata"]["labels"]["picket.dev/quarantined"].is_null());
+    }
 }
 
 #[test]

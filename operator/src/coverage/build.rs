@@ -202,7 +202,9 @@ impl Row {
         input: &Input<'_>,
     ) {
         let first = std::mem::take(&mut self.first);
-        if pod.quarantined_labels.is_some() && self.row.quarantined.len() < ENTRIES {
+        let told = (input.beat)(&pod.uid).is_some_and(|beat| beat.received.heartbeat.quarantined);
+        let quarantined = told || pod.quarantined_labels.is_some();
+        if quarantined && self.row.quarantined.len() < ENTRIES {
             self.row.quarantined.push(pod.name.to_string());
         }
         let policy = match wanted {

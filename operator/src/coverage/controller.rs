@@ -24,6 +24,7 @@ use super::reports::{Written, reports};
 use crate::pods::{Owner, Owners, PodFacts, Pods};
 use crate::policies::{Namespaces, Policies, View, for_webhook};
 use crate::relay::heartbeats::Heartbeats;
+use crate::rollout::{Key, Notes};
 
 /// Time in which changes are gathered before they are looked at.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -61,6 +62,8 @@ pub struct Coverage {
     pub revision: String,
     /// Namespaces in which nothing is ever injected.
     pub excluded: Vec<String>,
+    /// What is said of the restart of workloads.
+    pub rollouts: watch::Receiver<Notes>,
     /// Coverage for Prometheus.
     pub gauges: Gauges,
     /// What was built last, for whoever acts on it; nothing while another replica leads.
@@ -81,6 +84,7 @@ struct Lead {
     said: Said,
     said_stale: bool,
     unwritten: BTreeSet<Arc<str>>,
+    notes: Notes,
     relay_since: Option<i64>,
     rewritten: Instant,
 }
@@ -125,6 +129,8 @@ impl Coverage {
                 changed = beats.changed() => changed.is_ok(),
                 changed = self.policies.changed() => changed.is_ok(),
                 changed = self.namespaces.changed() => changed.is_ok(),
+                // It ends where nothing is ever restarted.
+                Ok(()) = self.rollouts.changed() => true,
                 changed = leading.changed() => changed.is_ok(),
                 () = sleep(pause) => true,
             };
@@ -159,6 +165,7 @@ impl Coverage {
             written,
             said: Said::default(),
             said_stale: true,
+            notes: Notes::default(),
             relay_since: None,
             rewritten: Instant::now(),
         })
@@ -270,6 +277,13 @@ impl Coverage {
         } else if lead.relay_since.is_none() {
             lead.relay_since = Some(now);
         }
+        let notes = self.rollouts.borrow().clone();
+        if !Arc::ptr_eq(&notes, &lead.notes) {
+            let differs = |key: &&Key| notes.get(*key) != lead.notes.get(*key);
+            let keys = notes.keys().chain(lead.notes.keys()).filter(differs);
+            dirty.extend(keys.map(|(namespace, _, _)| Arc::clone(namespace)));
+            lead.notes = notes;
+        }
         let due = lead
             .built
             .iter()
@@ -323,7 +337,15 @@ impl Coverage {
     /// Writes the reports of a namespace; returns what turned.
     async fn write(&self, lead: &mut Lead, name: Arc<str>) -> Vec<Turn> {
         let built = lead.built.get(&name).cloned().unwrap_or_default();
-        let (rows, turns) = with_health(&name, &built, &lead.written);
+        let (mut rows, turns) = with_health(&name, &built, &lead.written);
+        for row in &mut rows {
+            let key = (
+                Arc::clone(&name),
+                row.kind.as_str().into(),
+                row.name.as_str().into(),
+            );
+            row.rollout = lead.notes.get(&key).cloned();
+        }
         let wanted = reports(rows);
         let write = lead.written.write(&self.client, &name, wanted);
         match timeout(PATIENCE, write).await {

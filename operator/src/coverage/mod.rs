@@ -6,6 +6,7 @@
 //! * [`reports`], [`policies`]: what is written, when it differs.
 //! * [`notify`]: events and lines about turns.
 //! * [`controller`]: looks at what changed, and puts the others to work.
+//! * [`start`]: puts it together with rollout and quarantine.
 //! * [`gauges`]: the same for Prometheus.
 
 pub mod build;
@@ -15,6 +16,7 @@ pub mod notify;
 pub mod pod;
 pub mod policies;
 pub mod reports;
+pub mod start;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use picket_crds::{
     AGENT_CONTAINER, MOUNT_PATH, SESSION_KEYS_VARIABLE, SETUP_CONTAINER, VOLUME, annotations,
@@ -28,7 +28,7 @@ pub struct PodFacts {
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Box<str>,
-    /// Its labels.
+    /// Its labels; of a pod in quarantine those that it had, too.
     pub labels: BTreeMap<String, String>,
     /// Its controller, if it has one.
     pub owner: Option<Owner>,
@@ -218,7 +218,7 @@ impl PodFacts {
             uid: metadata.uid.as_deref().unwrap_or_default().into(),
             namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
             name: metadata.name.as_deref().unwrap_or_default().into(),
-            labels: metadata.labels.clone().unwrap_or_default(),
+            labels: own_labels(metadata),
             owner: Owner::controlling(metadata.owner_references.as_deref().unwrap_or_default()),
             service_account: or_empty(pod.spec.service_account_name.as_ref()),
             node: boxed(pod.spec.node_name.as_ref()),
@@ -266,6 +266,18 @@ impl PodFacts {
         let mut containers = self.containers.iter();
         containers.find(|container| &*container.name == name)
     }
+}
+
+/// The labels, with those that quarantine has moved away.
+fn own_labels(metadata: &ObjectMeta) -> BTreeMap<String, String> {
+    let mut labels = metadata.labels.clone().unwrap_or_default();
+    let annotations = metadata.annotations.as_ref();
+    let moved = annotations.and_then(|all| all.get(annotations::QUARANTINED_LABELS));
+    if let Some(moved) = moved.and_then(|text| serde_json::from_str(text).ok()) {
+        let moved: BTreeMap<String, String> = moved;
+        labels.extend(moved);
+    }
+    labels
 }
 
 fn containers(pod: &WatchedPod) -> Vec<ContainerFacts> {

@@ -1,0 +1,86 @@
+//! Puts coverage, rollout and quarantine together: what they share, and what each needs.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use super::{Coverage, Gauges};
+use crate::arguments::Arguments;
+use crate::pods::{Owners, Pods};
+use crate::policies::{Namespaces, Policies, View};
+use crate::quarantine::Quarantine;
+use crate::relay::heartbeats::Heartbeats;
+use crate::relay::orders::Board;
+use crate::rollout::{Notes, Rollout};
+
+/// What they look at, and the board on which orders are put.
+pub struct Watched {
+    /// All pods.
+    pub pods: Pods,
+    /// All policies.
+    pub policies: View<Policies>,
+    /// Labels of all namespaces.
+    pub namespaces: View<Namespaces>,
+    /// What agents said last.
+    pub heartbeats: Heartbeats,
+    /// What agents are told.
+    pub board: Board,
+}
+
+/// Parts that run for ever, with their names.
+pub type Parts = Vec<(&'static str, BoxFuture<'static, ()>)>;
+
+/// The parts. Rollout is only among them where it is wanted.
+pub fn parts(
+    client: &Client,
+    arguments: &Arguments,
+    watched: Watched,
+    leading: &watch::Receiver<bool>,
+    registry: &mut Registry,
+) -> Parts {
+    let (built, built_seen) = watch::channel(Arc::default());
+    let (notes, rollouts) = watch::channel(Notes::default());
+    let coverage = Coverage {
+        client: client.clone(),
+        identity: arguments.identity.clone(),
+        pods: watched.pods.clone(),
+        owners: Owners::new(client.clone()),
+        policies: watched.policies.clone(),
+        namespaces: watched.namespaces,
+        heartbeats: watched.heartbeats,
+        suspended: Arc::new(|_, _| None),
+        revision: arguments.revision.clone(),
+        excluded: arguments.excluded_namespaces(),
+        rollouts,
+        gauges: Gauges::new(registry),
+        built,
+    };
+    let quarantine = Quarantine {
+        client: client.clone(),
+        identity: arguments.identity.clone(),
+        pods: watched.pods.clone(),
+        board: watched.board,
+        changes_pods: arguments.quarantine,
+    };
+    let mut parts: Parts = vec![
+        ("coverage", Box::pin(coverage.run(leading.clone()))),
+        ("quarantine", Box::pin(quarantine.run(leading.clone()))),
+    ];
+    if arguments.rollout {
+        let rollout = Rollout {
+            client: client.clone(),
+            identity: arguments.identity.clone(),
+            policies: watched.policies,
+            built: built_seen,
+            pods: watched.pods,
+            revision: arguments.revision.clone(),
+            suspend: Arc::new(|_| Box::pin(std::future::ready(true))),
+            notes,
+        };
+        parts.push(("rollout", Box::pin(rollout.run(leading.clone()))));
+    }
+    parts
+}
