@@ -202,8 +202,7 @@ impl Rollout {
                 };
                 let disruptable = match (&facts, behind && !restarting) {
                     (Some(facts), true) => {
-                        let known = budgets.get(namespace).is_some();
-                        if !known {
+                        if !budgets.contains_key(namespace) {
                             let read = self.budgets(namespace).await;
                             budgets.insert(Arc::clone(namespace), read);
                         }
