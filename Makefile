@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission false-positives clean
+.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission bench-coverage false-positives clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ aarch64: ## Build the tracer for aarch64 and run it on a real Linux 5.10, emulat
 
 bench-admission: ## Measure the webhook under load, beside a bare TLS and JSON echo
 	cargo run --release --locked -p picket-operator --example admission_load
+
+bench-coverage: build test-tools ## Measure coverage of up to 10,000 pods in a real API server
+	cargo run --release --locked -p picket-tests --features control-plane --example coverage_scale
 
 bench: build ## Measure what tracing costs: BENCH="find make --rounds 9" narrows it down
 	@scripts/bench.sh $(BENCH)

@@ -75,6 +75,8 @@ gaps! {
     ExecProbe: false, "a probe's command runs untraced";
     /// A hook's command runs without the tracer.
     LifecycleHook: false, "a lifecycle hook's command runs untraced";
+    /// Sessions by `kubectl exec` would run without a tracer of their own.
+    Exec: false, "sessions by kubectl exec run untraced; coverage.exec of the policy is off";
     /// An ephemeral container runs without the tracer.
     Ephemeral: false, "an ephemeral container runs untraced";
 }

@@ -95,7 +95,12 @@ fn a_workload_older_than_its_policy_is_a_gap_until_it_is_restarted() {
     let restart = ["rollout", "restart", "deployment/web", "-n", &namespace];
     kubectl.run(&restart, "").expect_success();
     let covered = row(&kubectl, web, |row| is(row, "Healthy", [2, 2, 2, 2]));
-    assert!(covered["gaps"].is_null(), "{covered:#}");
+    let gaps = covered["gaps"].as_array().expect("a list");
+    assert_eq!(
+        (gaps.len(), &gaps[0]["gap"]),
+        (1, &json!("Exec")),
+        "{covered:#}"
+    );
     assert_eq!(covered["containers"][0]["name"], "web");
     eventually("the policy is covered", || {
         let policy = kubectl.get("protectionpolicy", &namespace, "all")?;

@@ -130,6 +130,9 @@ pub fn assess(pod: &PodFacts, policy: &Policy, around: &Around<'_>) -> Assessed 
             seen.gap(Gap::Ephemeral, Some(&debugger.name), Gap::Ephemeral.text());
         }
     }
+    if !policy.spec.coverage.exec {
+        seen.gap(Gap::Exec, None, Gap::Exec.text());
+    }
     if let Some(rejected) = heard.and_then(|beat| beat.heartbeat.rules.rejected.as_ref()) {
         let reason = rejected.reason.as_str();
         seen.gap(Gap::RulesRejected, None, reason);

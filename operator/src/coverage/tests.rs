@@ -27,6 +27,7 @@ fn policy(change: impl FnOnce(&mut ProtectionPolicySpec)) -> Policy {
         compute_type: ComputeType::Any,
         ..ProtectionPolicySpec::default()
     };
+    spec.coverage.exec = true;
     change(&mut spec);
     Policy {
         scope: Scope::Namespace("shop".to_owned()),
@@ -425,6 +426,19 @@ fn each_gap_by_table() {
             CoverageState::Healthy,
         ),
     ];
+    let rows: Vec<_> = rows
+        .into_iter()
+        .chain(std::iter::once((
+            "sessions",
+            World {
+                policies: vec![policy(|spec| spec.coverage.exec = false)],
+                ..World::hearing(well(), 5)
+            },
+            injected(),
+            Gap::Exec,
+            CoverageState::Healthy,
+        )))
+        .collect();
     for (what, world, pod, gap, state) in &rows {
         let row = world.row(pod.clone());
         assert_eq!(gaps(&row), [*gap], "{what}: {row:#?}");

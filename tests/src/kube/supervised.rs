@@ -89,6 +89,12 @@ impl Supervised {
         );
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process
+    }
+
     /// Kills the program and waits for its end.
     pub fn end(&mut self) {
         drop(self.held.take());
