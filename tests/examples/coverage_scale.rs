@@ -59,7 +59,7 @@ async fn measure(pods: usize) -> anyhow::Result<()> {
 
     let begun = Instant::now();
     let operator =
-        tokio::task::spawn_blocking(|| Operator::install(control_plane, &Options::default()))
+        tokio::task::spawn_blocking(move || Operator::install(control_plane, &Options::default()))
             .await?;
     let process = operator.replicas[0].process().id();
     // The definitions come with the operator, so the policy comes after it.
