@@ -18,7 +18,7 @@ use picket_rules::value::unspecified;
 use picket_rules::{Context, FieldId, IteratorId, Scope, Value};
 
 use crate::accounts::Accounts;
-use crate::hashes::FileId;
+use crate::hashes::{DONE, FileId, Unhashed};
 use crate::identity::Identity;
 use crate::randomness::randomness;
 use crate::sessions::UserSession;
@@ -51,7 +51,7 @@ pub struct Derived {
     addresses: Vec<IpNet>,
     arguments: Vec<String>,
     randomness: i64,
-    hashes: Vec<(FileId, Vec<String>)>,
+    hashes: Vec<(FileId, Result<Vec<String>, Unhashed>)>,
     /// Names that were looked up for the other end of a connection.
     pub(crate) hostnames: Vec<String>,
 }
@@ -118,18 +118,34 @@ impl Derived {
     }
 
     /// Adds the sums of a file, for rules that compare them.
-    pub(crate) fn hashed(&mut self, id: FileId, sums: Vec<String>) {
+    pub(crate) fn hashed(&mut self, id: FileId, sums: Result<Vec<String>, Unhashed>) {
         self.hashes.push((id, sums));
     }
 
     /// The sums of a file; none where it was not hashed.
     pub(crate) fn hashes(&self, file: &File) -> &[String] {
+        match self.sums(file) {
+            Some(Ok(sums)) => sums,
+            _ => &[],
+        }
+    }
+
+    /// What became of the sums of a file; nothing where nobody asked for them.
+    pub(crate) fn hash_state(&self, file: &File) -> &'static str {
+        match self.sums(file) {
+            Some(Ok(_)) => DONE,
+            Some(Err(reason)) => reason.state(),
+            None => "",
+        }
+    }
+
+    fn sums(&self, file: &File) -> Option<&Result<Vec<String>, Unhashed>> {
         if self.hashes.is_empty() {
-            return &[];
+            return None;
         }
         let id = FileId::of(file);
         let found = self.hashes.iter().find(|(known, _)| Some(*known) == id);
-        found.map_or(&[], |(_, sums)| sums)
+        found.map(|(_, sums)| sums)
     }
 }
 

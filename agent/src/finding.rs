@@ -54,6 +54,26 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Copies what `hash` actions have found out about the event's file to the file.
+    pub(crate) fn take_hashes(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        let actions = self.agent.rule_actions.iter();
+        let mut about =
+            actions.filter(|action| action.action == "hash" && action.path == file.path);
+        if let Some(action) = about.next() {
+            if file.hashes.is_empty() {
+                file.hashes.clone_from(&action.hashes);
+            }
+            if !file.hash_state.is_empty() || !action.hash_state.is_empty() {
+                file.hash_state = if file.hashes.is_empty() {
+                    action.hash_state
+                } else {
+                    crate::hashes::DONE
+                };
+            }
+        }
+    }
+
     /// The finding as one line of JSON, without a line break at its end.
     pub fn to_line(&self) -> String {
         // Every key is text and no value can fail: writing to memory always succeeds.
@@ -134,6 +154,9 @@ pub struct RuleAction {
     /// Its sums, as `sha256:…` and `sha1:…`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hashes: Vec<String>,
+    /// `done`, or why it could not be hashed.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub hash_state: &'static str,
     /// The text of a `log` action, or why nothing was done.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -236,6 +259,9 @@ pub struct FileSection {
     /// Its sums, where a rule compared them or had them made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hashes: Vec<String>,
+    /// Where sums were asked for: `done`, or why there are none.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub hash_state: &'static str,
     /// Names of the flags of an open.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,

@@ -1,9 +1,10 @@
 //! Sums of files, for `hash` actions and for rules that compare with lists of them.
 //!
-//! The agent of a pod has its own file system: what a container executes is in another one, and
-//! it cannot read that. `picket run` shares the command's, and can. Either way a path proves
-//! nothing: what is opened counts only when it is the very file of the event, by device, inode
-//! and time of its last change.
+//! The agent of a pod has its own file system: what a container executes is in another one, which
+//! only the container's tracer can read, so that the tracer is asked (`pipeline::waiting`).
+//! `picket run` shares the command's, and reads by itself. Either way a path proves nothing:
+//! what is opened counts only when it is the very file of the event, by device, inode and time
+//! of its last change.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -12,7 +13,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use picket_events::File;
-use ring::digest::{Context, Digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+use picket_events::wire::{SumFault, Sums};
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
 /// Largest file that is read because a rule compares its sums: 16 MiB.
 pub(crate) const COMPARED_LIMIT: u64 = 16 * 1024 * 1024;
@@ -23,8 +25,8 @@ const MOST_KNOWN: usize = 1024;
 /// Why a file has no sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unhashed {
-    /// It is not where the agent could open it.
-    #[error("the file is out of the agent's reach: in another file system, or gone")]
+    /// It is not where it could be opened.
+    #[error("the file is out of reach: in another file system, changed since, or gone")]
     OutOfReach,
     /// It is larger than was asked for.
     #[error("the file is larger than {0} bytes")]
@@ -38,6 +40,50 @@ pub(crate) enum Unhashed {
     /// Reading it failed.
     #[error("the file could not be read")]
     Unreadable,
+    /// Too many files were to be read at a time.
+    #[error("too many files were to be read at a time")]
+    Busy,
+    /// The sums were not there in time.
+    #[error("reading the file took too long")]
+    TimedOut,
+}
+
+impl Unhashed {
+    /// What a finding says of it (`hash_state`).
+    pub(crate) const fn state(self) -> &'static str {
+        match self {
+            Unhashed::OutOfReach => "file_not_found",
+            Unhashed::TooLarge(_) => "file_too_big",
+            Unhashed::NotRegular => "not_regular",
+            Unhashed::Unidentified => "pathname_resolution_error",
+            Unhashed::Unreadable => "file_open_error",
+            Unhashed::Busy => "hash_was_rate_limited",
+            Unhashed::TimedOut => "timed_out",
+        }
+    }
+
+    /// What a tracer says of a file that it was to read up to `limit` bytes of.
+    pub(crate) const fn told(fault: SumFault, limit: u64) -> Self {
+        match fault {
+            SumFault::OutOfReach => Unhashed::OutOfReach,
+            SumFault::NotRegular => Unhashed::NotRegular,
+            SumFault::TooLarge => Unhashed::TooLarge(limit),
+            SumFault::Unreadable => Unhashed::Unreadable,
+            SumFault::TooSlow => Unhashed::TimedOut,
+            SumFault::Busy => Unhashed::Busy,
+        }
+    }
+}
+
+/// `hash_state` of a file that was read.
+pub(crate) const DONE: &str = "done";
+
+/// Sums as rules and findings have them.
+pub(crate) fn texts(sums: &Sums) -> Vec<String> {
+    vec![
+        format!("sha256:{}", hexadecimal(&sums.sha256)),
+        format!("sha1:{}", hexadecimal(&sums.sha1)),
+    ]
 }
 
 /// Which file, in which state.
@@ -71,7 +117,13 @@ impl FileId {
 #[derive(Debug, Default)]
 pub(crate) struct Hashes {
     known: HashMap<FileId, Result<Vec<String>, Unhashed>>,
+    /// Files that a tracer could not read, why, and until when it is not asked again
+    /// (nanoseconds since the epoch).
+    refused: HashMap<FileId, (Unhashed, u64)>,
 }
+
+/// How long a tracer is not asked again for a file that it could not read: 10 s.
+const RETRY_AFTER: u64 = 10_000_000_000;
 
 impl Hashes {
     /// The sums of a file, as `sha256:…` and `sha1:…`. `executed` is a process that runs it,
@@ -92,11 +144,39 @@ impl Hashes {
             _ => {}
         }
         let sums = read(id, file, executed, limit);
+        self.remember(id, sums.clone());
+        sums
+    }
+
+    /// What is known of a file without reading it.
+    pub(crate) fn known(&self, id: FileId) -> Option<&Result<Vec<String>, Unhashed>> {
+        self.known.get(&id)
+    }
+
+    /// Why a tracer need not be asked for a file that is out of our own reach: it was just
+    /// now, and could not read it.
+    pub(crate) fn refused(&self, id: FileId, now: u64) -> Option<Unhashed> {
+        let (reason, until) = self.refused.get(&id)?;
+        (*until > now).then_some(*reason)
+    }
+
+    /// Takes in what a tracer said, or that it did not.
+    pub(crate) fn told(&mut self, id: FileId, sums: Result<Vec<String>, Unhashed>, now: u64) {
+        if let Err(reason) = sums {
+            if self.refused.len() >= MOST_KNOWN {
+                self.refused.clear();
+            }
+            let until = now.saturating_add(RETRY_AFTER);
+            self.refused.insert(id, (reason, until));
+        }
+        self.remember(id, sums);
+    }
+
+    fn remember(&mut self, id: FileId, sums: Result<Vec<String>, Unhashed>) {
         if self.known.len() >= MOST_KNOWN {
             self.known.clear();
         }
-        self.known.insert(id, sums.clone());
-        sums
+        self.known.insert(id, sums);
     }
 }
 
@@ -161,14 +241,13 @@ fn sums(mut file: impl Read, limit: u64) -> Result<Vec<String>, Unhashed> {
         sha1.update(&buffer[..read]);
     }
     Ok(vec![
-        format!("sha256:{}", hexadecimal(sha256.finish())),
-        format!("sha1:{}", hexadecimal(sha1.finish())),
+        format!("sha256:{}", hexadecimal(sha256.finish().as_ref())),
+        format!("sha1:{}", hexadecimal(sha1.finish().as_ref())),
     ])
 }
 
-fn hexadecimal(digest: Digest) -> String {
-    let bytes = digest.as_ref().iter();
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod output;
 mod reports;
 mod session;
 mod throttle;
+mod waiting;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,6 +28,7 @@ use container::Container;
 use engine::Engine;
 pub use output::{ConnectionId, Counters, LoadedRules, Observer, Output, Outputs, Violation};
 use session::Claim;
+use waiting::Released;
 
 /// Most containers of a pod.
 const MAX_CONTAINERS: usize = 64;
@@ -207,12 +209,20 @@ impl Pipeline {
                 if std::mem::take(&mut container.in_snapshot) {
                     container.tree.end_snapshot(event.time);
                 }
-                self.counters.findings +=
-                    self.engine
-                        .event(&self.identity, connection, container, &event, outputs);
+                self.counters.findings += self.engine.event(
+                    &self.identity,
+                    connection,
+                    container,
+                    (&event, now),
+                    outputs,
+                );
                 if let Some(rule) = self.engine.take_quarantine() {
                     self.quarantine(true, &rule, now, outputs);
                 }
+            }
+            ToAgent::Summed(summed) => {
+                let released = self.engine.summed(connection, summed, now);
+                self.released(released, now, outputs);
             }
             ToAgent::Lost(lost) => container.loss.told(&lost),
             ToAgent::Notice(notice) => {
@@ -249,6 +259,8 @@ impl Pipeline {
         now: u64,
         outputs: &mut dyn Outputs,
     ) {
+        let released = self.engine.hung_up(connection, now);
+        self.released(released, now, outputs);
         let Some(name) = self.connections.remove(&connection) else {
             return;
         };
@@ -269,6 +281,8 @@ impl Pipeline {
     /// could not be written since the start.
     pub fn tick(&mut self, lost_findings: u64, now: u64, outputs: &mut dyn Outputs) {
         self.counters.lost_findings = lost_findings;
+        let released = self.engine.expire(now);
+        self.released(released, now, outputs);
         let names: Vec<String> = self.containers.keys().cloned().collect();
         for name in names {
             self.flush_losses(&name, now, outputs);
@@ -279,6 +293,32 @@ impl Pipeline {
             if self.report(None, internal::LOST_FINDINGS, body, now, outputs) {
                 self.reported_lost_findings = lost_findings;
             }
+        }
+    }
+
+    /// Waits for no tracer any more: everything that can be written is.
+    pub fn finish(&mut self, now: u64, outputs: &mut dyn Outputs) {
+        let released = self.engine.give_up(now);
+        self.released(released, now, outputs);
+    }
+
+    /// Goes on with what waited for the sums of files.
+    fn released(&mut self, released: Released, now: u64, outputs: &mut dyn Outputs) {
+        for held in released.findings {
+            outputs.push(Output::Finding(self.engine.complete(held)));
+        }
+        for held in &released.events {
+            let name = self.connections.get(&held.connection);
+            let Some(container) = name.and_then(|name| self.containers.get(name)) else {
+                continue; // of a container that was restarted since
+            };
+            let late = self
+                .engine
+                .late(&self.identity, container, (held, now), outputs);
+            self.counters.findings += late;
+        }
+        if let Some(rule) = self.engine.take_quarantine() {
+            self.quarantine(true, &rule, now, outputs);
         }
     }
 

@@ -198,6 +198,7 @@ impl Server {
         }
         let sink = Arc::clone(&self.shared.sink);
         let mut pipeline = self.shared.pipeline.lock().await;
+        pipeline.finish(now(), &mut Findings(&*sink));
         pipeline.tick(sink.dropped(), now(), &mut Findings(&*sink));
         let counters = pipeline.counters();
         drop(pipeline);

@@ -51,6 +51,8 @@ pub enum ToAgent {
     Notice(Notice),
     /// The application ended; nothing follows.
     Goodbye(Goodbye),
+    /// The answer to a [`ToTracer::Sum`].
+    Summed(Summed),
 }
 
 /// What the agent says to a tracer.
@@ -72,6 +74,63 @@ pub enum ToTracer {
     /// Refuse (true) or allow again (false) whatever reaches out over a network anew: connects,
     /// binds, and datagrams. What is connected stays so.
     Quarantine(bool),
+    /// Read this file and answer with a [`Summed`].
+    Sum(Box<SumRequest>),
+}
+
+/// Asks for the sums of a file of the container, which the agent itself cannot read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SumRequest {
+    /// Number that the answer repeats.
+    pub request: u64,
+    /// A process that runs the file, or in whose root its path begins.
+    pub pid: u32,
+    /// Path, as in [`File::path`](crate::File::path); may be empty for what a process runs.
+    pub path: String,
+    /// Device, inode and change time (nanoseconds since the epoch): only this very file counts,
+    /// in this state.
+    pub device: u64,
+    /// See `device`.
+    pub inode: u64,
+    /// See `device`.
+    pub change_time: u64,
+    /// Largest file that is read, in bytes.
+    pub limit: u64,
+}
+
+/// What a file sums up to, or why it could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summed {
+    /// [`SumRequest::request`].
+    pub request: u64,
+    /// The sums.
+    pub result: Result<Sums, SumFault>,
+}
+
+/// Sums of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sums {
+    /// SHA-256.
+    pub sha256: [u8; 32],
+    /// SHA-1.
+    pub sha1: [u8; 20],
+}
+
+/// Why a file has no sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SumFault {
+    /// It is not where it was, or is another one by now.
+    OutOfReach,
+    /// A directory, a device, a pipe.
+    NotRegular,
+    /// It is larger than [`SumRequest::limit`].
+    TooLarge,
+    /// It could not be opened or read.
+    Unreadable,
+    /// Reading it took too long.
+    TooSlow,
+    /// Too many files were asked for.
+    Busy,
 }
 
 /// Who speaks, sent first on each connection.

@@ -67,6 +67,18 @@ impl Evaluator {
     ///
     /// Variables that a rule sets are seen by the rules after it.
     pub fn evaluate(&mut self, event: EventId, context: &impl Context, matches: &mut Vec<Match>) {
+        self.evaluate_some(event, context, matches, |_| true);
+    }
+
+    /// As [`Evaluator::evaluate`], but only rules (by their index into [`RuleSet::rules`]) that
+    /// `wanted` says yes to: where not everything about an event is known at once.
+    pub fn evaluate_some(
+        &mut self,
+        event: EventId,
+        context: &impl Context,
+        matches: &mut Vec<Match>,
+        wanted: impl Fn(usize) -> bool,
+    ) {
         let rules = Arc::clone(&self.rules);
         let Some(group) = rules.group(event) else {
             return;
@@ -78,7 +90,9 @@ impl Evaluator {
             while bits != 0 {
                 let rule = group.rules[word * 64 + bits.trailing_zeros() as usize];
                 bits &= bits - 1;
-                self.try_rule(rule, &rules.rules()[rule], context, matches);
+                if wanted(rule) {
+                    self.try_rule(rule, &rules.rules()[rule], context, matches);
+                }
             }
         }
         self.candidates = candidates;

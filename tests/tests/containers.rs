@@ -64,6 +64,53 @@ fn attacks_in_a_restricted_pod_become_findings() {
 }
 
 #[test]
+fn known_malware_is_found_by_its_sum_though_the_agent_cannot_read_it() {
+    // What the attacker brings is a copy of the image's busybox, which is the host's.
+    let sum = Command::new("sh")
+        .args(["-c", "sha256sum \"$(command -v busybox)\""])
+        .output()
+        .expect("sha256sum");
+    let sum = String::from_utf8(sum.stdout).expect("a sum");
+    let sum = sum.split_whitespace().next().expect("a sum").to_owned();
+    let mut pod = injected(shop::pod());
+    mount_lists(&mut pod);
+    let mut surroundings = Surroundings::default();
+    surroundings.config_maps.insert(
+        "lists".to_owned(),
+        [("malware.hashes".to_owned(), format!("{sum}\n"))].into(),
+    );
+    let pod = run(&pod, &surroundings);
+    shop::wait_until_open(&pod).expect("the shop opens");
+    Attack::Download.launch(&pod).expect("the attack works");
+    let finding = shop::wait_for_finding(&pod, "picket_malware_executed").expect("the finding");
+    let expected = json!(format!("sha256:{sum}"));
+    assert_eq!(
+        finding["finding"]["type"],
+        "Execution:Runtime/MaliciousFileExecuted"
+    );
+    assert_eq!(finding["file"]["path"], "/tmp/uname", "{finding:#}");
+    assert_eq!(finding["file"]["hash_state"], "done", "{finding:#}");
+    assert_eq!(finding["file"]["hashes"][0], expected, "{finding:#}");
+    let action = &finding["agent"]["rule_actions"][0];
+    assert_eq!(action["type"], "hash", "{finding:#}");
+    assert_eq!(action["status"], "performed", "{finding:#}");
+    assert_eq!(action["hashes"][0], expected, "{finding:#}");
+}
+
+/// Gives the agent the lists of the ConfigMap `lists`.
+fn mount_lists(pod: &mut Value) {
+    let spec = &mut pod["spec"];
+    let volumes = spec["volumes"].as_array_mut().expect("volumes");
+    volumes.push(json!({"name": "lists", "configMap": {"name": "lists"}}));
+    let containers = spec["initContainers"].as_array_mut().expect("ours");
+    let agent = containers.iter_mut().find(|one| one["name"] == AGENT);
+    let mounts = agent.expect("the agent")["volumeMounts"].as_array_mut();
+    mounts
+        .expect("its mounts")
+        .push(json!({"name": "lists", "mountPath": "/etc/picket/lists"}));
+}
+
+#[test]
 fn nodes_with_other_seccomp_profiles_find_the_same() {
     for node in [Node::Containerd, Node::WithoutPtrace] {
         let pod = open_shop(&Surroundings {

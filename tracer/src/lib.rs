@@ -33,6 +33,7 @@ mod scrub;
 mod setup;
 mod spare;
 mod start;
+mod sums;
 mod sys;
 mod table;
 mod told;

@@ -122,13 +122,7 @@ pub fn finding(scene: &Scene<'_>, outcome: RuleOutcome<'_>) -> Finding {
         ),
     });
     finding.file = event_file(scene);
-    if let Some(file) = &mut finding.file {
-        let hashed = finding.agent.rule_actions.iter();
-        let mut hashed = hashed.filter(|action| action.path == file.path);
-        if let Some(action) = hashed.find(|action| !action.hashes.is_empty()) {
-            file.hashes.clone_from(&action.hashes);
-        }
-    }
+    finding.take_hashes();
     finding.process = process.map(|process| process::section(scene, process));
     finding.details = details::details(scene);
     finding
@@ -287,6 +281,7 @@ pub(super) fn file_section(scene: &Scene<'_>, file: &File) -> FileSection {
             String::new()
         },
         hashes: scene.derived.hashes(file).to_vec(),
+        hash_state: scene.derived.hash_state(file),
         flags: Vec::new(),
         modification_time: rfc3339(file.modification_time),
         change_time: rfc3339(file.change_time),

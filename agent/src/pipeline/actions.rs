@@ -1,42 +1,90 @@
 //! What a rule that matched does beside reporting.
 
+use picket_events::File;
 use picket_events::wire::ToTracer;
 use picket_rules::{ActionRequest, FieldId, KillScope};
 
+use super::waiting::Waiting;
 use super::{ConnectionId, Output, Outputs};
 use crate::context::Scene;
 use crate::finding::RuleAction;
-use crate::hashes::{Hashes, Unhashed};
+use crate::hashes::{DONE, FileId, Hashes, Unhashed};
 use crate::identity::Mode;
 use crate::tree::ProcessNode;
 
 /// Most process ids that a finding lists of a kill.
 const MAX_LISTED: usize = 64;
 
-/// Does what a match asks for, or says why not.
+/// How sums of files are come by.
+pub(super) struct Summing<'a> {
+    pub(super) hashes: &'a mut Hashes,
+    pub(super) waiting: &'a mut Waiting,
+    pub(super) connection: ConnectionId,
+    /// Nanoseconds since the epoch.
+    pub(super) now: u64,
+}
+
+impl Summing<'_> {
+    /// The sums of a file; `None` when a tracer was asked for them.
+    pub(super) fn of(
+        &mut self,
+        file: &File,
+        process: Option<u32>,
+        limit: u64,
+        outputs: &mut dyn Outputs,
+    ) -> Option<Result<Vec<String>, Unhashed>> {
+        let sums = self.hashes.of(file, process, limit);
+        let (Err(Unhashed::OutOfReach), Some(id)) = (&sums, FileId::of(file)) else {
+            return Some(sums);
+        };
+        if let Some(reason) = self.hashes.refused(id, self.now) {
+            return Some(Err(reason));
+        }
+        let process = (process.unwrap_or_default(), limit);
+        let asked = self
+            .waiting
+            .ask(self.connection, (file, id), process, self.now, outputs);
+        asked.err().map(Err)
+    }
+}
+
+/// Does what a match asks for, or says why not. Also gives which of the actions wait for the
+/// sums of a file, and of which.
 pub(super) fn perform(
     scene: &Scene<'_>,
-    connection: ConnectionId,
     requests: &[ActionRequest],
-    hashes: &mut Hashes,
+    summing: &mut Summing<'_>,
     outputs: &mut dyn Outputs,
-) -> Vec<RuleAction> {
-    requests
-        .iter()
-        .map(|request| one(scene, connection, request, hashes, outputs))
-        .collect()
+) -> (Vec<RuleAction>, Vec<(usize, FileId)>) {
+    let mut waiting = Vec::new();
+    let mut done = Vec::with_capacity(requests.len());
+    for request in requests {
+        let action = one(scene, request, summing, outputs);
+        if action.status == PENDING
+            && let ActionRequest::Hash { field, .. } = request
+            && let Some((file, _)) = scene.accessors.file(scene, *field)
+            && let Some(id) = FileId::of(file)
+        {
+            waiting.push((done.len(), id));
+        }
+        done.push(action);
+    }
+    (done, waiting)
 }
+
+/// Status of an action that waits for its tracer; no finding is written with it.
+const PENDING: &str = "pending";
 
 fn one(
     scene: &Scene<'_>,
-    connection: ConnectionId,
     request: &ActionRequest,
-    hashes: &mut Hashes,
+    summing: &mut Summing<'_>,
     outputs: &mut dyn Outputs,
 ) -> RuleAction {
+    let connection = summing.connection;
     match request {
         ActionRequest::Kill { signal, scope } => kill(scene, connection, *signal, *scope, outputs),
-        ActionRequest::Hash { field, max_size } => hash(scene, *field, *max_size, hashes),
+        ActionRequest::Hash { field, max_size } => hash(scene, *field, *max_size, summing, outputs),
         ActionRequest::Quarantine => quarantine(scene.identity.mode),
         ActionRequest::Log { level, message } => RuleAction {
             action: "log",
@@ -64,7 +112,13 @@ fn quarantine(mode: Mode) -> RuleAction {
     }
 }
 
-fn hash(scene: &Scene<'_>, field: FieldId, limit: u64, hashes: &mut Hashes) -> RuleAction {
+fn hash(
+    scene: &Scene<'_>,
+    field: FieldId,
+    limit: u64,
+    summing: &mut Summing<'_>,
+    outputs: &mut dyn Outputs,
+) -> RuleAction {
     let action = RuleAction {
         action: "hash",
         ..RuleAction::default()
@@ -76,23 +130,30 @@ fn hash(scene: &Scene<'_>, field: FieldId, limit: u64, hashes: &mut Hashes) -> R
             ..action
         };
     };
-    let path = file.path.clone();
-    match hashes.of(file, process, limit) {
-        Ok(hashes) => RuleAction {
-            status: "performed",
-            path,
-            hashes,
-            ..action
-        },
-        Err(reason) => RuleAction {
-            status: match reason {
-                Unhashed::OutOfReach => "unsupported",
-                _ => "error",
-            },
-            path,
-            message: reason.to_string(),
-            ..action
-        },
+    let mut action = RuleAction {
+        path: file.path.clone(),
+        ..action
+    };
+    match summing.of(file, process, limit, outputs) {
+        Some(sums) => hashed(&mut action, sums),
+        None => action.status = PENDING,
+    }
+    action
+}
+
+/// Completes a `hash` action.
+pub(super) fn hashed(action: &mut RuleAction, sums: Result<Vec<String>, Unhashed>) {
+    match sums {
+        Ok(hashes) => {
+            action.status = "performed";
+            action.hash_state = DONE;
+            action.hashes = hashes;
+        }
+        Err(reason) => {
+            action.status = "error";
+            action.hash_state = reason.state();
+            action.message = reason.to_string();
+        }
     }
 }
 

@@ -3,14 +3,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use picket_events::{Address, Event, EventKind, EventType, Outcome};
-use picket_rules::{ActionRequest, Catalogue, Evaluator, EventId, Match, RuleSet, Scope};
+use picket_events::wire::Summed;
+use picket_events::{Address, Event, EventKind, EventType, File, Outcome};
+use picket_rules::{ActionRequest, Catalogue, Evaluator, EventId, FieldId, Match, RuleSet, Scope};
 
+use super::actions::Summing;
 use super::container::Container;
+use super::waiting::{HeldEvent, HeldFinding, Released, Waiting};
 use super::{ConnectionId, Observer, Output, Outputs, actions};
 use crate::context::{Accessors, Derived, Scene, Second};
-use crate::finding::{self, RuleOutcome};
-use crate::hashes::{COMPARED_LIMIT, FileId, Hashes};
+use crate::finding::{self, Finding, RuleOutcome};
+use crate::hashes::{self, COMPARED_LIMIT, FileId, Hashes, Unhashed};
 use crate::identity::{Identity, Mode};
 use crate::tree::{Key, ProcessNode, ProcessTree};
 
@@ -19,7 +22,7 @@ const PR_SET_NAME: u32 = 15;
 
 /// Rules, and what evaluating them needs again and again.
 pub(super) struct Engine {
-    evaluator: Evaluator,
+    judge: Judge,
     accessors: Accessors,
     /// The catalogue's id of each event type; `None` where rules do not know the type.
     event_ids: Vec<Option<EventId>>,
@@ -28,12 +31,31 @@ pub(super) struct Engine {
     observer: Option<Box<dyn Observer>>,
     ancestors: Vec<Key>,
     target_ancestors: Vec<Key>,
-    matches: Vec<Match>,
-    hashes: Hashes,
     /// By event type of the catalogue, the files whose sums its rules compare.
     hashed: Vec<Hashed>,
+}
+
+/// What rules come to, and what is done about it.
+struct Judge {
+    evaluator: Evaluator,
+    matches: Vec<Match>,
+    hashes: Hashes,
+    waiting: Waiting,
+    /// By rule, whether it compares the sums of a file.
+    late: Vec<bool>,
     /// The rule that asks for the pod to be cut off, until it was done.
     quarantine: Option<String>,
+}
+
+/// Which rules are evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// All of them.
+    Whole,
+    /// Those that do not compare sums, which are still to come.
+    Early,
+    /// Those that do, once the sums are there.
+    Late,
 }
 
 /// Files of an event that rules compare by their sums.
@@ -53,19 +75,23 @@ impl Engine {
             event_ids: event_ids(catalogue),
             derived_ids: derived_ids(catalogue),
             hashed: hashed(&rules),
-            hashes: Hashes::default(),
-            evaluator: Evaluator::new(rules),
+            judge: Judge {
+                late: late(&rules),
+                evaluator: Evaluator::new(rules),
+                matches: Vec::new(),
+                hashes: Hashes::default(),
+                waiting: Waiting::default(),
+                quarantine: None,
+            },
             observer: None,
             ancestors: Vec::new(),
             target_ancestors: Vec::new(),
-            matches: Vec::new(),
-            quarantine: None,
         }
     }
 
     /// The rule that has asked for the pod to be cut off since the last call.
     pub(super) fn take_quarantine(&mut self) -> Option<String> {
-        self.quarantine.take()
+        self.judge.quarantine.take()
     }
 
     pub(super) fn observe(&mut self, observer: Box<dyn Observer>) {
@@ -78,17 +104,18 @@ impl Engine {
         self.event_ids = event_ids(catalogue);
         self.derived_ids = derived_ids(catalogue);
         self.hashed = hashed(&rules);
-        self.evaluator.replace(rules);
+        self.judge.late = late(&rules);
+        self.judge.evaluator.replace(rules);
     }
 
     /// Forgets the variables of a container that is gone.
     pub(super) fn forget(&mut self, container: &Container) {
         let key = container.info.scope_key;
         for process in container.tree.all() {
-            self.evaluator
-                .release(Scope::Process, process.identity() ^ key);
+            let evaluator = &mut self.judge.evaluator;
+            evaluator.release(Scope::Process, process.identity() ^ key);
         }
-        self.evaluator.release(Scope::Container, key);
+        self.judge.evaluator.release(Scope::Container, key);
     }
 
     /// Takes in an event; gives back how many findings it made.
@@ -97,18 +124,20 @@ impl Engine {
         identity: &Identity,
         connection: ConnectionId,
         container: &mut Container,
-        event: &Event,
+        (event, now): (&Event, u64),
         outputs: &mut dyn Outputs,
     ) -> u64 {
         let (key, refused) = before(&mut container.tree, event);
         let subject = (key, refused.as_ref());
-        let findings = self.evaluate(identity, connection, container, event, subject, outputs);
+        let event_at = (event, now);
+        let findings = self.evaluate(identity, connection, container, event_at, subject, outputs);
         if let Some(key) = key {
             after(&mut container.tree, key, event);
         }
         let scope_key = container.info.scope_key;
         for identity in container.tree.take_left() {
-            self.evaluator.release(Scope::Process, identity ^ scope_key);
+            let evaluator = &mut self.judge.evaluator;
+            evaluator.release(Scope::Process, identity ^ scope_key);
         }
         findings
     }
@@ -118,7 +147,7 @@ impl Engine {
         identity: &Identity,
         connection: ConnectionId,
         container: &mut Container,
-        event: &Event,
+        (event, now): (&Event, u64),
         (key, refused): (Option<Key>, Option<&ProcessNode>),
         outputs: &mut dyn Outputs,
     ) -> u64 {
@@ -126,7 +155,6 @@ impl Engine {
         if event_id.is_none() && self.observer.is_none() {
             return 0;
         }
-        let mut findings = 0;
         if let EventKind::Dns(dns) = &event.kind {
             container.names.answered(dns);
         }
@@ -147,7 +175,12 @@ impl Engine {
         if let Some(ip) = remote_address(&event.kind) {
             derived.hostnames = container.names.of(ip);
         }
-        self.hash(event, event_id, refused.or(process), &mut derived);
+        let mut summing = self.judge.summing(connection, now);
+        let files = match event_id.map(|id| self.hashed[usize::from(id.0)]) {
+            Some(hashed) => hashed.files(event, refused.or(process)),
+            None => [None, None],
+        };
+        let asked = compare(&mut summing, event, files, &mut derived, outputs);
         let scene = Scene {
             event,
             name: event.event_type().name(),
@@ -167,31 +200,30 @@ impl Engine {
             let id = ids.clone().find(|(known, _)| *known == second);
             id.map(|(_, id)| (*id, second.name()))
         });
-        let first = event_id.map(|id| (id, scene.name));
-        for (event_id, name) in first.into_iter().chain(second) {
+        let pass = match asked {
+            true => Pass::Early,
+            false => Pass::Whole,
+        };
+        let ids = event_id.map(|id| (id, scene.name));
+        let mut findings = 0;
+        for (event_id, name) in ids.into_iter().chain(second) {
             let scene = Scene { name, ..scene };
-            self.matches.clear();
-            self.evaluator.evaluate(event_id, &scene, &mut self.matches);
-            for found in &self.matches {
-                let rule = &self.evaluator.rules().rules()[found.rule];
-                let requests = &found.actions;
-                let cuts_off = requests.contains(&ActionRequest::Quarantine);
-                if cuts_off && identity.mode == Mode::Enforce {
-                    self.quarantine.get_or_insert_with(|| rule.id.clone());
-                }
-                let done =
-                    actions::perform(&scene, connection, requests, &mut self.hashes, outputs);
-                if found.report {
-                    findings += 1;
-                    let variables = self.evaluator.variables(&scene);
-                    let outcome = RuleOutcome {
-                        rule,
-                        actions: done,
-                        variables,
-                    };
-                    outputs.push(Output::Finding(Box::new(finding::finding(&scene, outcome))));
-                }
-            }
+            findings += self
+                .judge
+                .event(event_id, &scene, pass, (connection, now), outputs);
+        }
+        if asked {
+            self.judge.waiting.hold_event(HeldEvent {
+                connection,
+                event: event.clone(),
+                process: process.cloned(),
+                executed: scene.executed.cloned(),
+                ancestors: self.ancestors.clone(),
+                target,
+                target_ancestors: self.target_ancestors.clone(),
+                hostnames: derived.hostnames.clone(),
+                files: files.into_iter().flatten().filter_map(FileId::of).collect(),
+            });
         }
         if let Some(observer) = &mut self.observer {
             observer.event(&scene);
@@ -199,28 +231,219 @@ impl Engine {
         findings
     }
 
-    /// Sums of the files that rules on this event compare.
-    fn hash(
+    /// Evaluates what waited for the sums of files against the rules that compare them.
+    pub(super) fn late(
         &mut self,
-        event: &Event,
-        event_id: Option<EventId>,
-        process: Option<&ProcessNode>,
-        derived: &mut Derived,
-    ) {
-        let Some(hashed) = event_id.map(|id| self.hashed[usize::from(id.0)]) else {
-            return;
+        identity: &Identity,
+        container: &Container,
+        (held, now): (&HeldEvent, u64),
+        outputs: &mut dyn Outputs,
+    ) -> u64 {
+        let event = &held.event;
+        let Some(event_id) = self.event_ids[event.event_type() as usize] else {
+            return 0;
         };
-        let own = event.kind.file().filter(|_| hashed.event);
-        let program = process
-            .filter(|_| hashed.program)
-            .map(|process| &process.program.image.file);
-        for file in own.into_iter().chain(program) {
-            let sums = self.hashes.of(file, Some(event.pid), COMPARED_LIMIT);
-            if let (Some(id), Ok(sums)) = (FileId::of(file), sums) {
-                derived.hashed(id, sums);
+        let mut derived = Derived::of(event);
+        derived.hostnames.clone_from(&held.hostnames);
+        for file in &held.files {
+            if let Some(sums) = self.judge.hashes.known(*file) {
+                derived.hashed(*file, sums.clone());
             }
         }
+        let tree = &container.tree;
+        let scene = Scene {
+            event,
+            name: event.event_type().name(),
+            process: held.process.as_ref(),
+            executed: held.executed.as_ref(),
+            ancestors: &held.ancestors,
+            target: held.target.and_then(|key| tree.get(key)),
+            target_ancestors: &held.target_ancestors,
+            tree,
+            container: &container.info,
+            identity,
+            derived: &derived,
+            accessors: &self.accessors,
+        };
+        let from = (held.connection, now);
+        self.judge
+            .event(event_id, &scene, Pass::Late, from, outputs)
     }
+
+    /// Takes in what a tracer says of a file; gives back what waited for it.
+    pub(super) fn summed(
+        &mut self,
+        connection: ConnectionId,
+        summed: Summed,
+        now: u64,
+    ) -> Released {
+        let judge = &mut self.judge;
+        let Some((file, limit)) = judge.waiting.answered(connection, summed.request) else {
+            return Released::default(); // waited for too long
+        };
+        let sums = match &summed.result {
+            Ok(sums) => Ok(hashes::texts(sums)),
+            Err(fault) => Err(Unhashed::told(*fault, limit)),
+        };
+        judge.hashes.told(file, sums, now);
+        judge.waiting.release()
+    }
+
+    /// Waits no longer for tracers that take too long; gives back what waited for them.
+    pub(super) fn expire(&mut self, now: u64) -> Released {
+        let files = self.judge.waiting.expired(now);
+        self.judge.give_up(files, Unhashed::TimedOut, now)
+    }
+
+    /// Waits no longer for the tracer of a connection that has ended.
+    pub(super) fn hung_up(&mut self, connection: ConnectionId, now: u64) -> Released {
+        let files = self.judge.waiting.hung_up(connection);
+        self.judge.give_up(files, Unhashed::OutOfReach, now)
+    }
+
+    /// Waits for nothing any more.
+    pub(super) fn give_up(&mut self, now: u64) -> Released {
+        let files = self.judge.waiting.all();
+        self.judge.give_up(files, Unhashed::TimedOut, now)
+    }
+
+    /// Completes a finding with what became of the files that it waited for.
+    pub(super) fn complete(&self, held: HeldFinding) -> Box<Finding> {
+        let HeldFinding {
+            mut finding,
+            actions: waiting,
+            ..
+        } = held;
+        for (index, file) in waiting {
+            let sums = self.judge.hashes.known(file).cloned();
+            let sums = sums.unwrap_or(Err(Unhashed::OutOfReach));
+            if let Some(action) = finding.agent.rule_actions.get_mut(index) {
+                actions::hashed(action, sums);
+            }
+        }
+        finding.take_hashes();
+        finding
+    }
+}
+
+impl Judge {
+    fn summing(&mut self, connection: ConnectionId, now: u64) -> Summing<'_> {
+        Summing {
+            hashes: &mut self.hashes,
+            waiting: &mut self.waiting,
+            connection,
+            now,
+        }
+    }
+
+    fn give_up(&mut self, files: Vec<FileId>, reason: Unhashed, now: u64) -> Released {
+        for file in files {
+            self.hashes.told(file, Err(reason), now);
+        }
+        self.waiting.release()
+    }
+
+    /// Evaluates rules on a scene, and does what those ask for that match.
+    fn event(
+        &mut self,
+        event_id: EventId,
+        scene: &Scene<'_>,
+        pass: Pass,
+        (connection, now): (ConnectionId, u64),
+        outputs: &mut dyn Outputs,
+    ) -> u64 {
+        let mut findings = 0;
+        let mut matches = std::mem::take(&mut self.matches);
+        matches.clear();
+        let late = &self.late;
+        match pass {
+            Pass::Whole => self.evaluator.evaluate(event_id, scene, &mut matches),
+            Pass::Early | Pass::Late => {
+                let wanted = pass == Pass::Late;
+                self.evaluator
+                    .evaluate_some(event_id, scene, &mut matches, |rule| late[rule] == wanted);
+            }
+        }
+        for found in &matches {
+            let rules = Arc::clone(self.evaluator.rules());
+            let rule = &rules.rules()[found.rule];
+            let requests = &found.actions;
+            let cuts_off = requests.contains(&ActionRequest::Quarantine);
+            if cuts_off && scene.identity.mode == Mode::Enforce {
+                self.quarantine.get_or_insert_with(|| rule.id.clone());
+            }
+            let mut summing = self.summing(connection, now);
+            let (actions, waiting) = actions::perform(scene, requests, &mut summing, outputs);
+            if !found.report {
+                continue;
+            }
+            findings += 1;
+            let variables = self.evaluator.variables(scene);
+            let outcome = RuleOutcome {
+                rule,
+                actions,
+                variables,
+            };
+            let finding = Box::new(finding::finding(scene, outcome));
+            if waiting.is_empty() {
+                outputs.push(Output::Finding(finding));
+            } else {
+                self.waiting.hold_finding(HeldFinding {
+                    connection,
+                    finding,
+                    actions: waiting,
+                });
+            }
+        }
+        self.matches = matches;
+        findings
+    }
+}
+
+impl Hashed {
+    /// The files of an event whose sums are compared.
+    fn files<'a>(
+        self,
+        event: &'a Event,
+        process: Option<&'a ProcessNode>,
+    ) -> [Option<&'a File>; 2] {
+        [
+            event.kind.file().filter(|_| self.event),
+            process
+                .filter(|_| self.program)
+                .map(|process| &process.program.image.file),
+        ]
+    }
+}
+
+/// Sums of the files that rules on an event compare. True when a tracer was asked for some.
+fn compare(
+    summing: &mut Summing<'_>,
+    event: &Event,
+    files: [Option<&File>; 2],
+    derived: &mut Derived,
+    outputs: &mut dyn Outputs,
+) -> bool {
+    let mut asked = false;
+    for file in files.into_iter().flatten() {
+        match (
+            FileId::of(file),
+            summing.of(file, Some(event.pid), COMPARED_LIMIT, outputs),
+        ) {
+            (Some(id), Some(sums)) => derived.hashed(id, sums),
+            (_, None) => asked = true,
+            (None, Some(_)) => {}
+        }
+    }
+    asked
+}
+
+/// By rule, whether it compares the sums of a file.
+fn late(rules: &RuleSet) -> Vec<bool> {
+    let catalogue = rules.catalogue();
+    let is_sum = |field: &FieldId| catalogue.info(*field).name.ends_with("file.hashes");
+    let rules = rules.rules().iter();
+    rules.map(|rule| rule.fields.iter().any(is_sum)).collect()
 }
 
 fn event_ids(catalogue: &Catalogue) -> Vec<Option<EventId>> {

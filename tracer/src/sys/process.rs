@@ -12,6 +12,13 @@ pub(crate) enum Side {
     Parent(i32),
 }
 
+/// Lets everybody else go first: lowers the priority of the calling thread.
+pub(crate) fn prefer_others() {
+    const LATER: i32 = 10;
+    // SAFETY: plain values; 0 is the calling thread, which may always lower itself.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, LATER) };
+}
+
 /// Forks. With `share_files` the child shares our descriptor table until one of us unshares
 /// it: a descriptor made by one is there in the other.
 ///

@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use picket_events::Interest;
-use picket_events::wire::{Engine, Goodbye, LossReason, Lost, Notice, ToAgent, ToTracer};
+use picket_events::wire::{
+    Engine, Goodbye, LossReason, Lost, Notice, SumFault, SumRequest, Summed, ToAgent, ToTracer,
+};
 
 use crate::accounts::Accounts;
 use crate::config::Config;
@@ -23,6 +25,7 @@ use crate::looks::Looks;
 use crate::mounts::Mounts;
 use crate::proc;
 use crate::processes::Processes;
+use crate::sums::Summing;
 use crate::sys::poll::{Direct, Poller, Ready, Space};
 use crate::sys::shared::{Board, WORKER_ENDS, WORKER_STAYS};
 use crate::sys::{files, poll, process, ptrace, seccomp, signals};
@@ -50,6 +53,7 @@ pub(crate) const WORKER_NAME: &std::ffi::CStr = c"picket-tracer";
 const TOKEN_SIGNALS: u64 = 1 << 32;
 const TOKEN_AGENT: u64 = 2 << 32;
 const TOKEN_WATCHES: u64 = 3 << 32;
+const TOKEN_SUMS: u64 = 4 << 32;
 // A token below 1 << 32 is a process id: its pidfd tells of its end.
 
 /// How long the last events may take to get out, milliseconds: to an agent that is or was
@@ -83,6 +87,8 @@ struct Worker<'a> {
     waits_are_killable: bool,
     /// Under the ptrace engine: every thread that we trace.
     traced: traced::Traced,
+    /// Reads files for the agent; there once it has asked for the first.
+    summing: Option<Summing>,
     /// No process has the filter any more.
     all_gone: bool,
     /// The main process has been in the table.
@@ -209,6 +215,7 @@ impl<'a> Worker<'a> {
                 seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV,
             ),
             traced: traced::Traced::default(),
+            summing: None,
             all_gone: false,
             is_main_known: false,
             ended_at: None,
@@ -240,6 +247,7 @@ impl<'a> Worker<'a> {
                     TOKEN_SIGNALS => {}
                     TOKEN_AGENT => self.agent_ready(ready),
                     TOKEN_WATCHES => self.looks.changed(),
+                    TOKEN_SUMS => self.summed(),
                     pid => self.process_ended(pid as u32),
                 }
             }
@@ -324,6 +332,7 @@ impl<'a> Worker<'a> {
                     let board = self.start.board;
                     board.quarantined.store(on.into(), Ordering::Release);
                 }
+                ToTracer::Sum(request) => self.sum(*request),
             }
         }
     }
@@ -336,6 +345,37 @@ impl<'a> Worker<'a> {
             .filter(|entry| entry.started_at == started_at);
         if let Some(pidfd) = entry.and_then(|entry| entry.pidfd.as_ref()) {
             let _ = process::signal_pidfd(pidfd.as_fd(), signal as i32);
+        }
+    }
+
+    /// Reads a file for the agent, in a thread of its own.
+    fn sum(&mut self, request: SumRequest) {
+        if self.summing.is_none()
+            && let Some(summing) = Summing::start()
+            && self.poller.add(summing.descriptor(), TOKEN_SUMS).is_ok()
+        {
+            self.summing = Some(summing);
+        }
+        let entry = self.processes.get(request.pid);
+        let credentials = entry.map(|entry| entry.credentials.clone());
+        let number = request.request;
+        let answer = match &mut self.summing {
+            Some(summing) => summing.ask(request, credentials.unwrap_or_default()),
+            None => Some(Summed {
+                request: number,
+                result: Err(SumFault::Busy),
+            }),
+        };
+        if let Some(answer) = answer {
+            self.transport.push(&ToAgent::Summed(answer));
+        }
+    }
+
+    /// Tells the agent of files that were read.
+    fn summed(&mut self) {
+        let answers = self.summing.as_mut().map(Summing::answers);
+        for answer in answers.into_iter().flatten() {
+            self.transport.push(&ToAgent::Summed(answer));
         }
     }
 
@@ -475,12 +515,15 @@ impl<'a> Worker<'a> {
             } else {
                 FLUSH_UNKNOWN
             };
-            if !self.transport.has_unsent() || spent >= limit {
+            let summing = self.summing.as_ref().is_some_and(Summing::is_busy);
+            if !self.transport.has_unsent() && !summing || spent >= limit {
                 return;
             }
             for ready in self.poller.wait(&mut space, 10).to_owned() {
-                if ready.token == TOKEN_AGENT {
-                    self.agent_ready(&ready);
+                match ready.token {
+                    TOKEN_AGENT => self.agent_ready(&ready),
+                    TOKEN_SUMS => self.summed(),
+                    _ => {}
                 }
             }
         }
