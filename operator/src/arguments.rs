@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueEnum};
 
 use picket_webhook::Settings;
 
+use crate::certificates::PUBLICATION_GRACE;
 use crate::images::ImageArguments;
 
 /// The port that kubelet uses on a Fargate node: a webhook there would answer
@@ -54,6 +55,20 @@ pub struct Arguments {
         default_value = "picket-session-keys"
     )]
     pub session_secret: String,
+
+    /// Who keeps that Secret: the operator, cert-manager, or somebody else. In the latter two
+    /// cases it is only read: tls.crt, tls.key and ca.crt.
+    #[arg(long, env = "PICKET_CERTIFICATES", value_enum, default_value_t)]
+    pub certificates: CertificateMode,
+
+    /// Seconds after the publication of another authority until a certificate of it is served,
+    /// where somebody else keeps the Secret.
+    #[arg(
+        long,
+        env = "PICKET_CERTIFICATE_GRACE_SECONDS",
+        default_value_t = PUBLICATION_GRACE.as_secs()
+    )]
+    pub certificate_grace_seconds: u64,
 
     /// Further DNS name or IP address for which the certificate is valid; may
     /// be given several times, or separated by commas.
@@ -114,6 +129,19 @@ pub struct Arguments {
     /// Which log lines are written, in the syntax of RUST_LOG.
     #[arg(long, env = "PICKET_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// Who keeps the webhook's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum CertificateMode {
+    /// The operator: its own authority, renewed by itself.
+    #[default]
+    SelfManaged,
+    /// cert-manager, by objects of the chart.
+    CertManager,
+    /// The user.
+    External,
 }
 
 /// A value that cannot work, and what to do about it.

@@ -30,6 +30,22 @@ pub fn trusts(configuration: &MutatingWebhookConfiguration, authority: &str) -> 
     })
 }
 
+/// The certificates (PEM) of all entries' `caBundle`s, one after the other.
+#[must_use]
+pub fn published(configuration: &MutatingWebhookConfiguration) -> String {
+    let mut all = String::new();
+    for entry in configuration.webhooks.iter().flatten() {
+        let bundle = entry.client_config.ca_bundle.as_ref();
+        if let Some(Ok(bundle)) = bundle.map(|bundle| std::str::from_utf8(&bundle.0))
+            && !all.contains(bundle)
+        {
+            all.push_str(bundle.trim());
+            all.push('\n');
+        }
+    }
+    all
+}
+
 fn every_bundle(
     configuration: &MutatingWebhookConfiguration,
     holds: impl Fn(&[u8]) -> bool,

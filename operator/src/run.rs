@@ -21,8 +21,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::arguments::{ArgumentError, Arguments};
-use crate::certificates::keeper::{Keeper, serve_from_secret};
-use crate::certificates::{ServerNames, ServingCertificate};
+use crate::certificates::{ServingCertificate, kept};
 use crate::coverage;
 use crate::coverage::start::Watched;
 use crate::events::{self, EventCounts, Told};
@@ -246,10 +245,6 @@ impl Parts {
         );
         let facts = Facts::new(client.clone(), namespaces.clone());
         part("limits watch", Box::pin(facts.clone().follow()));
-        part(
-            "certificate",
-            Box::pin(serve_from_secret(secret.clone(), Arc::clone(&certificate))),
-        );
         let (session_keys, sessions) = watch::channel(Arc::default());
         let key_keeper = KeyKeeper {
             secrets: secrets.clone(),
@@ -260,20 +255,15 @@ impl Parts {
             "session key keeper",
             Box::pin(key_keeper.run(configuration.clone(), leading.clone())),
         );
-        let keeper = Keeper {
-            secrets,
-            secret_name,
-            configurations,
-            names: ServerNames::of_service(
-                &arguments.service,
-                &arguments.namespace,
-                arguments.certificate_name.iter().cloned(),
-            ),
-        };
-        part(
-            "certificate keeper",
-            Box::pin(keeper.run(secret, configuration.clone(), leading.clone())),
+        let (serve, keep) = kept::tasks(
+            arguments,
+            (secrets, secret),
+            (configurations, configuration.clone()),
+            Arc::clone(&certificate),
+            leading.clone(),
         );
+        part("certificate", serve);
+        part("certificate keeper", keep);
         let writer = StatusWriter::new(client.clone(), arguments.excluded_namespaces());
         part(
             "status writer",

@@ -1,7 +1,9 @@
 //! The webhook's own certificates: a self-made authority, a short-lived
 //! serving certificate, and their rotation.
 //!
-//! Everything here but [`keeper`] is pure: the clock is handed in, nothing
+//! Instead, cert-manager or the user may keep the Secret ([`Given`]): then it is only read.
+//!
+//! Everything here but [`keeper`] and [`follower`] is pure: the clock is handed in, nothing
 //! reads a file or a socket. One Secret holds the whole [`Bundle`], so that
 //! every replica serves the same certificate and any of them can carry on with
 //! the rotation.
@@ -18,12 +20,16 @@
 //! 4. a day later the old authority is dropped.
 
 mod bundle;
+pub mod follower;
 mod generate;
+mod given;
 pub mod keeper;
+pub(crate) mod kept;
 mod rotation;
 mod serving;
 
 pub use bundle::{Bundle, BundleError, Facts, PrivateKey, SKEW, ServerNames};
+pub use given::{Given, Unaccepted, overlap};
 pub use rotation::{
     AUTHORITY_RENEW_BEFORE, AUTHORITY_VALIDITY, DROP_PREVIOUS_AFTER, LEAF_RENEW_BEFORE,
     LEAF_VALIDITY, PUBLICATION_GRACE, Step, next_step, take,

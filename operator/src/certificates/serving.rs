@@ -12,6 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::bundle::{Bundle, BundleError};
+use super::given::Given;
 
 /// A bundle's serving certificate, ready for use.
 #[derive(Debug)]
@@ -54,21 +55,33 @@ impl ServingCertificate {
     /// served before stays.
     pub fn replace(&self, bundle: &Bundle) -> Result<(), BundleError> {
         let facts = bundle.facts()?;
-        let chain = CertificateDer::pem_slice_iter(bundle.leaf().as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| malformed("tls.crt", error))?;
-        let key = PrivateKeyDer::from_pem_slice(bundle.leaf_key().pem().as_bytes())
-            .map_err(|_| malformed("tls.key", "it is not a private key in PEM"))?;
-        let signer = any_supported_type(&key).map_err(|error| malformed("tls.key", error))?;
-        let key = CertifiedKey::new(chain, signer);
-        key.keys_match()
-            .map_err(|error| malformed("tls.key", error))?;
+        let key = certified(bundle.leaf(), bundle.leaf_key().pem().as_bytes())?;
         self.current.store(Some(Arc::new(Served {
             key: Arc::new(key),
             expires: facts.leaf_expires,
             signed_by: bundle.leaf_authority()?.to_owned(),
         })));
         Ok(())
+    }
+
+    /// Serves a certificate that somebody else keeps from now on; false when it is served
+    /// already.
+    ///
+    /// # Errors
+    /// As [`ServingCertificate::replace`].
+    pub fn replace_given(&self, given: &Given) -> Result<bool, BundleError> {
+        let key = certified(given.chain(), given.key())?;
+        let same =
+            |served: &Served| served.key.cert == key.cert && served.signed_by == given.trust();
+        if self.current().is_some_and(|served| same(&served)) {
+            return Ok(false);
+        }
+        self.current.store(Some(Arc::new(Served {
+            key: Arc::new(key),
+            expires: given.expires(),
+            signed_by: given.trust().to_owned(),
+        })));
+        Ok(true)
     }
 
     /// What is served now, if anything.
@@ -82,6 +95,20 @@ impl ServingCertificate {
     pub fn is_valid(&self, now: SystemTime) -> bool {
         self.current().is_some_and(|served| now < served.expires)
     }
+}
+
+/// Certificate chain and key in PEM, checked against each other.
+fn certified(chain: &str, key: &[u8]) -> Result<CertifiedKey, BundleError> {
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| malformed("tls.crt", error))?;
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| malformed("tls.key", "it is not a private key in PEM"))?;
+    let signer = any_supported_type(&key).map_err(|error| malformed("tls.key", error))?;
+    let key = CertifiedKey::new(chain, signer);
+    key.keys_match()
+        .map_err(|error| malformed("tls.key", error))?;
+    Ok(key)
 }
 
 impl ResolvesServerCert for ServingCertificate {
