@@ -68,6 +68,10 @@ pub(crate) enum Command {
     },
     /// Run the main job on this machine: admission, injection, an attack, findings.
     Demo(Demo),
+    /// Tell what is wrong, and how to mend it: with this kernel and sandbox, or with a cluster.
+    ///
+    /// Exits with 1 when something does not work.
+    Doctor(Doctor),
     /// Tell what this kernel and sandbox allow the tracer to do.
     Probe {
         /// Print JSON.
@@ -113,6 +117,23 @@ pub(crate) struct Quarantine {
     /// Its namespace.
     #[arg(long, short, default_value = "default")]
     pub(crate) namespace: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Look at the installation in the cluster of KUBECONFIG, or of the pod that this runs in.
+    #[arg(long)]
+    pub(crate) cluster: bool,
+    /// Namespace of the control plane.
+    #[arg(long, short, default_value = "picket-system", requires = "cluster")]
+    pub(crate) namespace: String,
+    /// Namespace in which a pod is created for trial, as a dry run; without it, those that have a
+    /// ProtectionPolicy. May be given several times.
+    #[arg(long, value_name = "NAMESPACE", requires = "cluster")]
+    pub(crate) try_in: Vec<String>,
+    /// Form of the report.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 /// Which rules apply.
@@ -383,7 +404,7 @@ pub(crate) enum Rules {
 }
 
 /// How results are printed.
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For people.
     #[default]

@@ -9,6 +9,7 @@ mod complete;
 mod crds;
 mod demo;
 mod diff;
+mod doctor;
 mod ecs;
 mod event_line;
 mod images;
@@ -103,6 +104,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(arguments) => demo::demo(&arguments).map(success).context("demo"),
+        Command::Doctor(arguments) => doctor::doctor(&arguments).context("doctor"),
         Command::Probe { json } => {
             let words = std::iter::once("probe").chain(json.then_some("--json"));
             Ok(picket_tracer::main(words.map(OsString::from)))

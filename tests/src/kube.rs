@@ -4,6 +4,7 @@
 //! Whatever is started ends with the test process, however that ends, and its
 //! files are removed.
 
+mod authority;
 mod aws;
 mod client;
 pub mod exec_endpoint;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub use authority::Authority;
 pub use aws::FargateWebhook;
 pub use client::{Kubectl, Output};
 pub use https::Response;

@@ -64,6 +64,15 @@ fn a_wrong_value_is_refused_with_its_key() {
             "monitoring.podMonitor.interval=often",
             "/monitoring/podMonitor/interval",
         ),
+        ("certificates.mode=cert-manager", "/certificates/mode"),
+        (
+            "certificates.secretName=mine",
+            "certificates.secretName: only certificates.mode External",
+        ),
+        (
+            "certificates.certManager.issuer.name=ours",
+            "certificates.certManager.issuer.name: only certificates.mode CertManager",
+        ),
         ("replica=3", "'replica' not allowed"),
     ] {
         let output = helm.run(&["template", &chart(), "--set", values]);
@@ -97,6 +106,92 @@ fn every_value_has_a_comment_and_a_place_in_the_schema() {
     for key in values.as_object().expect("a map").keys() {
         assert!(schema["properties"][key].is_object(), "{key}");
     }
+}
+
+/// What the control plane may do with Secrets of its own namespace, and the environment that
+/// says who keeps the certificate.
+fn certificate_of(objects: &[Value]) -> (Vec<&Value>, Vec<&Value>) {
+    let rules = find(objects, "Role", "picket-operator")["rules"].as_array();
+    let secrets = rules
+        .expect("rules")
+        .iter()
+        .filter(|rule| rule["resources"] == json!(["secrets"]));
+    let deployment = find(objects, "Deployment", "picket-operator");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let environment = container["env"].as_array().expect("env").iter();
+    let ours = environment.filter(|variable| {
+        let name = variable["name"].as_str().unwrap_or_default();
+        name == "PICKET_CERTIFICATES" || name == "PICKET_CERTIFICATE_SECRET"
+    });
+    (
+        secrets.collect(),
+        ours.map(|variable| &variable["value"]).collect(),
+    )
+}
+
+#[test]
+fn a_certificate_that_somebody_else_keeps_is_only_read() {
+    let helm = Helm::offline();
+    let own = template(&helm, &[]);
+    let (secrets, environment) = certificate_of(&own);
+    assert_eq!(secrets.len(), 2, "{secrets:?}");
+    assert!(environment.is_empty());
+    let external = template(
+        &helm,
+        &[
+            "--set",
+            "certificates.mode=External,certificates.secretName=mine",
+        ],
+    );
+    let (secrets, environment) = certificate_of(&external);
+    assert_eq!(environment, ["External", "mine"]);
+    assert_eq!(
+        secrets,
+        [&json!({"apiGroups": [""], "resources": ["secrets"],
+                 "resourceNames": ["mine"], "verbs": ["list", "watch"]})]
+    );
+    assert!(
+        external
+            .iter()
+            .all(|object| object["kind"] != "Certificate")
+    );
+}
+
+#[test]
+fn cert_manager_is_asked_for_the_names_that_are_called() {
+    let helm = Helm::offline();
+    let values = "certificates.mode=CertManager,webhook.certificateNames={picket.example}";
+    let objects = template(&helm, &["--set", values]);
+    let (secrets, environment) = certificate_of(&objects);
+    assert_eq!(environment, ["CertManager", "picket-webhook-certificate"]);
+    assert_eq!(secrets[0]["verbs"], json!(["list", "watch"]));
+    let certificate = &find(&objects, "Certificate", "picket-webhook")["spec"];
+    assert_eq!(certificate["secretName"], "picket-webhook-certificate");
+    assert_eq!(
+        certificate["dnsNames"],
+        json!([
+            "picket-webhook.picket-system.svc",
+            "picket-webhook.picket-system.svc.cluster.local",
+            "picket-relay.picket-system.svc",
+            "picket-relay.picket-system.svc.cluster.local",
+            "picket.example"
+        ])
+    );
+    // The chart's own authority signs: self-signed, then an issuer that uses it.
+    let authority = &find(&objects, "Certificate", "picket-authority")["spec"];
+    assert_eq!(authority["isCA"], true);
+    assert_eq!(authority["issuerRef"]["name"], "picket-self-signed");
+    let issuer = &find(&objects, "Issuer", "picket-authority")["spec"];
+    assert_eq!(issuer["ca"]["secretName"], authority["secretName"]);
+    assert_eq!(certificate["issuerRef"]["name"], "picket-authority");
+    // Or one of the user's.
+    let values = "certificates.mode=CertManager,certificates.certManager.issuer.name=ours,certificates.certManager.issuer.kind=ClusterIssuer";
+    let objects = template(&helm, &["--set", values]);
+    assert!(objects.iter().all(|object| object["kind"] != "Issuer"));
+    assert_eq!(
+        find(&objects, "Certificate", "picket-webhook")["spec"]["issuerRef"],
+        json!({"name": "ours", "kind": "ClusterIssuer", "group": "cert-manager.io"})
+    );
 }
 
 #[test]

@@ -28,12 +28,27 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- end }}
 
+{{/* The Secret with the webhook's certificate. */}}
+{{- define "picket.certificateSecret" -}}
+{{- if eq .Values.certificates.mode "External" -}}
+{{ .Values.certificates.secretName | default "picket-webhook-certificate" }}
+{{- else -}}
+picket-webhook-certificate
+{{- end -}}
+{{- end }}
+
 {{/* What the schema cannot say in words that help. */}}
 {{- define "picket.check" -}}
 {{- range $key, $port := dict "webhook.port" .Values.webhook.port "health.port" .Values.health.port }}
 {{- if eq (int $port) 10250 }}
 {{- fail (printf "%s: 10250 belongs to kubelet on Fargate; choose another one, for example 8443 for webhook.port and 8080 for health.port" $key) }}
 {{- end }}
+{{- end }}
+{{- if and .Values.certificates.secretName (ne .Values.certificates.mode "External") }}
+{{- fail (printf "certificates.secretName: only certificates.mode External reads a Secret of yours, and the mode is %s; set the mode or leave the name out" .Values.certificates.mode) }}
+{{- end }}
+{{- if and .Values.certificates.certManager.issuer.name (ne .Values.certificates.mode "CertManager") }}
+{{- fail (printf "certificates.certManager.issuer.name: only certificates.mode CertManager asks an issuer, and the mode is %s; set the mode or leave the name out" .Values.certificates.mode) }}
 {{- end }}
 {{- if eq (int .Values.webhook.port) (int .Values.health.port) }}
 {{- fail (printf "health.port: %v is webhook.port already; choose two different ports" .Values.health.port) }}

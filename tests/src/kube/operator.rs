@@ -33,6 +33,9 @@ pub struct Options {
     pub replicas: usize,
     /// Further arguments of each process.
     pub arguments: Vec<String>,
+    /// A Secret with a certificate that somebody else keeps: it is there before the operator,
+    /// which may only read it.
+    pub given_certificate: Option<Value>,
     /// Files of the chart with further rules for the whole cluster, which its values turn on.
     pub further_rules: Vec<&'static str>,
 }
@@ -43,6 +46,7 @@ impl Default for Options {
             sidecar_image: "registry.example/picket-sidecar@sha256:0000000000000000000000000000000000000000000000000000000000000000".to_owned(),
             replicas: 1,
             arguments: Vec::new(),
+            given_certificate: None,
             further_rules: Vec::new(),
         }
     }
@@ -113,12 +117,12 @@ impl Operator {
         let namespace = control_plane.namespace("picket-system", &[]);
         // Both are of the cluster, so the namespace's unique name is theirs too.
         let configuration = format!("zz-{namespace}");
-        let account = grant(
-            control_plane,
-            &namespace,
-            &configuration,
-            &options.further_rules,
-        );
+        let account = grant(control_plane, &namespace, &configuration, options);
+        if let Some(secret) = &options.given_certificate {
+            let mut secret = secret.clone();
+            secret["metadata"]["namespace"] = json!(namespace);
+            kubectl.apply(&secret, false);
+        }
 
         let ports: Vec<(u16, u16)> = (0..options.replicas)
             .map(|_| (free_port().expect("port"), free_port().expect("port")))
@@ -305,7 +309,7 @@ fn grant(
     control_plane: &ControlPlane,
     namespace: &str,
     configuration: &str,
-    further_rules: &[&str],
+    options: &Options,
 ) -> PathBuf {
     let kubectl = control_plane.kubectl();
     let account = "picket-operator";
@@ -322,7 +326,19 @@ fn grant(
         // The chart's only name that tests have to change.
         let text = text.replace("zz-picket", configuration);
         let mut rules: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
-        for further in further_rules.iter().filter(|_| !namespaced) {
+        match (&options.given_certificate, namespaced) {
+            (Some(secret), true) => rules.push(json!({
+                "apiGroups": [""], "resources": ["secrets"],
+                "resourceNames": [secret["metadata"]["name"]], "verbs": ["list", "watch"],
+            })),
+            (None, true) => {
+                let file = repository().join("charts/picket/files/certificate-self-managed.yaml");
+                let text = std::fs::read_to_string(&file).expect("rules of the chart");
+                rules.extend(serde_saphyr::from_str::<Vec<Value>>(&text).expect("YAML"));
+            }
+            (_, false) => {}
+        }
+        for further in options.further_rules.iter().filter(|_| !namespaced) {
             let file = repository().join("charts/picket/files").join(further);
             let text = std::fs::read_to_string(&file).expect("rules of the chart");
             rules.extend(serde_saphyr::from_str::<Vec<Value>>(&text).expect("YAML"));
