@@ -8,8 +8,10 @@ use std::fs;
 
 use common::Case;
 use k8s_openapi::api::core::v1::Pod;
+use picket_webhook::admission::review::Request;
 use picket_webhook::plan::uninjected;
-use picket_webhook::{Outcome, Reason, plan};
+use picket_webhook::{Context, Outcome, Plan, Reason, plan};
+use serde_json::{Value, json};
 
 fn compare(case: &Case, file: &str, actual: &str) {
     let path = case.folder.join(file);
@@ -22,6 +24,18 @@ fn compare(case: &Case, file: &str, actual: &str) {
         "{} differs; if that is meant, run UPDATE_GOLDEN=1 cargo test -p picket-webhook --test golden\n--- expected\n{expected}\n--- actual\n{actual}",
         path.display()
     );
+}
+
+/// The plan for the pod as it is read from an AdmissionReview: without what the planner never
+/// looks at.
+fn reviewed(pod: &Value, context: &Context<'_>) -> Plan {
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {"uid": "1", "kind": {"version": "v1", "kind": "Pod"}, "operation": "CREATE", "object": pod},
+    });
+    let request = Request::parse(review.to_string().as_bytes()).expect("a review");
+    plan(&request.object, context)
 }
 
 fn check(case: &Case) -> Outcome {
@@ -37,6 +51,11 @@ fn check(case: &Case) -> Outcome {
     );
     compare(case, "report.txt", &first.report.to_string());
 
+    assert_eq!(
+        reviewed(&pod, &context),
+        first,
+        "as the webhook reads the pod"
+    );
     let injected = common::apply(&pod, &first);
     let again = plan(&injected, &context);
     assert!(

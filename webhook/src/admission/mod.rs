@@ -14,6 +14,7 @@ pub mod http;
 pub mod metrics;
 pub mod review;
 pub mod service;
+mod slim;
 
 pub use health::{Readiness, health_router};
 pub use http::{AdmissionState, router};

@@ -11,6 +11,7 @@ use json_patch::PatchOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::slim;
 use crate::sessions::User;
 
 /// The API version of every message here.
@@ -55,11 +56,11 @@ pub struct Request {
     pub namespace: Option<String>,
     /// CREATE, UPDATE, DELETE or CONNECT.
     pub operation: String,
-    /// The object as it came.
-    #[serde(default)]
+    /// The object as it came, without what the planner never looks at.
+    #[serde(default, deserialize_with = "slim::object")]
     pub object: Value,
-    /// What an update changes, as it is stored.
-    #[serde(default)]
+    /// What an update changes, as it is stored; without the same.
+    #[serde(default, deserialize_with = "slim::object")]
     pub old_object: Value,
     /// True when nothing will be stored.
     #[serde(default)]

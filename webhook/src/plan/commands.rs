@@ -7,17 +7,72 @@ use serde_json::Value;
 use super::wrapper;
 use crate::report::Note;
 
-/// Fields that may hold a probe.
-const PROBES: [&str; 3] = ["startupProbe", "livenessProbe", "readinessProbe"];
-/// Fields of `lifecycle` that may hold a hook.
-const HOOKS: [&str; 2] = ["postStart", "preStop"];
+/// Where a container may have such a command.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// What it belongs to: a probe or a hook.
+    pub(super) part: &'static str,
+    /// The fields that lead to what holds the command.
+    fields: &'static [&'static str],
+    is_probe: bool,
+}
 
-/// Where such commands are in a container: JSON pointer, what it belongs to, and whether that is
-/// a probe.
-pub(super) fn places() -> impl Iterator<Item = (String, &'static str, bool)> {
-    let probes = PROBES.map(|probe| (format!("/{probe}/exec/command"), probe, true));
-    let hooks = HOOKS.map(|hook| (format!("/lifecycle/{hook}/exec/command"), hook, false));
-    probes.into_iter().chain(hooks)
+/// All of them.
+pub(super) const PLACES: [Place; 5] = [
+    Place::of_probe("startupProbe", &["startupProbe", "exec"]),
+    Place::of_probe("livenessProbe", &["livenessProbe", "exec"]),
+    Place::of_probe("readinessProbe", &["readinessProbe", "exec"]),
+    Place::of_hook("postStart", &["lifecycle", "postStart", "exec"]),
+    Place::of_hook("preStop", &["lifecycle", "preStop", "exec"]),
+];
+
+const COMMAND: &str = "command";
+
+impl Place {
+    const fn of_probe(part: &'static str, fields: &'static [&'static str]) -> Self {
+        Self {
+            part,
+            fields,
+            is_probe: true,
+        }
+    }
+
+    const fn of_hook(part: &'static str, fields: &'static [&'static str]) -> Self {
+        Self {
+            part,
+            fields,
+            is_probe: false,
+        }
+    }
+
+    /// What holds the command.
+    fn holder<'c>(&self, container: &'c Value) -> Option<&'c Value> {
+        let mut fields = self.fields.iter();
+        fields.try_fold(container, |value, field| value.get(field))
+    }
+
+    /// The command.
+    pub(super) fn command<'c>(&self, container: &'c Value) -> Option<&'c Value> {
+        self.holder(container)?.get(COMMAND)
+    }
+
+    fn command_mut<'c>(&self, container: &'c mut Value) -> Option<&'c mut Value> {
+        let mut fields = self.fields.iter();
+        let holder = fields.try_fold(container, |value, field| value.get_mut(field))?;
+        holder.get_mut(COMMAND)
+    }
+
+    /// The way to the command, for people.
+    pub(super) fn path(&self) -> String {
+        format!("{}.{COMMAND}", self.fields.join("."))
+    }
+
+    fn is_covered(&self, coverage: &Coverage) -> bool {
+        match self.is_probe {
+            true => coverage.exec_probes,
+            false => coverage.lifecycle_hooks,
+        }
+    }
 }
 
 /// Puts the tracer before those that are covered; `tracer` is told what it will trace.
@@ -26,22 +81,19 @@ pub(super) fn wrap(
     coverage: &Coverage,
     tracer: impl Fn(&str) -> Vec<String>,
 ) {
-    for (place, part, is_probe) in places() {
-        if !is_covered(coverage, is_probe) {
-            continue;
-        }
-        if let Some(Value::Array(words)) = container.pointer_mut(&place)
+    for place in PLACES.iter().filter(|place| place.is_covered(coverage)) {
+        if let Some(Value::Array(words)) = place.command_mut(container)
             && !words.is_empty()
         {
-            words.splice(0..0, tracer(part).into_iter().map(Value::from));
+            words.splice(0..0, tracer(place.part).into_iter().map(Value::from));
         }
     }
 }
 
 /// Takes our tracer out of all of them.
 pub(super) fn unwrap(container: &mut Value) {
-    for (place, _, _) in places() {
-        if let Some(command) = container.pointer_mut(&place) {
+    for place in &PLACES {
+        if let Some(command) = place.command_mut(container) {
             let words = wrapper::strings(command);
             if let Some(own) = wrapper::without_tracer(words) {
                 *command = own.into();
@@ -52,32 +104,21 @@ pub(super) fn unwrap(container: &mut Value) {
 
 /// Says which of them run untraced.
 pub(super) fn note_gaps(container: &Value, name: &str, coverage: &Coverage, notes: &mut Vec<Note>) {
-    for (place, part, is_probe) in places() {
-        let there = container
-            .pointer(place.trim_end_matches("/command"))
-            .is_some_and(Value::is_object);
-        if !there || is_covered(coverage, is_probe) {
+    for place in &PLACES {
+        let there = place.holder(container).is_some_and(Value::is_object);
+        if !there || place.is_covered(coverage) {
             continue;
         }
-        let container = name.to_owned();
-        notes.push(if is_probe {
-            Note::ExecProbeUntraced {
+        let (container, part) = (name.to_owned(), place.part);
+        notes.push(match place.is_probe {
+            true => Note::ExecProbeUntraced {
                 container,
                 probe: part,
-            }
-        } else {
-            Note::LifecycleHookUntraced {
+            },
+            false => Note::LifecycleHookUntraced {
                 container,
                 hook: part,
-            }
+            },
         });
-    }
-}
-
-fn is_covered(coverage: &Coverage, is_probe: bool) -> bool {
-    if is_probe {
-        coverage.exec_probes
-    } else {
-        coverage.lifecycle_hooks
     }
 }

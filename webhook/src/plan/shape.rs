@@ -46,9 +46,10 @@ pub(super) fn check(pod: &Value) -> Result<(), Fault> {
             for field in ["command", "args"] {
                 strings(&container[field], &format!("{path}.{field}"))?;
             }
-            for (place, _, _) in commands::places() {
-                let command = container.pointer(&place).unwrap_or(&Value::Null);
-                strings(command, &format!("{path}{}", place.replace('/', ".")))?;
+            for place in &commands::PLACES {
+                if let Some(command) = place.command(container) {
+                    strings(command, &format!("{path}.{}", place.path()))?;
+                }
             }
             let mounts = format!("{path}.volumeMounts");
             unique(&container["volumeMounts"], "mountPath", &mounts)?;
