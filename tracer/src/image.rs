@@ -141,6 +141,7 @@ fn list(
 fn arguments(pid: u32, credentials: &Credentials) -> (Vec<String>, bool) {
     let (mut argv, truncated) = list(pid, "cmdline", credentials, ARGUMENTS_BYTES, ARGUMENTS_MAX);
     scrub::arguments(&mut argv);
+    argv.shrink_to_fit();
     (argv, truncated)
 }
 

@@ -19,6 +19,7 @@ mod filter;
 mod hidden;
 mod idmap;
 mod image;
+mod images;
 mod keeper;
 mod launch;
 mod looks;

@@ -3,11 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use picket_events::{Address, Credentials, Image, Process};
+use picket_events::{Address, Credentials, Process};
 
 use crate::decode::{dns, metadata};
 
 use crate::idmap::IdMap;
+use crate::images::Program;
 use crate::memory::Memory;
 use crate::proc;
 use crate::resolve::{Root, View};
@@ -50,7 +51,7 @@ pub(crate) struct Entry {
     pub(crate) started_at: u64,
     pub(crate) session: u32,
     pub(crate) credentials: Credentials,
-    pub(crate) image: Rc<Image>,
+    pub(crate) image: Rc<Program>,
     pub(crate) executed_at: u64,
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) root: Root,
@@ -103,7 +104,7 @@ impl Entry {
             started_at: self.started_at,
             session: self.session,
             credentials: self.credentials.clone(),
-            image: Image::clone(&self.image),
+            image: self.image.image(),
             executed_at: self.executed_at,
         }
     }

@@ -4,11 +4,13 @@
 //! therefore starts with the processes as they were before the first message that waits: had
 //! they their present programs, an agent would judge old events by what came later.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use picket_events::event::Event;
 use picket_events::{Credentials, EventKind, Image, Outcome, Process};
+
+use crate::idmap::IdMap;
+use crate::images::{Images, Program};
 
 /// What a message changes in the agent's picture of a process.
 #[derive(Debug)]
@@ -49,18 +51,22 @@ impl Change {
     }
 }
 
-/// A process whose program may be shared with others.
+/// A process as the agent knows it.
 #[derive(Debug)]
 struct Known {
-    /// Without its program.
-    process: Process,
-    image: Rc<Image>,
+    parent: u32,
+    started_at: u64,
+    session: u32,
+    credentials: Credentials,
+    executed_at: u64,
+    image: Rc<Program>,
 }
 
 /// The processes that the agent knows, as it knows them.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    known: HashMap<u32, Known>,
+    known: IdMap<Known>,
+    images: Images,
 }
 
 impl Told {
@@ -70,19 +76,19 @@ impl Told {
             Change::Process(process) => self.insert(*process),
             Change::Program(pid, image, time) => {
                 if let Some(known) = self.known.get_mut(&pid) {
-                    known.image = Rc::from(image);
-                    known.process.executed_at = time;
+                    known.image = self.images.share(*image);
+                    known.executed_at = time;
                 }
             }
             Change::Credentials(pid, credentials) => {
                 if let Some(known) = self.known.get_mut(&pid) {
-                    known.process.credentials = *credentials;
+                    known.credentials = *credentials;
                 }
             }
             Change::Capabilities(pid, effective, permitted) => {
                 if let Some(known) = self.known.get_mut(&pid) {
-                    known.process.credentials.cap_effective = effective;
-                    known.process.credentials.cap_permitted = permitted;
+                    known.credentials.cap_effective = effective;
+                    known.credentials.cap_permitted = permitted;
                 }
             }
             Change::Ended(pid) => {
@@ -91,26 +97,36 @@ impl Told {
         }
     }
 
-    fn insert(&mut self, mut process: Process) {
-        let own = std::mem::take(&mut process.image);
-        let parent = self.known.get(&process.parent).map(|parent| &parent.image);
-        let image = match parent.filter(|image| ***image == own) {
-            Some(shared) => Rc::clone(shared),
-            None => Rc::new(own),
+    fn insert(&mut self, process: Process) {
+        let image = self.images.share(process.image);
+        let known = Known {
+            parent: process.parent,
+            started_at: process.started_at,
+            session: process.session,
+            credentials: process.credentials,
+            executed_at: process.executed_at,
+            image,
         };
-        self.known.insert(process.pid, Known { process, image });
+        self.known.insert(process.pid, known);
+    }
+
+    /// The copy of a program that is kept for all who run it.
+    pub(crate) fn share(&self, image: Image) -> Rc<Program> {
+        self.images.share(image)
     }
 
     /// All of them, parents before those they made.
     pub(crate) fn processes(&self) -> Vec<Process> {
-        let mut all: Vec<Process> = self
-            .known
-            .values()
-            .map(|known| Process {
-                image: Image::clone(&known.image),
-                ..known.process.clone()
-            })
-            .collect();
+        let all = self.known.iter().map(|(pid, known)| Process {
+            pid: *pid,
+            parent: known.parent,
+            started_at: known.started_at,
+            session: known.session,
+            credentials: known.credentials.clone(),
+            image: known.image.image(),
+            executed_at: known.executed_at,
+        });
+        let mut all: Vec<Process> = all.collect();
         all.sort_by_key(|process| (process.started_at, process.pid));
         all
     }

@@ -10,13 +10,15 @@ use std::ffi::CString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 
 use picket_events::wire::{
     FrameReader, FrameWriter, Hello, LossReason, Lost, Refusal, ToAgent, ToTracer,
 };
-use picket_events::{Event, EventType, Outcome, Process};
+use picket_events::{Event, EventType, Image, Outcome, Process};
 
 use crate::config::Config;
+use crate::images::Program;
 use crate::sys::poll;
 use crate::told::{Change, Told};
 
@@ -341,6 +343,11 @@ impl Transport {
     /// The next snapshot has this process: nobody was told of it by a message.
     pub(crate) fn assume_told(&mut self, process: Process) {
         self.told.apply(Change::Process(Box::new(process)));
+    }
+
+    /// The copy of a program that is kept for all who run it.
+    pub(crate) fn share(&self, image: Image) -> Rc<Program> {
+        self.told.share(image)
     }
 
     /// The processes as an agent has to know them before what waits makes sense to it, parents

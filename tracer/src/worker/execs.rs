@@ -192,7 +192,7 @@ impl Worker<'_> {
             named: path.as_deref(),
         };
         let image = image::read(&program, &self.mounts, &mut self.looks);
-        entry.image = std::rc::Rc::new(image.clone());
+        entry.image = self.transport.share(image.clone());
         self.note_privilege_lost(pid, &image);
         if !self.emit(pid, pid, time, outcome, EventKind::Exec(Box::new(image)))
             && let Some(entry) = self.processes.get_mut(pid)

@@ -145,7 +145,7 @@ impl Worker<'_> {
                 named: None,
             };
             let image = image::read(&program, &self.mounts, &mut self.looks);
-            entry.image = std::rc::Rc::new(image);
+            entry.image = self.transport.share(image);
             entry.contacts = Contacts::ALL;
             // The snapshot, which goes first on the new connection, tells of it.
             entry.is_announced = true;
