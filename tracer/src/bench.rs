@@ -19,7 +19,7 @@ use crate::{filter, launch, start};
 /// Runs a command under the filter of an interest, changed to let every call pass: what the
 /// filter itself costs. Returns only on failure.
 pub fn filter_only(interest: &Interest, command: &[OsString]) -> ExitCode {
-    let program = filter::compile(interest, RETURN_ALLOW);
+    let program = filter::compile(interest, filter::Ours::default(), RETURN_ALLOW);
     match start::install(&program) {
         // Its listener hears of nothing, and is closed by the exec.
         Ok(_listener) => ExitCode::from(launch::execute(command) as u8),

@@ -47,10 +47,44 @@ fn branch(code: u16, k: u32, jump_true: u8, jump_false: u8) -> Instruction {
     }
 }
 
+/// The tracer's own processes, as far as they are known when the filter is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ours {
+    /// Keeper, spare and worker.
+    pub(crate) processes: [u32; 3],
+    /// The keeper's process group, which the application starts in.
+    pub(crate) group: u32,
+}
+
+impl Ours {
+    /// What a signal may be aimed at to reach one of them: their ids, their groups, the
+    /// caller's own group, and everybody.
+    fn aims(self) -> impl Iterator<Item = u32> {
+        let groups = self.processes.into_iter().chain([self.group]);
+        let groups = groups.map(u32::wrapping_neg);
+        let everybody = [0, u32::MAX];
+        let mut aims: Vec<u32> = self
+            .processes
+            .into_iter()
+            .chain(groups)
+            .chain(everybody)
+            .collect();
+        aims.sort_unstable();
+        aims.dedup();
+        aims.into_iter()
+    }
+}
+
+/// What a filter is made for.
+struct Wanted<'a> {
+    interest: &'a Interest,
+    ours: Ours,
+}
+
 /// The program for this machine's ABIs.
 /// `action` is what it answers for a call of interest.
-pub(crate) fn compile(interest: &Interest, action: u32) -> Vec<Instruction> {
-    let mut program = compile_for(&Abi::NATIVE, interest);
+pub(crate) fn compile(interest: &Interest, ours: Ours, action: u32) -> Vec<Instruction> {
+    let mut program = compile_for(&Abi::NATIVE, interest, ours);
     for instruction in &mut program {
         if instruction.code == RETURN && instruction.k == RETURN_USER_NOTIF {
             instruction.k = action;
@@ -60,7 +94,8 @@ pub(crate) fn compile(interest: &Interest, action: u32) -> Vec<Instruction> {
 }
 
 /// The program for a set of ABIs that one kernel serves.
-pub(crate) fn compile_for(abis: &[Abi], interest: &Interest) -> Vec<Instruction> {
+pub(crate) fn compile_for(abis: &[Abi], interest: &Interest, ours: Ours) -> Vec<Instruction> {
+    let wanted = Wanted { interest, ours };
     let mut program = vec![instruction(LOAD, ARCH_OFFSET)];
     let mut arches: Vec<u32> = Vec::new();
     for abi in abis {
@@ -76,7 +111,7 @@ pub(crate) fn compile_for(abis: &[Abi], interest: &Interest) -> Vec<Instruction>
         }
         let mut leaves = leaves(
             abis.iter().copied().filter(|abi| abi.arch() == arch),
-            interest,
+            &wanted,
         );
         leaves.sort_by_key(|(number, _)| *number);
         body.extend(tree(&leaves));
@@ -90,44 +125,45 @@ pub(crate) fn compile_for(abis: &[Abi], interest: &Interest) -> Vec<Instruction>
 
 type Leaf = (u32, Vec<Instruction>);
 
-fn leaves(abis: impl Iterator<Item = Abi>, interest: &Interest) -> Vec<Leaf> {
+fn leaves(abis: impl Iterator<Item = Abi>, wanted: &Wanted<'_>) -> Vec<Leaf> {
     let mut leaves: Vec<Leaf> = Vec::new();
     for abi in abis {
-        for row in rows().filter(|row| row.is_active(interest)) {
+        for row in rows().filter(|row| row.is_active(wanted.interest)) {
             let Some(number) = row.number(abi) else {
                 continue;
             };
             if leaves.iter().all(|(other, _)| *other != number) {
-                leaves.push((number, leaf(row, abi, interest)));
+                leaves.push((number, leaf(row, abi, wanted)));
             }
         }
     }
     leaves
 }
 
-fn leaf(row: &Row, abi: Abi, interest: &Interest) -> Vec<Instruction> {
+fn leaf(row: &Row, abi: Abi, wanted: &Wanted<'_>) -> Vec<Instruction> {
     let mut code = Vec::new();
-    let interested = interest.contains(row.event);
+    let interested = wanted.interest.contains(row.event);
     for test in row.tests {
-        emit(test, abi, interest, interested, &mut code);
+        emit(test, abi, wanted, interested, &mut code);
     }
     code.push(instruction(RETURN, RETURN_ALLOW));
     code
 }
 
 /// Appends code that ends in a notification when the test holds, and goes on otherwise.
-fn emit(test: &Test, abi: Abi, interest: &Interest, interested: bool, code: &mut Vec<Instruction>) {
+fn emit(test: &Test, abi: Abi, wanted: &Wanted<'_>, interested: bool, code: &mut Vec<Instruction>) {
+    let interest = wanted.interest;
     let notify = instruction(RETURN, RETURN_USER_NOTIF);
     match *test {
         Test::Always => code.push(notify),
         Test::IfInterested(inner) => {
             if interested {
-                emit(inner, abi, interest, interested, code);
+                emit(inner, abi, wanted, interested, code);
             }
         }
         Test::If(applies, inner) => {
             if applies(interest) {
-                emit(inner, abi, interest, interested, code);
+                emit(inner, abi, wanted, interested, code);
             }
         }
         Test::AnyBit(argument, mask) => code.extend([
@@ -152,6 +188,12 @@ fn emit(test: &Test, abi: Abi, interest: &Interest, interested: bool, code: &mut
             branch(JUMP_EQUAL, value, 1, 0),
             notify,
         ]),
+        Test::Aimed(argument) => {
+            code.push(instruction(LOAD, low(argument)));
+            for aim in wanted.ours.aims() {
+                code.extend([branch(JUMP_EQUAL, aim, 0, 1), notify]);
+            }
+        }
         Test::NotZero(argument) => code.extend([
             instruction(LOAD, low(argument)),
             branch(JUMP_EQUAL, 0, 1, 0),
@@ -165,7 +207,7 @@ fn emit(test: &Test, abi: Abi, interest: &Interest, interested: bool, code: &mut
             emit(
                 &Test::NotZero(address),
                 abi,
-                interest,
+                wanted,
                 interested,
                 &mut with_address,
             );
@@ -190,9 +232,9 @@ fn emit(test: &Test, abi: Abi, interest: &Interest, interested: bool, code: &mut
             match interest.open {
                 OpenInterest::None => {}
                 OpenInterest::All => code.push(notify),
-                OpenInterest::Write => emit(&writing, abi, interest, interested, code),
+                OpenInterest::Write => emit(&writing, abi, wanted, interested, code),
                 OpenInterest::Plain => {
-                    emit(&writing, abi, interest, interested, code);
+                    emit(&writing, abi, wanted, interested, code);
                     code.extend([branch(JUMP_SET, abi.quiet_opens(), 1, 0), notify]);
                 }
             }

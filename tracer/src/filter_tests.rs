@@ -56,10 +56,15 @@ fn call(abi: Abi, number: u32, args: [u64; 6]) -> Data {
 const X86: [Abi; 3] = [Abi::X86_64, Abi::X32, Abi::I386];
 const ARM: [Abi; 2] = [Abi::Aarch64, Abi::Arm];
 
+const OURS: Ours = Ours {
+    processes: [1, 1, 7],
+    group: 1,
+};
+
 fn all() -> [(Vec<Abi>, Vec<Instruction>); 2] {
     let interest = Interest::everything();
     [X86.to_vec(), ARM.to_vec()].map(|abis| {
-        let program = compile_for(&abis, &interest);
+        let program = compile_for(&abis, &interest, OURS);
         (abis, program)
     })
 }
@@ -75,6 +80,7 @@ fn holds(test: &Test) -> [u64; 6] {
         Test::OneOf(at, values) => args[usize::from(at)] = values[values.len() - 1].into(),
         Test::Not(at, value) => args[usize::from(at)] = u64::from(value) + 1,
         Test::NotZero(at) => args[usize::from(at)] = 1 << 40,
+        Test::Aimed(at) => args[usize::from(at)] = OURS.processes[2].into(),
         Test::AtMost(at, value) => args[usize::from(at)] = value.into(),
         Test::Question(_, at) => args[usize::from(at)] = 1 << 40,
         Test::OpenFlags(_) => {}
@@ -92,6 +98,7 @@ fn fails(test: &Test) -> Option<[u64; 6]> {
         Test::AllBits(at, mask) => args[usize::from(at)] = u64::from(mask & (mask - 1)),
         Test::OneOf(at, _) => args[usize::from(at)] = 0x7fff_1234,
         Test::Not(at, value) => args[usize::from(at)] = value.into(),
+        Test::Aimed(at) => args[usize::from(at)] = 9,
         Test::NotZero(_) | Test::Question(..) => {}
         Test::AtMost(at, value) => args[usize::from(at)] = u64::from(value) + 1,
     }
@@ -168,7 +175,7 @@ fn opens_stop_as_the_interest_asks() {
         ("open:plain", [true, false, true, true, true]),
         ("open", [true; 5]),
     ] {
-        let program = compile_for(&X86, &interest.parse().unwrap());
+        let program = compile_for(&X86, &interest.parse().unwrap(), OURS);
         for (flags, stop) in [0, O_CLOEXEC, 1, 2 | O_CLOEXEC, 0o100]
             .into_iter()
             .zip(stops)
@@ -187,7 +194,10 @@ fn opens_stop_as_the_interest_asks() {
 fn quiet_opens_are_told_by_the_flags_of_each_architecture() {
     // `O_DIRECTORY` of the one is `O_DIRECT` of the other.
     let interest = "open:plain".parse().unwrap();
-    let (x86, arm) = (compile_for(&X86, &interest), compile_for(&ARM, &interest));
+    let (x86, arm) = (
+        compile_for(&X86, &interest, OURS),
+        compile_for(&ARM, &interest, OURS),
+    );
     for (flags, on_x86, on_arm) in [(0o200_000, false, true), (0o40_000, true, false)] {
         for (program, abi, number, at, stops) in [
             (&x86, Abi::X86_64, 257, 2, on_x86),
@@ -207,7 +217,7 @@ fn quiet_opens_are_told_by_the_flags_of_each_architecture() {
 #[test]
 fn datagrams_stop_where_they_may_be_questions_and_in_quarantine() {
     let notified = |interest: &str, length: u64, address: u64| {
-        let program = compile_for(&X86, &interest.parse().unwrap());
+        let program = compile_for(&X86, &interest.parse().unwrap(), OURS);
         let number = rows().find(|row| row.name == "sendto");
         let number = number.unwrap().number(Abi::X86_64).unwrap();
         let data = call(Abi::X86_64, number, [3, 0x1000, length, 0, address, 16]);
@@ -234,8 +244,35 @@ fn datagrams_stop_where_they_may_be_questions_and_in_quarantine() {
 }
 
 #[test]
+fn signals_stop_where_they_may_reach_us_or_are_asked_for() {
+    let minus = |id: i32| u64::from(-id as u32);
+    for (target, expected) in [
+        (1, true),
+        (7, true),
+        (0, true),
+        (minus(1), true),
+        (minus(7), true),
+        (9, false),
+        (minus(9), false),
+    ] {
+        for name in ["kill", "tkill", "tgkill", "rt_sigqueueinfo"] {
+            let row = rows().find(|row| row.name == name).unwrap();
+            for abi in X86 {
+                let data = call(abi, row.number(abi).unwrap(), [target, 15, 15, 0, 0, 0]);
+                let stops = |interest: &str| {
+                    let program = compile_for(&X86, &interest.parse().unwrap(), OURS);
+                    verdict(&program, &data) == RETURN_USER_NOTIF
+                };
+                assert_eq!(stops("exec"), expected, "{name} {target:#x} {abi:?}");
+                assert!(stops("signal"), "{name} {target:#x} {abi:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn lineage_and_safety_stay_whatever_the_interest() {
-    let program = compile_for(&X86, &Interest::lineage());
+    let program = compile_for(&X86, &Interest::lineage(), OURS);
     for name in [
         "execve",
         "execveat",

@@ -11,7 +11,7 @@ use picket_events::wire::{Engine, Hello, VERSION};
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
 use crate::decode::quarantine;
-use crate::start::{Before, action, await_listener, start_worker, step};
+use crate::start::{Before, await_listener, start_worker, step};
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Notification};
@@ -20,7 +20,7 @@ use crate::sys::signals::{self, Mask, Received};
 use crate::sys::{Errno, files, poll};
 use crate::table::Abi;
 use crate::worker::WORKER_NAME;
-use crate::{filter, launch, proc, scrub, spare, table, transport, worker};
+use crate::{launch, proc, scrub, spare, table, transport, worker};
 
 /// Why the application cannot be traced.
 struct Failure {
@@ -190,16 +190,15 @@ impl Keeper {
         if process::own_pid() != 1 {
             at("subreaper", process::set_subreaper())?;
         }
-        let program = filter::compile(&config.interest, action(engine));
         let keeper = process::own_pid();
         let worker = match at("clone", process::fork(true))? {
             Side::Child => {
                 if config.spare {
                     spare::stand(config, board, &wake, engine, keeper, || {
-                        start_worker(config, board, &wake, engine, &program, before, keeper)
+                        start_worker(config, board, &wake, engine, before, keeper)
                     })
                 }
-                start_worker(config, board, &wake, engine, &program, before, keeper)
+                start_worker(config, board, &wake, engine, before, keeper)
             }
             Side::Parent(pid) => pid,
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use picket_events::wire::Engine;
 
 use crate::config::Config;
+use crate::filter::{self, Ours};
 use crate::sys::process::{self, Side};
 use crate::sys::seccomp::{self, Instruction};
 use crate::sys::shared::{self, Board, Install};
@@ -40,12 +41,16 @@ pub(crate) fn start_worker(
     board: &'static Board,
     wake: &OwnedFd,
     engine: &Engine,
-    program: &[Instruction],
     before: Before,
     keeper: u32,
 ) -> ! {
+    let ours = Ours {
+        processes: [keeper, process::parent_pid(), process::own_pid()],
+        group: process::group_of(0).map_or(keeper, |group| group as u32),
+    };
+    let program = filter::compile(&config.interest, ours, action(engine));
     let main = match process::fork(true) {
-        Ok(Side::Child) => start_application(config, board, engine, program, before),
+        Ok(Side::Child) => start_application(config, board, engine, &program, before),
         Ok(Side::Parent(pid)) => pid,
         Err(errno) => {
             board.decide(Install::Failed(errno.0));

@@ -96,6 +96,8 @@ pub(crate) enum Test {
     OneOf(u8, &'static [u32]),
     /// It is anything but this.
     Not(u8, u32),
+    /// It is the id of a process to send a signal to, or of a group, and may reach the tracer.
+    Aimed(u8),
     /// It is not zero, in all 64 bits.
     NotZero(u8),
     /// It is this or less (unsigned).

@@ -178,6 +178,27 @@ fn standard_streams_end_when_the_application_closes_them() {
     assert_eq!(wait(&mut child).code(), Some(3));
 }
 
+/// A shell's handler of SIGCHLD lacks SA_RESTART: where each `kill` waited for the tracer, the
+/// end of the first child would interrupt the second one.
+#[test]
+fn a_shell_that_ends_several_children_ends_all() {
+    let script = "
+for i in 1 2 3 4 5 6 7 8 9 10; do
+    sleep 100 & a=$!; sleep 100 & b=$!
+    kill $a $b || exit 1
+    wait $a $b
+done";
+    let scratch = Scratch::new("ends-several");
+    let agent = Agent::start(&scratch);
+    let output = output(&mut traced(&agent, "exec,connect", &sh(script)));
+    assert!(
+        !stderr(&output).contains("kill") && output.status.code() == Some(143),
+        "{:?} {}",
+        output.status,
+        stderr(&output)
+    );
+}
+
 #[test]
 fn orphans_are_reaped_and_survivors_are_served() {
     let scratch = Scratch::new("orphans");

@@ -99,7 +99,7 @@ pub(super) static ROWS: &[Row] = &[
         "kill",
         [62, 37, 129],
         E::Signal,
-        &[Test::Not(1, SIGURG)],
+        &[Test::Aimed(0), Test::IfInterested(&Test::Not(1, SIGURG))],
         tracer_safety::kill,
     )
     .always(),
@@ -107,7 +107,7 @@ pub(super) static ROWS: &[Row] = &[
         "tkill",
         [200, 238, 130],
         E::Signal,
-        &[Test::Not(1, SIGURG)],
+        &[Test::Aimed(0), Test::IfInterested(&Test::Not(1, SIGURG))],
         tracer_safety::kill,
     )
     .always(),
@@ -115,7 +115,7 @@ pub(super) static ROWS: &[Row] = &[
         "tgkill",
         [234, 270, 131],
         E::Signal,
-        &[Test::Not(2, SIGURG)],
+        &[Test::Aimed(0), Test::IfInterested(&Test::Not(2, SIGURG))],
         tracer_safety::tgkill,
     )
     .always(),
@@ -123,7 +123,7 @@ pub(super) static ROWS: &[Row] = &[
         "rt_sigqueueinfo",
         [129, 178, 138],
         E::Signal,
-        EVERY,
+        &[Test::Aimed(0), Test::IfInterested(&Test::Always)],
         tracer_safety::kill,
     )
     .x32(524)
@@ -132,7 +132,7 @@ pub(super) static ROWS: &[Row] = &[
         "rt_tgsigqueueinfo",
         [297, 335, 240],
         E::Signal,
-        EVERY,
+        &[Test::Aimed(0), Test::IfInterested(&Test::Always)],
         tracer_safety::tgkill,
     )
     .x32(536)
