@@ -5,6 +5,7 @@
 //! * [`ingest`], [`pipeline`]: bytes to messages to findings, without I/O or clock.
 //! * [`tree`], [`context`]: processes, and events as rules see them.
 //! * [`finding`], [`scrub`], [`sink`]: the JSON line, what must not be in it, where it goes.
+//! * [`relay`]: the conversation with the operator.
 //! * [`rulefiles`], [`identity`], [`health`]: rules from disk, who we are, whether we are well.
 //! * [`sessions`]: who opened a session by `kubectl exec`.
 //!
@@ -37,6 +38,7 @@ pub mod identity;
 pub mod ingest;
 pub mod pipeline;
 mod randomness;
+pub mod relay;
 pub mod rulefiles;
 pub mod samples;
 pub mod scrub;

@@ -12,10 +12,12 @@ use nix::unistd::Pid;
 use picket_agent::health::{self, Responder};
 use picket_agent::identity::{Identity, Mode};
 use picket_agent::pipeline::{LoadedRules, Pipeline};
+use picket_agent::relay::client::Rules;
+use picket_agent::relay::{Access, Client, Relayed};
 use picket_agent::rulefiles::{self, RuleFiles};
 use picket_agent::server::{Options, Server, Socket, now};
 use picket_agent::sessions::Sessions;
-use picket_agent::sink::Lines;
+use picket_agent::sink::{Lines, Sink};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where lists are mounted.
@@ -160,19 +162,45 @@ async fn serve(run: Run) -> anyhow::Result<()> {
         heartbeat: Duration::from_secs(run.heartbeat_seconds),
         ..Options::default()
     };
-    let sink = Arc::new(Lines::stdout().context("cannot start the output thread")?);
+    let lines = Arc::new(Lines::stdout().context("cannot start the output thread")?);
+    let (sink, relay) = relay(&run, lines);
     let pipeline = Pipeline::new(loaded, identity).with_sessions(sessions(&run.session_keys));
     let server = Server::start(socket, pipeline, sink, options);
     responder.watch(&server);
+    let own = OwnRules {
+        files: &files,
+        run: &run,
+    };
+    let mut conversation = Box::pin(async {
+        match &relay {
+            Some(relay) => relay.run(&server, &own).await,
+            None => std::future::pending().await,
+        }
+    });
     loop {
         tokio::select! {
+            () = &mut conversation => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = samples.recv() => server.emit_samples().await,
-            _ = hangup.recv() => server.replace_rules(load(&files, &run)).await,
+            _ = hangup.recv() => {
+                // Rules from the relay are not to be put out of use by an old habit.
+                let others = match &relay {
+                    Some(relay) => relay.has_rules().await,
+                    None => false,
+                };
+                if !others {
+                    server.replace_rules(load(&files, &run)).await;
+                }
+            }
         }
     }
+    drop(conversation);
+    let report = server.report().await;
     let counters = server.shutdown().await;
+    if let Some(relay) = &relay {
+        relay.last_words(report).await;
+    }
     tracing::info!(
         events = counters.events,
         findings = counters.findings,
@@ -189,10 +217,48 @@ fn sessions(keys: &str) -> Sessions {
     })
 }
 
+/// Where findings go, and the conversation with the relay where there is one. A relay that
+/// cannot be used costs what only it can do, nothing else.
+fn relay(run: &Run, lines: Arc<Lines>) -> (Arc<dyn Sink>, Option<Client>) {
+    let kept = run.socket.with_file_name("relay-trust.pem");
+    match Access::from_environment(|name| std::env::var(name).ok(), &kept) {
+        Ok(Some(access)) => {
+            let (sink, outbox) = Relayed::before(lines);
+            (Arc::new(sink), Some(Client::new(access, outbox)))
+        }
+        Ok(None) => (lines, None),
+        Err(error) => {
+            tracing::error!(%error, "the relay cannot be used");
+            (lines, None)
+        }
+    }
+}
+
+/// The rules that this agent has of its own.
+struct OwnRules<'a> {
+    files: &'a RuleFiles,
+    run: &'a Run,
+}
+
+impl Rules for OwnRules<'_> {
+    fn own(&self) -> LoadedRules {
+        load(self.files, self.run)
+    }
+
+    fn announce(&self, loaded: &LoadedRules) {
+        announce(loaded, self.run);
+    }
+}
+
 /// Loads the rules, says what is wrong with them, and tells tracers what they need.
 fn load(files: &RuleFiles, run: &Run) -> LoadedRules {
     let loaded = files.load();
-    for complaint in rulefiles::complaints(&loaded) {
+    announce(&loaded, run);
+    loaded
+}
+
+fn announce(loaded: &LoadedRules, run: &Run) {
+    for complaint in rulefiles::complaints(loaded) {
         tracing::error!("{complaint}");
     }
     let path = run.socket.with_file_name("interest");
@@ -200,5 +266,4 @@ fn load(files: &RuleFiles, run: &Run) -> LoadedRules {
         // Tracers then go by the interest that the webhook wrote into their flags.
         tracing::warn!(%error, path = %path.display(), "cannot write the interest file");
     }
-    loaded
 }

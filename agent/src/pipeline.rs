@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use picket_events::relay::{self, ContainerReport, Heartbeat, RulesInUse};
 use picket_events::wire::{Hello, Refusal, ToAgent, ToTracer, VERSION};
 use picket_rules::RuleSet;
 use serde_json::{Value, json};
@@ -356,6 +357,43 @@ impl Pipeline {
     pub fn with_sessions(mut self, sessions: Sessions) -> Self {
         self.sessions = sessions;
         self
+    }
+
+    /// What the relay is told: rules, containers, losses.
+    pub fn relay_report(&self, now: u64) -> Heartbeat {
+        let needed = self.loaded.rules.interest();
+        let mut heartbeat = Heartbeat {
+            version: relay::VERSION,
+            pod_uid: self.identity.pod.uid.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: self.identity.revision.clone(),
+            started_at: self.identity.started_at / 1_000_000_000,
+            uptime_seconds: now.saturating_sub(self.identity.started_at) / 1_000_000_000,
+            rules: RulesInUse {
+                hash: self.loaded.rules.hash().to_owned(),
+                count: self.loaded.rules.rules().len() as u64,
+                refused: self.loaded.report.errors().count() as u64,
+                ..RulesInUse::default()
+            },
+            quarantined: self.quarantined,
+            findings: self.counters.findings,
+            violations: self.counters.violations,
+            ..Heartbeat::default()
+        };
+        heartbeat.losses.findings = self.counters.lost_findings;
+        for container in self.containers.values() {
+            for (reason, count) in container.loss.reasons() {
+                let sum = heartbeat.losses.events.entry(reason.to_owned());
+                *sum.or_default() += count;
+            }
+            // Probes, hooks and sessions come and go.
+            if !container.session.is_brief() {
+                heartbeat.containers.push(container.report(&needed));
+            }
+        }
+        let by_name = |left: &ContainerReport, right: &ContainerReport| left.name.cmp(&right.name);
+        heartbeat.containers.sort_by(by_name);
+        heartbeat
     }
 
     fn add(&mut self, name: &str, hello: &Hello, now: u64) {

@@ -10,7 +10,7 @@ mod greeting;
 mod socket;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Mutex, watch};
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     ended: watch::Sender<bool>,
     /// What tracers were told last of the network.
     quarantine: watch::Sender<bool>,
+    /// Whether the operator has ordered that.
+    ordered: AtomicBool,
 }
 
 impl Shared {
@@ -125,6 +127,7 @@ impl Server {
             active: AtomicUsize::new(0),
             ended: watch::Sender::new(false),
             quarantine: watch::Sender::new(false),
+            ordered: AtomicBool::new(false),
         });
         let tasks = vec![
             tokio::spawn(accept(Arc::clone(&shared), socket)),
@@ -153,11 +156,30 @@ impl Server {
         pipeline.replace_rules(loaded, now(), &mut Findings(&*self.shared.sink));
     }
 
+    /// What the relay is told.
+    pub async fn report(&self) -> picket_events::relay::Heartbeat {
+        self.shared.pipeline.lock().await.relay_report(now())
+    }
+
     /// Writes a sample of each finding type that the rules can give.
     pub async fn emit_samples(&self) {
         let samples = self.shared.pipeline.lock().await.samples(now());
         for sample in samples {
             self.shared.sink.emit(sample);
+        }
+    }
+
+    /// Cuts the pod off because the operator says so, or, with `None`, lets it go again if that
+    /// was why: what a rule has cut off stays so.
+    pub async fn order_quarantine(&self, reason: Option<&str>) {
+        let before = self
+            .shared
+            .ordered
+            .swap(reason.is_some(), Ordering::Relaxed);
+        match (before, reason) {
+            (_, Some(reason)) => self.quarantine(true, reason).await,
+            (true, None) => self.quarantine(false, "the order was taken back").await,
+            (false, None) => {}
         }
     }
 

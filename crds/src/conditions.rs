@@ -24,3 +24,18 @@ pub const REASON_NO_PODS: &str = "NoPods";
 pub const REASON_PROGRESSING: &str = "Progressing";
 /// Reason of [`COVERED`]: something is not seen; the message says what.
 pub const REASON_GAPS: &str = "Gaps";
+/// Reason of [`ACCEPTED`] on a RuleSet: in use, but for what its status lists as errors.
+pub const REASON_PARTLY_ACCEPTED: &str = "PartlyAccepted";
+/// Reason of [`ACCEPTED`] on a RuleSet: the ConfigMap that it names does not exist.
+pub const REASON_CONFIG_MAP_MISSING: &str = "ConfigMapMissing";
+
+/// Condition of a policy: every rule set that it names exists and is in use.
+pub const RULE_SETS_RESOLVED: &str = "RuleSetsResolved";
+/// Reason of [`RULE_SETS_RESOLVED`]: so it is.
+pub const REASON_RESOLVED: &str = "Resolved";
+/// Reason of [`RULE_SETS_RESOLVED`]: one does not exist.
+pub const REASON_RULE_SET_MISSING: &str = "RuleSetMissing";
+/// Reason of [`RULE_SETS_RESOLVED`]: one has errors; what is right in it is in use.
+pub const REASON_RULE_SET_FAULTY: &str = "RuleSetFaulty";
+/// Reason of [`RULE_SETS_RESOLVED`]: agents have no relay to get rule sets from.
+pub const REASON_RELAY_OFF: &str = "RelayOff";

@@ -4,6 +4,7 @@
 //!   same for several namespaces ([`ClusterProtectionPolicy`]).
 //! * [`provider`], [`coverage`], [`rollout`]: parts of both.
 //! * [`report`]: what is protected ([`CoverageReport`]); [`gap`]: what is not, by name.
+//! * [`rule_set`]: rules of the user's ([`RuleSet`]).
 //! * [`selector`]: label selectors as a pure function.
 //! * [`labels`], [`annotations`]: every key that Picket reads or writes, in one place.
 //! * [`manifests`]: the CustomResourceDefinitions as YAML, as they are checked in.
@@ -20,6 +21,7 @@ pub mod policy;
 pub mod provider;
 pub mod report;
 pub mod rollout;
+pub mod rule_set;
 pub mod selector;
 
 pub use cluster::{ClusterProtectionPolicy, ClusterProtectionPolicySpec};
@@ -27,8 +29,8 @@ pub use coverage::Coverage;
 pub use gap::Gap;
 pub use manifest::{manifests, unknown_field};
 pub use names::{
-    AGENT_CONTAINER, MOUNT_PATH, SESSION_KEYS_VARIABLE, SETUP_CONTAINER, VOLUME, annotations,
-    labels,
+    AGENT_CONTAINER, MOUNT_PATH, SESSION_KEYS_VARIABLE, SETUP_CONTAINER, TOKEN_FILE, TOKEN_PATH,
+    TOKEN_VOLUME, VOLUME, annotations, labels,
 };
 pub use policy::{
     Agent, AgentResources, Amounts, ComputeType, Containers, Engine, Entrypoint,
@@ -43,6 +45,7 @@ pub use report::{
     RulesInUse, WorkloadCoverage, WorkloadGap,
 };
 pub use rollout::{Rollout, Strategy};
+pub use rule_set::{NamedText, RuleError, RuleSet, RuleSetSpec, RuleSetStatus};
 pub use selector::{LabelSelector, Operator, Requirement};
 
 /// The API group.
@@ -51,5 +54,5 @@ pub const GROUP: &str = "picket.dev";
 /// The API version.
 pub const VERSION: &str = "v1alpha1";
 
-/// The one rule set that exists without a RuleSet object: the rules built into the agent.
+/// The rule set that is built into the agent; the operator shows it as a RuleSet of this name.
 pub const DEFAULT_RULE_SET: &str = "default";

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::cluster::ClusterProtectionPolicy;
 use crate::policy::ProtectionPolicy;
 use crate::report::CoverageReport;
+use crate::rule_set::RuleSet;
 
 /// Every CustomResourceDefinition as (file name, YAML), keys sorted so that the text changes
 /// only when the API does.
@@ -23,6 +24,7 @@ pub fn manifests() -> Vec<(&'static str, String)> {
             "picket.dev_protectionpolicies.yaml",
             ProtectionPolicy::crd(),
         ),
+        ("picket.dev_rulesets.yaml", RuleSet::crd()),
     ]
     .into_iter()
     .map(|(file, definition)| {

@@ -43,5 +43,11 @@ pub const AGENT_CONTAINER: &str = "picket-agent";
 pub const SESSION_KEYS_VARIABLE: &str = "PICKET_SESSION_KEYS";
 /// The shared volume.
 pub const VOLUME: &str = "picket";
+/// The volume with the token that the agent shows to the relay; mounted in the agent only.
+pub const TOKEN_VOLUME: &str = "picket-token";
+/// Where it is mounted.
+pub const TOKEN_PATH: &str = "/var/run/secrets/picket.dev";
+/// The token's file there.
+pub const TOKEN_FILE: &str = "token";
 /// Where the shared volume is mounted in every container that has it.
 pub const MOUNT_PATH: &str = "/picket";

@@ -176,11 +176,10 @@ pub struct ProtectionPolicySpec {
     #[serde(default)]
     pub rollout: Rollout,
 
-    /// Rule sets that apply. Empty means `default`, the rules built into the agent. In this
-    /// version `default` is the only rule set.
+    /// Rule sets that apply, by name: RuleSets, and `default`, the rules built into the agent.
+    /// Empty means `default`. Those of all policies that select a pod add up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
-    #[x_kube(validation = Rule::new("self.all(name, name == 'default')").message("the only rule set in this version is `default`, the rules built into the agent"))]
     pub rule_sets: Vec<String>,
 
     /// Decides between policies that select the same pod: the higher wins.

@@ -30,6 +30,9 @@ pub const ORDERS_PATH: &str = "/v1/orders";
 pub const RULES_PATH: &str = "/v1/rules/";
 /// `POST`: a [`FindingBatch`]; answered with 204.
 pub const FINDINGS_PATH: &str = "/v1/findings";
+/// `GET`: the last findings of all pods, a line of JSON each; with `?follow=true` those that come
+/// too. For tokens with [`READER_AUDIENCE`].
+pub const READER_PATH: &str = "/v1/recent-findings";
 
 /// Largest heartbeat, in bytes: 64 KiB.
 pub const MAX_HEARTBEAT: usize = 64 * 1024;

@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 
 use picket_webhook::Settings;
 
-use crate::certificates::PUBLICATION_GRACE;
+use crate::certificates::{PUBLICATION_GRACE, ServerNames};
 use crate::images::ImageArguments;
 
 /// The port that kubelet uses on a Fargate node: a webhook there would answer
@@ -116,6 +116,23 @@ pub struct Arguments {
     /// patch pods. Their agents are told in any case.
     #[arg(long, env = "PICKET_QUARANTINE", default_value_t = false, action = ArgAction::Set)]
     pub quarantine: bool,
+    /// Where agents report, as host:port; without it there is no relay, and agents keep to
+    /// themselves and the built-in rules.
+    #[arg(long, env = "PICKET_RELAY_ADDRESS")]
+    pub relay_address: Option<String>,
+
+    /// Port of the relay (HTTPS).
+    #[arg(long, env = "PICKET_RELAY_PORT", default_value_t = 8444)]
+    pub relay_port: u16,
+
+    /// Service without a selector through which agents reach the relay: its EndpointSlice
+    /// names the replica that leads.
+    #[arg(long, env = "PICKET_RELAY_SERVICE", default_value = "picket-relay")]
+    pub relay_service: String,
+
+    /// Address of this replica's pod, for that EndpointSlice; without it nobody writes one.
+    #[arg(long, env = "PICKET_POD_IP")]
+    pub pod_ip: Option<IpAddr>,
 
     /// Seconds for which the webhook goes on taking requests after SIGTERM,
     /// until no API server sends any more.
@@ -170,6 +187,7 @@ impl Arguments {
             ("certificate-secret", &self.certificate_secret),
             ("session-secret", &self.session_secret),
             ("lease", &self.lease),
+            ("relay-service", &self.relay_service),
         ];
         let secrets = self.image_pull_secret.iter();
         for (flag, name) in names
@@ -193,6 +211,15 @@ impl Arguments {
                 });
             }
         }
+        if let Some(address) = &self.relay_address
+            && !is_host_and_port(address)
+        {
+            return Err(ArgumentError {
+                flag: "relay-address",
+                problem: format!("`{address}` is not host:port"),
+                remedy: "give it as picket-relay.picket-system.svc:8444",
+            });
+        }
         if !is_image(&self.sidecar_image) {
             return Err(ArgumentError {
                 flag: "sidecar-image",
@@ -203,6 +230,7 @@ impl Arguments {
         for (flag, port) in [
             ("webhook-port", self.webhook_port),
             ("health-port", self.health_port),
+            ("relay-port", self.relay_port),
         ] {
             if port == RESERVED_ON_FARGATE {
                 return Err(ArgumentError {
@@ -217,6 +245,15 @@ impl Arguments {
                 flag: "health-port",
                 problem: format!("{} is the webhook's port already", self.health_port),
                 remedy: "choose two different ports",
+            });
+        }
+        let taken = [self.webhook_port, self.health_port];
+        if self.relay_address.is_some() && self.relay_port != 0 && taken.contains(&self.relay_port)
+        {
+            return Err(ArgumentError {
+                flag: "relay-port",
+                problem: format!("{} is taken already", self.relay_port),
+                remedy: "choose another one, for example 8444",
             });
         }
         if self.revision.is_empty() {
@@ -236,6 +273,21 @@ impl Arguments {
             self.namespace.clone(),
             Settings::SYSTEM_NAMESPACE.to_owned(),
         ]
+    }
+
+    /// The names by which agents reach the relay, for the certificate.
+    #[must_use]
+    pub fn relay_names(&self) -> Vec<String> {
+        let Some(address) = &self.relay_address else {
+            return Vec::new();
+        };
+        let host = address
+            .rsplit_once(':')
+            .map_or(address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        ServerNames::of_service(&self.relay_service, &self.namespace, [host.to_owned()])
+            .as_slice()
+            .to_vec()
     }
 
     /// How long the webhook goes on taking requests after SIGTERM.
@@ -261,6 +313,15 @@ fn is_object_name(name: &str) -> bool {
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     name.len() <= 253 && name.split('.').all(label)
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    port.parse::<u16>().is_ok_and(|port| port != 0)
+        && (bare.parse::<IpAddr>().is_ok() || is_object_name(host))
 }
 
 fn is_image(image: &str) -> bool {
@@ -322,6 +383,14 @@ mod tests {
             (
                 &["--namespace", "Picket"],
                 "--namespace: `Picket` is not a name",
+            ),
+            (
+                &["--relay-address", "picket-relay"],
+                "--relay-address: `picket-relay` is not host:port",
+            ),
+            (
+                &["--relay-address", "a:1", "--relay-port", "8443"],
+                "--relay-port: 8443 is taken",
             ),
             (&["--service", ""], "--service: `` is not a name"),
             (&["--lease", "a..b"], "--lease: `a..b` is not a name"),

@@ -267,7 +267,7 @@ pub async fn tell(
 
 /// The Deployment of a ReplicaSet and the CronJob of a Job: what people look at. Whatever cannot
 /// be looked up stays what it is.
-async fn owner(client: &Client, object: &ObjectReference) -> ObjectReference {
+pub(crate) async fn owner(client: &Client, object: &ObjectReference) -> ObjectReference {
     let owner = match object.kind.as_deref() {
         Some("ReplicaSet") => controller_of::<ReplicaSet>(client, object).await,
         Some("Job") => controller_of::<Job>(client, object).await,

@@ -14,6 +14,7 @@
 //! * [`lease`]: which replica writes.
 //! * [`relay`]: where agents report and fetch rules.
 //! * [`rollout`]: workloads that are restarted for their policies.
+//! * [`rule_sets`]: rules of the user's, and which pod gets them.
 //! * [`settings`](mod@settings): what the planner is told.
 //! * [`quarantine`]: pods that are cut off and kept.
 //! * [`readiness`], [`metrics`]: what kubelet and Prometheus see.
@@ -35,6 +36,7 @@ pub mod quarantine;
 pub mod readiness;
 pub mod relay;
 pub mod rollout;
+pub mod rule_sets;
 pub mod run;
 pub mod server;
 pub mod sessions;

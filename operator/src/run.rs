@@ -33,11 +33,12 @@ use crate::metrics::StateCollector;
 use crate::pods::{Pods, follow_pods};
 use crate::policies::{Namespaces, Policies, View, follow_namespaces, follow_policies};
 use crate::readiness::Readiness;
-use crate::relay::heartbeats::Heartbeats;
-use crate::relay::orders::Board;
+use crate::relay::start::{RelayState, Start};
+use crate::rule_sets::status::RuleSetWriter;
+use crate::rule_sets::{Library, follow_rule_sets};
 use crate::server::{HealthServer, RunningServer, ServerError, WebhookServer};
 use crate::sessions::{KeyKeeper, LiveSessions};
-use crate::settings::settings;
+use crate::settings::{has_native_sidecars, settings};
 use crate::status::StatusWriter;
 use crate::watched::{Seen, follow};
 
@@ -45,6 +46,8 @@ use crate::watched::{Seen, follow};
 const DRAIN_GRACE: Duration = Duration::from_secs(20);
 /// How long the last answers on the health port may take.
 const HEALTH_GRACE: Duration = Duration::from_secs(1);
+/// How long answers of the relay may take at the end.
+const RELAY_GRACE: Duration = Duration::from_secs(5);
 /// How long the leader may take to release its Lease.
 const RELEASE_GRACE: Duration = Duration::from_secs(10);
 /// Time before the API server is asked for its version again.
@@ -92,6 +95,10 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     let listen = |flag, port| listen(flag, arguments.listen_address, port);
     let webhook_listener = listen("webhook-port", arguments.webhook_port)?;
     let health_listener = listen("health-port", arguments.health_port)?;
+    let relay_listener = match arguments.relay_address {
+        Some(_) => Some(listen("relay-port", arguments.relay_port)?),
+        None => None,
+    };
     let client = Client::try_default()
         .await
         .map_err(|error| RunError::Client(error.into()))?;
@@ -110,6 +117,15 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     let (recorder, told) = events::recorder(counts.clone());
     parts.tell(&client, &arguments, counts, told);
     parts.cover(&client, &arguments, &mut registry);
+    // What depends on the cluster is told when that is known.
+    let settings = SharedSettings::from(settings(&arguments, &Info::default()));
+    let relay = match relay_listener {
+        Some(listener) => {
+            let start = parts.relay(&client, &arguments, settings.clone());
+            Some(start.run(listener, &mut registry)?)
+        }
+        None => None,
+    };
     let readiness = parts.readiness.clone();
     let ready = Arc::new(move || {
         readiness
@@ -119,11 +135,11 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
     let mut health = HealthServer::start(health_listener, health_router(registry.into(), ready))?;
 
     let serve = async {
-        let settings = settings(&arguments, &cluster_version(&client).await);
+        let version = cluster_version(&client).await;
+        settings.update(|settings| settings.native_sidecars = has_native_sidecars(&version));
         let policies = parts.readiness.policies.clone();
-        let shared = SharedSettings::from(settings.clone());
-        parts.sessions.publish(&shared).await;
-        let mut state = AdmissionState::new(policies.clone(), shared, metrics)
+        parts.sessions.publish(&settings).await;
+        let mut state = AdmissionState::new(policies.clone(), settings.clone(), metrics)
             .with_sessions(Arc::new(parts.sessions.clone()))
             .with_namespaces(Arc::new(parts.facts.clone()))
             .with_recorder(Arc::new(recorder));
@@ -173,7 +189,13 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
             sleep(arguments.drain_delay()).await;
             webhook.drain(DRAIN_GRACE).await?;
         }
+        // Orders that are waited for end when the lease is given up.
+        let drained = relay.map(|relay| tokio::spawn(relay.drain(RELAY_GRACE)));
         parts.released().await;
+        if let Some(drained) = drained {
+            // It has a deadline of its own, and nothing depends on how it went.
+            let _ = drained.await;
+        }
         health.drain(HEALTH_GRACE).await?;
     }
     outcome
@@ -189,9 +211,9 @@ struct Parts {
     facts: Facts,
     pods: Pods,
     namespaces: View<Namespaces>,
-    heartbeats: Heartbeats,
     sessions: LiveSessions,
-    board: Board,
+    library: View<Library>,
+    relay: RelayState,
     stop: watch::Sender<bool>,
 }
 
@@ -269,6 +291,23 @@ impl Parts {
             "status writer",
             Box::pin(writer.run(policies.clone(), namespaces.clone(), leading.clone())),
         );
+        let (library_seen, library) = watch::channel(None);
+        part(
+            "rule set watch",
+            Box::pin(follow_rule_sets(
+                client.clone(),
+                arguments.namespace.clone(),
+                library_seen,
+            )),
+        );
+        let writer = RuleSetWriter {
+            client: client.clone(),
+            relay: arguments.relay_address.is_some(),
+        };
+        part(
+            "rule set status writer",
+            Box::pin(writer.run(library.clone(), policies.clone(), leading.clone())),
+        );
         let election = tokio::spawn(candidate.run(stopping.clone()));
 
         Self {
@@ -287,8 +326,8 @@ impl Parts {
             sessions: LiveSessions::new(pods.clone(), sessions),
             pods,
             namespaces,
-            heartbeats: Heartbeats::new(),
-            board: Board::new(),
+            library,
+            relay: RelayState::default(),
             stop,
         }
     }
@@ -311,8 +350,8 @@ impl Parts {
             pods: self.pods.clone(),
             policies: self.policies.clone(),
             namespaces: self.namespaces.clone(),
-            heartbeats: self.heartbeats.clone(),
-            board: self.board.clone(),
+            heartbeats: self.relay.heartbeats.clone(),
+            board: self.relay.board.clone(),
         };
         let parts = coverage::start::parts(client, arguments, watched, &self.leading, registry);
         for (name, part) in parts {
@@ -320,6 +359,29 @@ impl Parts {
                 part.await;
                 name
             });
+        }
+    }
+
+    /// What the relay is started with.
+    fn relay<'a>(
+        &self,
+        client: &'a Client,
+        arguments: &'a Arguments,
+        settings: SharedSettings,
+    ) -> Start<'a> {
+        Start {
+            arguments,
+            client,
+            pods: self.pods.clone(),
+            state: self.relay.clone(),
+            leading: self.leading.clone(),
+            configuration: self.readiness.configuration.clone(),
+            certificate: Arc::clone(&self.readiness.certificate),
+            library: self.library.clone(),
+            namespaces: self.namespaces.clone(),
+            policies: self.policies.clone(),
+            store: self.readiness.policies.clone(),
+            settings,
         }
     }
 

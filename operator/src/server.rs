@@ -56,8 +56,11 @@ impl WebhookServer {
         certificate: Arc<ServingCertificate>,
     ) -> Result<RunningServer, ServerError> {
         let address = prepare(&listener)?;
-        let acceptor =
-            RustlsAcceptor::new(tls_configuration(certificate)?).acceptor(NoDelayAcceptor::new());
+        let acceptor = {
+            let configuration =
+                RustlsConfig::from_config(Arc::new(tls_configuration(certificate)?));
+            RustlsAcceptor::new(configuration).acceptor(NoDelayAcceptor::new())
+        };
         let handle = Handle::new();
         let mut server = axum_server::from_tcp(listener)
             .map_err(ServerError::Listener)?
@@ -150,7 +153,7 @@ impl RunningServer {
     }
 }
 
-fn prepare(listener: &TcpListener) -> Result<SocketAddr, ServerError> {
+pub(crate) fn prepare(listener: &TcpListener) -> Result<SocketAddr, ServerError> {
     listener
         .set_nonblocking(true)
         .map_err(ServerError::Listener)?;
@@ -166,12 +169,15 @@ fn limit(http: &mut Builder<TokioExecutor>) {
         .keep_alive_interval(Some(KEEP_ALIVE_INTERVAL));
 }
 
-fn tls_configuration(certificate: Arc<ServingCertificate>) -> Result<RustlsConfig, ServerError> {
+/// TLS 1.2 and 1.3 with whatever `certificate` holds at the time of each handshake.
+pub(crate) fn tls_configuration(
+    certificate: Arc<ServingCertificate>,
+) -> Result<rustls::ServerConfig, ServerError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut configuration = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(certificate);
     configuration.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(RustlsConfig::from_config(Arc::new(configuration)))
+    Ok(configuration)
 }

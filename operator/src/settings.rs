@@ -32,7 +32,9 @@ fn default_interest() -> String {
     rules.interest().to_string()
 }
 
-fn has_native_sidecars(version: &Info) -> bool {
+/// Whether a cluster of this version runs native sidecars.
+#[must_use]
+pub fn has_native_sidecars(version: &Info) -> bool {
     // Some providers write "33+".
     let number = |text: &str| {
         let digits: String = text.chars().take_while(char::is_ascii_digit).collect();

@@ -64,3 +64,9 @@ pub fn sources() -> Vec<PolicySource> {
     };
     policies().iter().map(source).collect()
 }
+
+/// The default policy whose macros and variables others may use: loaded wherever own rules are.
+pub fn shared() -> PolicySource {
+    let mut sources = sources();
+    sources.swap_remove(0)
+}

@@ -14,6 +14,7 @@
 //! * [`defaults`]: Picket's own rules.
 
 pub mod action;
+pub mod bundle;
 pub mod catalogue;
 mod compile;
 pub mod defaults;

@@ -13,6 +13,7 @@ mod https;
 pub mod kubelet;
 pub mod objects;
 mod operator;
+pub mod relay;
 mod supervised;
 
 use std::net::{Ipv4Addr, TcpListener};

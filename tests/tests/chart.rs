@@ -56,6 +56,10 @@ fn a_wrong_value_is_refused_with_its_key() {
             "health.port: 8443 is webhook.port already",
         ),
         ("webhook.port=443", "/webhook/port"),
+        (
+            "relay.port=8443",
+            "relay.port: 8443 is another server's port already",
+        ),
         ("image.repository=a:1", "/image/repository"),
         ("sidecar.image.digest=latest", "/sidecar/image/digest"),
         ("injection.enabled=maybe", "/injection/enabled"),

@@ -35,5 +35,5 @@ pub use policy::{Policy, Scope};
 pub use reason::{Outcome, Reason};
 pub use report::Report;
 pub use sessions::Sessions;
-pub use settings::{Settings, SharedSettings};
+pub use settings::{RelayAccess, Settings, SharedSettings};
 pub use store::PolicyStore;

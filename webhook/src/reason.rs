@@ -115,7 +115,7 @@ reasons! {
     /// The container mounts something at `/picket` or below.
     MountConflict: Failed, "it already mounts something at /picket";
     /// The pod has a volume named `picket` that is not Picket's, or mounts Picket's elsewhere.
-    VolumeConflict: Failed, "the pod uses the volume name `picket` for something else";
+    VolumeConflict: Failed, "the pod uses the volume name `picket` or `picket-token` for something else";
     /// The pod has a container named `picket-setup` or `picket-agent` that is not Picket's.
     NameConflict: Failed, "the pod uses a container name of Picket's for something else";
     /// The pod ends by itself and the agent would be an ordinary container, which does not.

@@ -1,5 +1,6 @@
 //! What the installation decides, the same for every pod.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What the installation decides, the same for every pod.
@@ -13,8 +14,13 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Version of what is injected; running pods of another one are stale.
     pub revision: String,
-    /// Text form of the interest of the rule sets that apply (`picket_events::Interest`).
+    /// Text form (`picket_events::Interest`) of the interest of the built-in rules, and of every
+    /// rule set that is not known.
     pub interest: String,
+    /// The same of each rule set that is known, by its name.
+    pub rule_set_interests: BTreeMap<String, String>,
+    /// Where agents report; they keep to themselves without.
+    pub relay: Option<RelayAccess>,
     /// Whether the cluster runs native sidecars (Kubernetes 1.29 and later).
     pub native_sidecars: bool,
     /// Public keys by which agents know who opened a session: Ed25519 in base64, the present one
@@ -24,23 +30,13 @@ pub struct Settings {
     pub own_namespace: String,
 }
 
-impl Settings {
-    /// The name of the namespace that holds the cluster's own parts; never injected.
-    pub const SYSTEM_NAMESPACE: &str = "kube-system";
-
-    /// Settings with this image, an interest in everything and native sidecars.
-    pub fn new(sidecar_image: impl Into<String>, revision: impl Into<String>) -> Self {
-        Self {
-            enabled: true,
-            sidecar_image: sidecar_image.into(),
-            image_pull_secrets: Vec::new(),
-            revision: revision.into(),
-            interest: "all".to_owned(),
-            native_sidecars: true,
-            session_keys: Vec::new(),
-            own_namespace: "picket-system".to_owned(),
-        }
-    }
+/// How an agent reaches the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayAccess {
+    /// `host:port`.
+    pub address: String,
+    /// Certificates (PEM) of the authorities that sign for it.
+    pub trust: String,
 }
 
 /// Settings that may change while requests are answered. Clones share them; reading takes one
@@ -70,5 +66,70 @@ impl From<Arc<Settings>> for SharedSettings {
 impl From<Settings> for SharedSettings {
     fn from(settings: Settings) -> Self {
         Arc::new(settings).into()
+    }
+}
+
+impl Settings {
+    /// The name of the namespace that holds the cluster's own parts; never injected.
+    pub const SYSTEM_NAMESPACE: &str = "kube-system";
+
+    /// Settings with this image, an interest in everything and native sidecars.
+    pub fn new(sidecar_image: impl Into<String>, revision: impl Into<String>) -> Self {
+        Self {
+            enabled: true,
+            sidecar_image: sidecar_image.into(),
+            image_pull_secrets: Vec::new(),
+            revision: revision.into(),
+            interest: "all".to_owned(),
+            rule_set_interests: BTreeMap::new(),
+            relay: None,
+            native_sidecars: true,
+            session_keys: Vec::new(),
+            own_namespace: "picket-system".to_owned(),
+        }
+    }
+
+    /// What the tracers of a pod with these rule sets have to see, in text form.
+    pub fn interest_of(&self, rule_sets: &[String]) -> String {
+        let mut words: Vec<&str> = Vec::new();
+        for name in rule_sets {
+            let interest = self.rule_set_interests.get(name).unwrap_or(&self.interest);
+            for word in interest.split(',') {
+                if !words.contains(&word) {
+                    words.push(word);
+                }
+            }
+        }
+        match words.is_empty() {
+            true => self.interest.clone(),
+            false => words.join(","),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interests_of_rule_sets_add_up() {
+        let mut settings = Settings::new("picket:1", "1");
+        settings.interest = "exec,open:plain".to_owned();
+        settings
+            .rule_set_interests
+            .insert("own".to_owned(), "exec,connect,open:write".to_owned());
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            settings.interest_of(&names)
+        };
+        assert_eq!(of(&[]), "exec,open:plain");
+        assert_eq!(of(&["default"]), "exec,open:plain");
+        assert_eq!(of(&["own"]), "exec,connect,open:write");
+        assert_eq!(
+            of(&["default", "own"]),
+            "exec,open:plain,connect,open:write"
+        );
+        // What is not known yet needs no less than the built-in rules.
+        assert_eq!(of(&["unknown"]), "exec,open:plain");
     }
 }

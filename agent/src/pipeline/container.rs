@@ -1,5 +1,7 @@
 //! One container: its tracer's session, its processes, its losses.
 
+use picket_events::Interest;
+use picket_events::relay::{ContainerReport, ContainerState, EngineName, Gap, MAX_NAME};
 use picket_events::wire::{Engine, Hello};
 use serde_json::{Value, json};
 
@@ -92,6 +94,49 @@ impl Container {
         matches!(self.engine, Engine::None | Engine::Failed { .. })
     }
 
+    /// What the relay is told of this container, where the rules need to see this.
+    pub(super) fn report(&self, needed: &Interest) -> ContainerReport {
+        let state = match &self.engine {
+            Engine::None => ContainerState::NotTraced {
+                step: String::new(),
+                errno: 0,
+            },
+            Engine::Failed { step, errno } => ContainerState::NotTraced {
+                step: name(step),
+                errno: *errno,
+            },
+            _ if self.session.is_connected() => ContainerState::Traced,
+            _ if self.session.said_goodbye() => ContainerState::Ended,
+            _ => ContainerState::Disconnected,
+        };
+        let mut gaps = Vec::new();
+        if !self.is_untraced() && !self.shows(needed) {
+            gaps.push(Gap::RulesNeedRestart);
+        }
+        if self.loss.total() > 0 {
+            gaps.push(Gap::EventsLost);
+        }
+        ContainerReport {
+            name: name(&self.info.name),
+            state,
+            engine: match self.engine {
+                Engine::UserNotification => EngineName::UserNotification,
+                Engine::Ptrace => EngineName::Ptrace,
+                Engine::None | Engine::Failed { .. } => EngineName::None,
+            },
+            restarts: self.generation,
+            gaps,
+            events: self.events,
+            lost: self.loss.total(),
+        }
+    }
+
+    /// Whether the installed filter shows all of this.
+    fn shows(&self, needed: &Interest) -> bool {
+        let installed = self.interest.parse::<Interest>();
+        installed.is_ok_and(|installed| installed.covers(needed))
+    }
+
     /// What a heartbeat says of this container.
     pub(super) fn status(&self) -> Value {
         json!({
@@ -134,6 +179,11 @@ fn engine_name(engine: &Engine) -> &'static str {
         Engine::None => "none",
         Engine::Failed { .. } => "failed",
     }
+}
+
+/// As much of a text as the relay takes for a name.
+fn name(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_NAME.min(text.len()))].to_owned()
 }
 
 pub(super) fn shortened(text: &str) -> String {

@@ -18,6 +18,8 @@ pub(super) struct Loss {
     told: u64,
     by_type: BTreeMap<EventType, u64>,
     by_reason: BTreeMap<&'static str, u64>,
+    /// The same since the start.
+    all_by_reason: BTreeMap<&'static str, u64>,
     reported: u64,
 }
 
@@ -65,8 +67,18 @@ impl Loss {
             LossReason::WorkerDied => "worker_died",
             LossReason::TooLarge => "too_large",
         };
-        let sum = self.by_reason.entry(reason).or_default();
-        *sum = sum.saturating_add(lost.count);
+        for sums in [&mut self.by_reason, &mut self.all_by_reason] {
+            let sum = sums.entry(reason).or_default();
+            *sum = sum.saturating_add(lost.count);
+        }
+    }
+
+    /// Events lost so far, by reason; those that nobody told a reason of are `missing`.
+    pub(super) fn reasons(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let untold = self.missing.saturating_sub(self.told);
+        let untold = (untold > 0).then_some(("missing", untold));
+        let told = self.all_by_reason.iter();
+        told.map(|(reason, count)| (*reason, *count)).chain(untold)
     }
 
     /// All events lost so far.

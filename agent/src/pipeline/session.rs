@@ -86,6 +86,11 @@ impl Session {
         self.said_goodbye = true;
     }
 
+    /// Whether the owner said that the application ended.
+    pub(super) fn said_goodbye(&self) -> bool {
+        self.said_goodbye
+    }
+
     /// True while the owner is connected.
     pub(super) fn is_connected(&self) -> bool {
         self.connections > 0

@@ -39,9 +39,9 @@ picket-webhook-certificate
 
 {{/* What the schema cannot say in words that help. */}}
 {{- define "picket.check" -}}
-{{- range $key, $port := dict "webhook.port" .Values.webhook.port "health.port" .Values.health.port }}
+{{- range $key, $port := dict "webhook.port" .Values.webhook.port "health.port" .Values.health.port "relay.port" .Values.relay.port }}
 {{- if eq (int $port) 10250 }}
-{{- fail (printf "%s: 10250 belongs to kubelet on Fargate; choose another one, for example 8443 for webhook.port and 8080 for health.port" $key) }}
+{{- fail (printf "%s: 10250 belongs to kubelet on Fargate; choose another one, for example 8443 for webhook.port, 8080 for health.port and 8444 for relay.port" $key) }}
 {{- end }}
 {{- end }}
 {{- if and .Values.certificates.secretName (ne .Values.certificates.mode "External") }}
@@ -52,5 +52,8 @@ picket-webhook-certificate
 {{- end }}
 {{- if eq (int .Values.webhook.port) (int .Values.health.port) }}
 {{- fail (printf "health.port: %v is webhook.port already; choose two different ports" .Values.health.port) }}
+{{- end }}
+{{- if and .Values.relay.enabled (or (eq (int .Values.relay.port) (int .Values.webhook.port)) (eq (int .Values.relay.port) (int .Values.health.port))) }}
+{{- fail (printf "relay.port: %v is another server's port already; choose another one, for example 8444" .Values.relay.port) }}
 {{- end }}
 {{- end }}

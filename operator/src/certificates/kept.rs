@@ -31,7 +31,11 @@ pub(crate) fn tasks(
     let names = ServerNames::of_service(
         &arguments.service,
         &arguments.namespace,
-        arguments.certificate_name.iter().cloned(),
+        arguments
+            .certificate_name
+            .iter()
+            .cloned()
+            .chain(arguments.relay_names()),
     );
     match arguments.certificates {
         CertificateMode::SelfManaged => {

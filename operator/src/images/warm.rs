@@ -14,7 +14,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use picket_webhook::entrypoint::{Images, Keychain, PullScope, Resolver, Wanted};
-use picket_webhook::{Context, Namespaces, PolicyStore, Settings, plan};
+use picket_webhook::{Context, Namespaces, PolicyStore, SharedSettings, plan};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -82,7 +82,7 @@ pub struct Warmer {
     /// What is known about namespaces.
     pub namespaces: Arc<dyn Namespaces>,
     /// What the installation decides.
-    pub settings: Settings,
+    pub settings: SharedSettings,
     /// Whose cache is kept warm.
     pub resolver: Resolver,
     /// Tells which pull secrets a service account gives to its pods.
@@ -124,7 +124,7 @@ impl Warmer {
                 namespace: &namespace,
                 facts: &facts,
                 policies: &policies,
-                settings: &self.settings,
+                settings: &self.settings.get(),
                 workload: None,
                 // AWS' webhook has not labelled templates; too much known is no harm.
                 fargate: Some(true),

@@ -31,6 +31,18 @@ pub(super) fn get(port: u16, path: &str) -> Option<Response> {
 /// `POST` of JSON over HTTPS on a port of this machine, trusting only `trust`
 /// (PEM).
 pub(super) fn post(port: u16, path: &str, body: &str, trust: &[u8]) -> Option<Response> {
+    ask(port, ("POST", path), "", body, trust)
+}
+
+/// Any request over HTTPS on a port of this machine, with further lines in its head, trusting
+/// only `trust` (PEM).
+pub(super) fn ask(
+    port: u16,
+    (method, path): (&str, &str),
+    head: &str,
+    body: &str,
+    trust: &[u8],
+) -> Option<Response> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(trust) {
         roots.add(certificate.ok()?).ok()?;
@@ -47,11 +59,12 @@ pub(super) fn post(port: u16, path: &str, body: &str, trust: &[u8]) -> Option<Re
     socket.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut stream = rustls::StreamOwned::new(connection, socket);
     let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(request.as_bytes()).ok()?;
+    // Who refuses a body may have closed before all of it was sent.
+    let _ = stream.write_all(request.as_bytes());
     read(&mut stream)
 }
 

@@ -162,6 +162,30 @@ impl Operator {
         operator
     }
 
+    /// Ends all processes and starts as many anew, perhaps with other options, and waits until
+    /// they are ready. What is installed in the cluster stays as it is.
+    ///
+    /// # Panics
+    /// When they do not become ready.
+    pub fn restart(&mut self, options: &Options) {
+        let kubeconfig = self.control_plane.kubeconfig(&self.namespace);
+        for (index, replica) in self.replicas.iter_mut().enumerate() {
+            replica.process.end();
+            replica.process = start(
+                self.control_plane,
+                &kubeconfig,
+                &self.namespace,
+                &self.configuration,
+                &format!("{}-{index}", self.namespace),
+                (replica.webhook_port, replica.health_port),
+                options,
+            );
+        }
+        for replica in &self.replicas {
+            replica.wait_until_ready();
+        }
+    }
+
     /// A namespace whose pods this operator's webhook is asked about.
     #[must_use]
     pub fn namespace(&self, prefix: &str, labels: &[(&str, &str)]) -> String {

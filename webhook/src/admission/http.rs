@@ -201,7 +201,6 @@ async fn answer_request(
         return answer_command(state, entry, request).await;
     }
     let policies = state.store.snapshot();
-    let settings = state.settings.get();
     let namespace = request.namespace();
     let mut facts = state.namespaces.get(&namespace).await;
     let wanted: BTreeSet<&str> = policies
@@ -217,6 +216,7 @@ async fn answer_request(
                 .insert(secret.to_owned());
         }
     }
+    let settings = state.settings.get();
     let known = Known {
         policies: &policies,
         facts: &facts,

@@ -41,7 +41,7 @@ pub(super) fn build(
     } = injection;
     let settings = context.settings;
     let spec = &selection.winner.spec;
-    let kit = Kit::of(spec, settings);
+    let kit = Kit::of(spec, &selection.rule_sets, settings);
     let uid = kit.uid(&pod, &image_uids);
     let memory = resources::agent_memory(&spec.agent, kit.sizes, &pod, fargate);
     let requirements = resources::requirements(&spec.agent, kit.sizes, &pod, memory);
@@ -83,6 +83,9 @@ pub(super) fn build(
     }
     let volume = json!({"name": VOLUME, "emptyDir": {"sizeLimit": kit.volume_size}});
     insert(&mut pod["spec"], "volumes", None, volume);
+    if let Some(volume) = kit.token_volume() {
+        insert(&mut pod["spec"], "volumes", None, volume);
+    }
     let image_pull_secrets = add_pull_secrets(&mut pod, kit.pull_secrets, claimed.as_ref());
 
     let added = Added {

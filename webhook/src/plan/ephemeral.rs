@@ -85,7 +85,7 @@ fn desired(
         baked: &Baked::new(),
         entrypoint: &spec.entrypoint,
     };
-    let kit = Kit::of(spec, context.settings);
+    let kit = Kit::of(spec, &selection.rule_sets, context.settings);
     let mut desired = pod.clone();
     for container in desired["spec"][LIST].as_array_mut().into_iter().flatten() {
         let name = container["name"].as_str().unwrap_or_default().to_owned();

@@ -5,14 +5,19 @@
 
 use picket_crds::{
     AGENT_CONTAINER, Datadog, Engine, MOUNT_PATH, ProtectionPolicySpec, Provider,
-    SESSION_KEYS_VARIABLE, SETUP_CONTAINER, Startup, VOLUME,
+    SESSION_KEYS_VARIABLE, SETUP_CONTAINER, Startup, TOKEN_FILE, TOKEN_PATH, TOKEN_VOLUME, VOLUME,
 };
 use serde_json::{Value, json};
 
 use super::resources::{self, Sizes};
 use super::wrapper;
 use crate::report::Report;
-use crate::settings::Settings;
+use crate::settings::{RelayAccess, Settings};
+
+/// Whom the agent's token is for.
+const RELAY_AUDIENCE: &str = "picket";
+/// How long it is valid; kubelet renews it after four fifths of that.
+const TOKEN_SECONDS: u32 = 3600;
 
 const SETUP_PROGRAM: &str = "/picket-tracer";
 const AGENT_PROGRAM: &str = "/picket-agent";
@@ -21,6 +26,8 @@ const DATADOG_SETUP_PROGRAM: &str = "/cws-instrumentation";
 /// Tracer and agent of a provider.
 pub(super) struct Kit<'a> {
     settings: &'a Settings,
+    /// What tracers have to see, in text form.
+    interest: String,
     /// Whether the application waits for the agent.
     startup: Startup,
     /// By what means the tracer traces.
@@ -38,11 +45,16 @@ pub(super) struct Kit<'a> {
 }
 
 impl<'a> Kit<'a> {
-    /// What a policy wants.
-    pub(super) fn of(spec: &'a ProtectionPolicySpec, settings: &'a Settings) -> Self {
+    /// What a policy wants, for a pod with these rule sets.
+    pub(super) fn of(
+        spec: &'a ProtectionPolicySpec,
+        rule_sets: &[String],
+        settings: &'a Settings,
+    ) -> Self {
         let datadog = (spec.provider == Provider::Datadog).then_some(&spec.datadog);
         Self {
             settings,
+            interest: settings.interest_of(rule_sets),
             startup: spec.agent.startup,
             engine: spec.tracer.engine,
             datadog,
@@ -67,7 +79,7 @@ impl<'a> Kit<'a> {
     /// The `command` that runs the tracer; what it traces goes behind it.
     pub(super) fn traced_command(&self, container: &str) -> Vec<String> {
         match self.datadog {
-            None => wrapper::traced_command(container, &self.settings.interest, self.engine),
+            None => wrapper::traced_command(container, &self.interest, self.engine),
             // Without --async their tracer holds the application back until it has reached the
             // agent, with pauses that double each time.
             Some(_) => wrapper::datadog_command(self.startup == Startup::Optional),
@@ -110,6 +122,9 @@ impl<'a> Kit<'a> {
                 );
                 agent["command"] = json!([AGENT_PROGRAM, "run"]);
                 agent["env"] = environment(report, self.settings);
+                if let Some(relay) = &self.settings.relay {
+                    relay_access(&mut agent, relay);
+                }
                 agent["livenessProbe"] = probe(&[AGENT_PROGRAM, "health"], 30, 3);
                 agent
             }
@@ -119,6 +134,25 @@ impl<'a> Kit<'a> {
                 agent
             }
         }
+    }
+
+    /// The volume with the token that the agent shows to the relay. Kubelet makes its file
+    /// readable for all where the containers of the pod run as different users and the pod has
+    /// no `fsGroup`, for that group where it has one (`pkg/volume/projected`, `FsUserFrom` in
+    /// `pkg/volume/util`): the agent, whose user is its own, can read it either way.
+    pub(super) fn token_volume(&self) -> Option<Value> {
+        let wanted = self.datadog.is_none() && self.settings.relay.is_some();
+        let token = json!({
+            "audience": RELAY_AUDIENCE,
+            "expirationSeconds": TOKEN_SECONDS,
+            "path": TOKEN_FILE,
+        });
+        wanted.then(|| {
+            json!({
+                "name": TOKEN_VOLUME,
+                "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": token}]},
+            })
+        })
     }
 
     /// The probe that holds the application back until the agent is up.
@@ -210,6 +244,20 @@ fn environment(report: &Report, settings: &Settings) -> Value {
         list.push(value(SESSION_KEYS_VARIABLE, &keys));
     }
     environment
+}
+
+/// Lets the agent reach the relay. Kubelet renews the token in its volume.
+fn relay_access(agent: &mut Value, relay: &RelayAccess) {
+    let mount = json!({"name": TOKEN_VOLUME, "mountPath": TOKEN_PATH, "readOnly": true});
+    for (list, entry) in [
+        ("env", value("PICKET_RELAY_ADDRESS", &relay.address)),
+        ("env", value("PICKET_RELAY_CA", &relay.trust)),
+        ("volumeMounts", mount),
+    ] {
+        if let Some(entries) = agent[list].as_array_mut() {
+            entries.push(entry);
+        }
+    }
 }
 
 /// What the agent needs on EKS Fargate. The API key stays in its Secret.

@@ -1,7 +1,9 @@
 //! Takes our own additions out of a pod: the first half of planning an injected pod anew, and
 //! all of `picket uninject`.
 
-use picket_crds::{AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, VOLUME, annotations};
+use picket_crds::{
+    AGENT_CONTAINER, MOUNT_PATH, SETUP_CONTAINER, TOKEN_VOLUME, VOLUME, annotations,
+};
 use serde_json::{Map, Value};
 
 use super::commands;
@@ -73,7 +75,9 @@ pub(super) fn strip(pod: &mut Value) -> Result<(), Reason> {
     }
     if injected {
         retain(&mut pod["spec"], "volumes", |volume| {
-            volume["name"] != VOLUME || !volume["emptyDir"].is_object()
+            let shared = volume["name"] == VOLUME && volume["emptyDir"].is_object();
+            let token = volume["name"] == TOKEN_VOLUME && volume["projected"].is_object();
+            !shared && !token
         });
         if let Some(Value::Object(map)) = pod["metadata"].get_mut("annotations") {
             map.shift_remove(annotations::STATUS);
@@ -91,7 +95,7 @@ pub(super) fn strip(pod: &mut Value) -> Result<(), Reason> {
     let mounts = mounts.flat_map(|container| entries(container, "volumeMounts"));
     if mounts
         .chain(entries(&pod["spec"], "volumes"))
-        .any(|named| named["name"] == VOLUME)
+        .any(|named| named["name"] == VOLUME || named["name"] == TOKEN_VOLUME)
     {
         return Err(Reason::VolumeConflict);
     }
@@ -135,7 +139,7 @@ fn is_ours(container: &Value) -> bool {
 }
 
 fn is_our_mount(mount: &Value) -> bool {
-    mount["name"] == VOLUME && mount["mountPath"] == MOUNT_PATH
+    (mount["name"] == VOLUME && mount["mountPath"] == MOUNT_PATH) || mount["name"] == TOKEN_VOLUME
 }
 
 /// The entries of a list that may be missing.

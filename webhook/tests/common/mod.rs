@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use picket_crds::{ComputeType, ProtectionPolicySpec, annotations};
 use picket_webhook::entrypoint::Images;
 use picket_webhook::inject::{Facts, policies_from_yaml};
-use picket_webhook::{Context, Namespace, Plan, Policy, Scope, Settings, plan};
+use picket_webhook::{Context, Namespace, Plan, Policy, RelayAccess, Scope, Settings, plan};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -46,6 +47,12 @@ pub(crate) struct CaseContext {
     pub(crate) workload: Option<String>,
     #[serde(default)]
     image_pull_secrets: Vec<String>,
+    /// Whether agents report to the relay.
+    #[serde(default)]
+    relay: bool,
+    /// Interests of rule sets, by name.
+    #[serde(default)]
+    rule_sets: BTreeMap<String, String>,
     /// Names of Secrets that the namespace lacks.
     #[serde(default)]
     missing_secrets: Vec<String>,
@@ -99,6 +106,11 @@ impl Case {
                 native_sidecars: known.native_sidecars.unwrap_or(true),
                 enabled: known.enabled.unwrap_or(true),
                 image_pull_secrets: known.image_pull_secrets.clone(),
+                rule_set_interests: known.rule_sets.clone(),
+                relay: known.relay.then(|| RelayAccess {
+                    address: "picket-relay.picket-system.svc:8444".into(),
+                    trust: "-----BEGIN CERTIFICATE-----\nY2E=\n-----END CERTIFICATE-----\n".into(),
+                }),
                 ..settings()
             },
             known,
