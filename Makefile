@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission bench-coverage false-positives clean
+.PHONY: help build demo demo-benign images release test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission bench-coverage false-positives clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo-benign: build ## The same with an honest workload: succeeds only without fi
 
 images: build ## Build both images as OCI archives in dist/, without a registry
 	@scripts/images.sh
+
+release: ## Build everything of a release into dist/release, both architectures
+	@scripts/release.sh
 
 test: test-tools images test-images ## Install what the tests need, then run every test
 	@scripts/test.sh

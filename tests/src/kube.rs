@@ -335,7 +335,8 @@ impl ControlPlane {
         Ok(path)
     }
 
-    pub(crate) fn kubeconfig(&self, name: &str) -> PathBuf {
+    #[must_use]
+    pub fn kubeconfig(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.kubeconfig"))
     }
 }
