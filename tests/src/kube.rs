@@ -335,6 +335,8 @@ impl ControlPlane {
         Ok(path)
     }
 
+    /// The kubeconfig of an administrator (`admin`), or one that [`Self::write_kubeconfig`]
+    /// wrote.
     #[must_use]
     pub fn kubeconfig(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.kubeconfig"))

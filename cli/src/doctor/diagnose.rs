@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceValidation;
 use picket_operator::certificates::Given;
 use serde_json::Value;
 
@@ -52,18 +53,24 @@ fn crds(facts: &Facts, findings: &mut Vec<Finding>) {
             findings.push(Finding::new(Fault::CrdMissing, subject, message));
             continue;
         }
-        let schema = |definition: &Value| {
-            let versions = definition["spec"]["versions"].as_array();
-            let versions = versions.into_iter().flatten();
-            versions
-                .map(|version| (version["name"].clone(), version["schema"].clone()))
-                .collect::<Vec<_>>()
-        };
-        if schema(theirs) != schema(&ours) {
+        if schemas(theirs) != schemas(&ours) {
             let message = "its schema is not that of this version";
             findings.push(Finding::new(Fault::CrdOutdated, subject, message));
         }
     }
+}
+
+/// The schema of each version of a definition, as the API server understands it: written out,
+/// 0 and 0.0 would differ.
+fn schemas(definition: &Value) -> Vec<(String, Option<CustomResourceValidation>)> {
+    let versions = definition["spec"]["versions"].as_array();
+    let versions = versions.into_iter().flatten();
+    versions
+        .map(|version| {
+            let schema = serde_json::from_value(version["schema"].clone()).ok();
+            (text(&version["name"]), schema)
+        })
+        .collect()
 }
 
 fn operator(facts: &Facts, findings: &mut Vec<Finding>) {

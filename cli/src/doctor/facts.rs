@@ -144,8 +144,13 @@ pub(crate) async fn gather(
                 cluster.refused.push(status.message);
                 None
             }
-            // The webhook itself answers: it knows no such path.
-            Err(kube::Error::Api(status)) if status.code < 500 => None,
+            // The webhook itself answers: it knows no such path. That there is no Service, or
+            // nothing behind it, is the API server's own word.
+            Err(kube::Error::Api(status))
+                if status.code < 500 && !status.message.contains("not found") =>
+            {
+                None
+            }
             Err(kube::Error::Api(status)) => Some(status.message),
             Err(error) => return Err(error),
         };
