@@ -9,8 +9,6 @@ source "$(dirname "$0")/lib.sh"
 repository=${RELEASE_REPOSITORY:-ghcr.io/picket-dev}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)
 out=$dist/release
-cyclonedx_version=0.5.9
-cyclonedx=$cache/cargo-cyclonedx-$cyclonedx_version
 
 need python3 "install python3"
 need tar "install tar"
@@ -22,13 +20,6 @@ fi
 started=$(date +%s)
 rm -rf "$out"
 mkdir -p "$out"
-
-if [ ! -x "$cyclonedx/bin/cargo-cyclonedx" ]; then
-	say "building cargo-cyclonedx $cyclonedx_version (once)"
-	CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR="$cache/cargo-cyclonedx-target" \
-		cargo install --quiet --locked --debug --root "$cyclonedx" --version "$cyclonedx_version" cargo-cyclonedx
-	rm -rf "$cache/cargo-cyclonedx-target"
-fi
 
 # archive ARCHITECTURE FOLDER: the binaries as people download them.
 archive() {
@@ -57,20 +48,10 @@ for image in picket picket-sidecar; do
 	cp "$dist/$image.tar" "$out/$image-$version.oci.tar"
 done
 
-# sbom FILE PACKAGE...: what these programs are made of (CycloneDX JSON).
-sbom() {
-	local file=$1 package
-	shift
-	for package in "$@"; do
-		(cd "$root/$package" && "$cyclonedx/bin/cargo-cyclonedx" cyclonedx --quiet --format json --spec-version 1.5 \
-			--target "$(uname -m)-unknown-linux-musl" --override-filename "release-sbom")
-	done
-	python3 "$root/scripts/sbom.py" "$out/$file" "$version" "$@"
-	find "$root" -name release-sbom.json -not -path '*/target/*' -delete
-}
 say "writing what the images are made of"
-sbom "picket-sidecar-$version.cdx.json" tracer agent
-sbom "picket-$version.cdx.json" operator cli
+target=$(uname -m)-unknown-linux-musl
+python3 scripts/sbom.py "$out/picket-sidecar-$version.cdx.json" "$version" "$target" picket-tracer picket-agent
+python3 scripts/sbom.py "$out/picket-$version.cdx.json" "$version" "$target" picket-operator picket-cli
 
 say "packaging the chart with the images' digests"
 python3 scripts/chart-digests.py "$repository" "$out"/picket-"$version".oci.tar "$out"/picket-sidecar-"$version".oci.tar "$out/chart"

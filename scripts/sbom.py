@@ -1,45 +1,85 @@
-"""Joins the bills of materials that cargo-cyclonedx wrote for several packages into one.
+"""Writes what some packages of the workspace are linked from, as CycloneDX JSON.
 
-sbom.py OUTPUT VERSION PACKAGE-FOLDER...
+sbom.py OUTPUT VERSION TARGET PACKAGE...
+
+Taken from what cargo resolved with Cargo.lock: normal dependencies on the target, with licence and
+the checksum that the lock file pins. What only builds or tests use is left out.
 """
 
 import json
 import pathlib
+import subprocess
 import sys
+import tomllib
 
-output, version, *folders = sys.argv[1:]
-components, dependencies = {}, {}
-for folder in folders:
-    bill = json.loads(pathlib.Path(folder, "release-sbom.json").read_text())
-    for component in [bill["metadata"]["component"], *bill.get("components", [])]:
-        # Where it was built says nothing about what it is.
-        for key in ("components",):
-            component.pop(key, None)
-        reference = component["bom-ref"].rsplit("/", 1)[-1]
-        component["bom-ref"] = reference
-        if "purl" in component:
-            component["purl"] = component["purl"].split("?")[0]
-        components[reference] = component
-    for dependency in bill.get("dependencies", []):
-        reference = dependency["ref"].rsplit("/", 1)[-1]
-        known = dependencies.setdefault(reference, set())
-        known.update(other.rsplit("/", 1)[-1] for other in dependency.get("dependsOn", []))
+output, version, target, *packages = sys.argv[1:]
+root = pathlib.Path(__file__).parent.parent
+command = ["cargo", "metadata", "--locked", "--format-version=1", f"--filter-platform={target}"]
+metadata = json.loads(subprocess.run(command, cwd=root, check=True, capture_output=True).stdout)
+by_id = {package["id"]: package for package in metadata["packages"]}
+nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+lock = tomllib.loads((root / "Cargo.lock").read_text())
+checksums = {
+    (package["name"], package["version"]): package["checksum"]
+    for package in lock["package"]
+    if "checksum" in package
+}
 
+
+def linked(package: str) -> list[str]:
+    """The packages that a package is linked with."""
+    return [
+        dependency["pkg"]
+        for dependency in nodes[package]["deps"]
+        if any(kind["kind"] is None for kind in dependency["dep_kinds"])
+    ]
+
+
+def reference(package: str) -> str:
+    return f"pkg:cargo/{by_id[package]['name']}@{by_id[package]['version']}"
+
+
+def component(package: str) -> dict:
+    described = by_id[package]
+    found = {
+        "type": "application" if described["name"] in packages else "library",
+        "bom-ref": reference(package),
+        "name": described["name"],
+        "version": described["version"],
+        "purl": reference(package),
+    }
+    if described.get("license"):
+        # Older packages write MIT/Apache-2.0.
+        found["licenses"] = [{"expression": described["license"].replace("/", " OR ")}]
+    checksum = checksums.get((described["name"], described["version"]))
+    if checksum:
+        found["hashes"] = [{"alg": "SHA-256", "content": checksum}]
+    return found
+
+
+wanted = [package["id"] for package in metadata["packages"] if package["name"] in packages]
+if len(wanted) != len(packages):
+    sys.exit(f"not all of these are packages of the workspace: {packages}")
+reached = set(wanted)
+while wanted:
+    for dependency in linked(wanted.pop()):
+        if dependency not in reached:
+            reached.add(dependency)
+            wanted.append(dependency)
+
+ordered = sorted(reached, key=reference)
 name = pathlib.Path(output).name.removesuffix(f"-{version}.cdx.json")
-pathlib.Path(output).write_text(
-    json.dumps(
-        {
-            "bomFormat": "CycloneDX",
-            "specVersion": "1.5",
-            "version": 1,
-            "metadata": {"component": {"type": "container", "name": name, "version": version}},
-            "components": [components[reference] for reference in sorted(components)],
-            "dependencies": [
-                {"ref": reference, "dependsOn": sorted(dependencies[reference])}
-                for reference in sorted(dependencies)
-            ],
-        },
-        indent=1,
-    )
-    + "\n"
-)
+bill = {
+    "bomFormat": "CycloneDX",
+    "specVersion": "1.5",
+    "version": 1,
+    "metadata": {
+        "component": {"type": "container", "bom-ref": name, "name": name, "version": version}
+    },
+    "components": [component(package) for package in ordered],
+    "dependencies": [
+        {"ref": reference(package), "dependsOn": sorted({reference(d) for d in linked(package)})}
+        for package in ordered
+    ],
+}
+pathlib.Path(output).write_text(json.dumps(bill, indent=1) + "\n")
