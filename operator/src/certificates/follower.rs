@@ -52,7 +52,7 @@ impl Follower {
         loop {
             let seen = secret.borrow_and_update().clone();
             let configuration_seen = configuration.borrow_and_update().clone();
-            let given = seen.present().map(|secret| given_of(secret));
+            let given = seen.present().map(given_of);
             if told.as_ref() != Some(&seen.present().and_then(|s| s.resource_version())) {
                 told = Some(seen.present().and_then(|s| s.resource_version()));
                 match (&given, seen.present()) {
