@@ -34,9 +34,9 @@ pub use names::{
 };
 pub use policy::{
     Agent, AgentResources, Amounts, ComputeType, Containers, Engine, Entrypoint,
-    EntrypointOverride, Mode, NativeSidecar, OnEntrypointFailure, OnInjectFailure, OptOut,
-    ProtectionPolicy, ProtectionPolicySpec, ProtectionPolicyStatus, Resolve, Sizing, Startup,
-    Tracer,
+    EntrypointOverride, InjectionVersion, Mode, NativeSidecar, OnEntrypointFailure,
+    OnInjectFailure, OptOut, ProtectionPolicy, ProtectionPolicySpec, ProtectionPolicyStatus,
+    Resolve, Sizing, Startup, Tracer,
 };
 pub use provider::{Datadog, Provider, SecretKey};
 pub use report::{

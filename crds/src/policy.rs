@@ -484,4 +484,63 @@ pub struct ProtectionPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "PodCounts")]
     pub coverage: Option<PodCounts>,
+    /// The version of what the policy has injected; pods that are older are out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "InjectionVersion")]
+    pub injection: Option<InjectionVersion>,
+}
+
+/// A version of what a policy has injected.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub struct InjectionVersion {
+    /// Hash of the fields that decide about it.
+    pub hash: String,
+    /// Since when it is so, in seconds since 1970.
+    pub since: i64,
+}
+
+impl ProtectionPolicySpec {
+    /// Hash of the fields that decide how a pod of this policy is injected: a pod that was
+    /// injected by others is out of date. The mode is not among them: pods carry it.
+    pub fn injection_hash(&self) -> String {
+        let datadog = (self.provider == Provider::Datadog).then_some(&self.datadog);
+        let decisive = serde_json::json!([
+            self.containers,
+            self.agent,
+            self.entrypoint,
+            self.coverage,
+            self.provider,
+            datadog,
+        ]);
+        // FNV-1a: the same in every version and on every machine.
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in decisive.to_string().bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        format!("{hash:016x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_changes_with_what_is_injected_and_with_nothing_else() {
+        let hash = |change: fn(&mut ProtectionPolicySpec)| {
+            let mut spec = ProtectionPolicySpec::default();
+            change(&mut spec);
+            spec.injection_hash()
+        };
+        let plain = hash(|_| {});
+        assert_eq!(hash(|spec| spec.priority = 7), plain);
+        assert_eq!(hash(|spec| spec.mode = Mode::Enforce), plain);
+        assert_eq!(hash(|spec| spec.datadog.site = "other".into()), plain);
+        assert_ne!(hash(|spec| spec.coverage.exec = true), plain);
+        assert_ne!(
+            hash(|spec| spec.containers.exclude = vec!["a".into()]),
+            plain
+        );
+        assert_ne!(hash(|spec| spec.provider = Provider::Datadog), plain);
+    }
 }

@@ -381,8 +381,12 @@ fn a_pod_in_quarantine_is_replaced_kept_and_can_come_back() {
         (pods.len() == 1 && pods[0] != suspect).then(|| pods[0].clone())
     });
     let name = suspect.trim_start_matches("pod/");
-    let kept = kubectl.get("pod", &namespace, name).expect("it is kept");
-    assert!(kept["metadata"]["ownerReferences"].is_null(), "{kept:#}");
+    let kept = eventually("its controller lets it go", || {
+        let kept = kubectl.get("pod", &namespace, name).expect("it is kept");
+        kept["metadata"]["ownerReferences"]
+            .is_null()
+            .then_some(kept)
+    });
     assert_eq!(kept["status"]["phase"], "Running");
     let policies = ["get", "networkpolicies", "-n", &namespace, "-o", "json"];
     let policy = kubectl.run(&policies, "").expect_success().json()["items"][0].clone();
@@ -396,20 +400,25 @@ fn a_pod_in_quarantine_is_replaced_kept_and_can_come_back() {
     row(&kubectl, at, |row| row["quarantined"] == json!([name]));
 
     annotate("-");
+    eventually(
+        "its labels are what they were, unless it has ended already",
+        || {
+            let Some(back) = kubectl.get("pod", &namespace, name) else {
+                return Some(());
+            };
+            let metadata = &back["metadata"];
+            let undone = metadata["annotations"]["picket.dev/quarantined-labels"].is_null()
+                && metadata["labels"]["picket.dev/quarantined"].is_null()
+                && metadata["labels"]["app"] == "web";
+            undone.then_some(())
+        },
+    );
+    let none = kubectl.run(&policies, "").expect_success().json();
+    assert_eq!(none["items"], json!([]));
     eventually("it is taken back, and one of both ends", || {
         let pods = list("app=web");
         (pods.len() == 1 && (pods[0] == suspect || pods[0] == replacement)).then_some(())
     });
-    let none = kubectl.run(&policies, "").expect_success().json();
-    assert_eq!(none["items"], json!([]));
-    if let Some(back) = kubectl.get("pod", &namespace, name) {
-        let annotations = &back["metadata"]["annotations"];
-        assert!(
-            annotations["picket.dev/quarantined-labels"].is_null(),
-            "{back:#}"
-        );
-        assert!(back["metadata"]["labels"]["picket.dev/quarantined"].is_null());
-    }
 }
 
 #[test]

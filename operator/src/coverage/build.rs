@@ -27,6 +27,8 @@ pub struct Input<'a> {
     pub pods: &'a [Arc<PodFacts>],
     /// All policies.
     pub policies: &'a [Policy],
+    /// Since when a policy injects as it does now, by its key, in seconds since 1970.
+    pub policy_since: &'a dyn Fn(&str) -> i64,
     /// The workload that a pod belongs to.
     pub workload: &'a dyn Fn(&PodFacts) -> Owner,
     /// What a pod's agent said last.
@@ -236,6 +238,7 @@ impl Row {
         let around = Around {
             now: input.now,
             revision: input.revision,
+            policy_since: (input.policy_since)(&policy.key()),
             relay_since: input.relay_since,
             beat,
             suspended: suspended.as_deref(),

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::build::{BeatOwned, Input, NamespaceCoverage, Tally, build};
 use super::gauges::Gauges;
 use super::notify::{self, Turn};
-use super::policies::Said;
+use super::policies::{Said, Versions, versions};
 use super::reports::{Written, reports};
 use crate::pods::{Owner, Owners, PodFacts, Pods};
 use crate::policies::{Namespaces, Policies, View, for_webhook};
@@ -79,6 +79,7 @@ struct Lead {
     policies: Option<Arc<Policies>>,
     namespaces: Option<Arc<Namespaces>>,
     for_webhook: Vec<Policy>,
+    versions: Versions,
     built: BTreeMap<Arc<str>, Arc<NamespaceCoverage>>,
     written: Written,
     said: Said,
@@ -156,6 +157,7 @@ impl Coverage {
             policies: None,
             namespaces: None,
             for_webhook: Vec::new(),
+            versions: Versions::new(),
             built: BTreeMap::new(),
             // Reports of namespaces without pods are looked at too.
             unwritten: written
@@ -213,7 +215,10 @@ impl Coverage {
         complete &= lead.unwritten.is_empty();
         if lead.said_stale {
             let tallies = tallies(&lead.built);
-            let (more, said) = lead.said.say(&self.client, &policies, &tallies).await;
+            let (more, said) = lead
+                .said
+                .say(&self.client, &policies, &tallies, &lead.versions)
+                .await;
             turns.extend(more);
             lead.said_stale = !said;
             complete &= said;
@@ -249,6 +254,7 @@ impl Coverage {
                 everything = true;
             }
             lead.for_webhook = wanted;
+            lead.versions = versions(policies, &lead.versions, now);
             lead.policies = Some(Arc::clone(policies));
             lead.said_stale = true;
         }
@@ -325,6 +331,7 @@ impl Coverage {
             namespace: &namespace,
             pods,
             policies: &lead.for_webhook,
+            policy_since: &|key| lead.versions.get(key).map_or(0, |version| version.since),
             workload: &|pod| self.owners.of(pod),
             beat: &beat,
             suspended: &*self.suspended,

@@ -34,6 +34,8 @@ pub struct Around<'a> {
     pub now: i64,
     /// Version of what is injected now.
     pub revision: &'a str,
+    /// Since when the policy injects as it does now, in seconds since 1970.
+    pub policy_since: i64,
     /// Since when agents can reach the relay, in seconds since 1970; `None` where they cannot.
     pub relay_since: Option<i64>,
     /// What the pod's agent said last.
@@ -114,7 +116,7 @@ pub fn assess(pod: &PodFacts, policy: &Policy, around: &Around<'_>) -> Assessed 
     };
     seen.injected = true;
     seen.starting = starting;
-    age(&mut seen, status, policy, around.revision);
+    age(&mut seen, pod, status, policy, around);
     place(&mut seen, pod, status, around.now);
     if !pod.phase.has_ended() {
         agent(&mut seen, pod, policy, around);
@@ -149,7 +151,8 @@ fn why_bare(pod: &PodFacts, policy: &Policy) -> String {
 }
 
 /// Whether it is as it would be injected now.
-fn age(seen: &mut Assessed, status: &Status, policy: &Policy, revision: &str) {
+fn age(seen: &mut Assessed, pod: &PodFacts, status: &Status, policy: &Policy, around: &Around<'_>) {
+    let revision = around.revision;
     seen.current = true;
     if status.revision != revision {
         seen.current = false;
@@ -163,6 +166,10 @@ fn age(seen: &mut Assessed, status: &Status, policy: &Policy, revision: &str) {
             "injected for {} in mode {:?}, now it is {key} in mode {mode:?}",
             status.policy, status.mode
         );
+        seen.gap(Gap::StalePolicy, None, message);
+    } else if pod.created < around.policy_since {
+        seen.current = false;
+        let message = "injected for an older version of the policy";
         seen.gap(Gap::StalePolicy, None, message);
     }
 }

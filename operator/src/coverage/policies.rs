@@ -9,8 +9,8 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Client};
 use picket_crds::{
-    ClusterProtectionPolicy, Health, Mode, PodCounts, ProtectionPolicy, ProtectionPolicyStatus,
-    conditions,
+    ClusterProtectionPolicy, Health, InjectionVersion, Mode, PodCounts, ProtectionPolicy,
+    ProtectionPolicyStatus, conditions,
 };
 use serde_json::json;
 
@@ -32,6 +32,8 @@ pub struct Verdict {
     pub message: String,
     /// The generation that this is about.
     pub generation: Option<i64>,
+    /// What it has injected, and since when.
+    pub injection: Option<InjectionVersion>,
 }
 
 impl Verdict {
@@ -72,6 +74,7 @@ impl Verdict {
             reason,
             message,
             generation,
+            injection: None,
         }
     }
 
@@ -84,6 +87,7 @@ impl Verdict {
     fn is_in(&self, status: &ProtectionPolicyStatus) -> bool {
         let said = covered(status);
         status.coverage == Some(self.counts)
+            && status.injection == self.injection
             && said.is_some_and(|said| {
                 said.status == self.status
                     && said.reason == self.reason
@@ -118,6 +122,7 @@ impl Said {
         client: &Client,
         policies: &Policies,
         tallies: &BTreeMap<String, Tally>,
+        versions: &Versions,
     ) -> (Vec<Turn>, bool) {
         let mut turns = Vec::new();
         let mut complete = true;
@@ -133,7 +138,10 @@ impl Said {
             }
             let nothing = Tally::default();
             let tally = tallies.get(&seen.key).unwrap_or(&nothing);
-            let verdict = Verdict::of(tally, seen.mode, seen.metadata.generation);
+            let verdict = Verdict {
+                injection: versions.get(&seen.key).cloned(),
+                ..Verdict::of(tally, seen.mode, seen.metadata.generation)
+            };
             let known = self.0.get(&uid);
             let before = match known {
                 Some((said, _)) if *said == verdict => continue,
@@ -157,8 +165,32 @@ impl Said {
     }
 }
 
+/// What each policy has injected, and since when, by its key.
+pub type Versions = BTreeMap<String, InjectionVersion>;
+
+/// The versions of all policies, after `before`. One that is seen for the first time is as old as
+/// what its status says, or as the policy itself.
+#[must_use]
+pub fn versions(policies: &Policies, before: &Versions, now: i64) -> Versions {
+    let version = |seen: Seen<'_>| {
+        let written = seen.status.and_then(|status| status.injection.as_ref());
+        let since = match before.get(&seen.key).or(written) {
+            Some(known) if known.hash == seen.hash => known.since,
+            Some(_) => now,
+            None => {
+                let created = seen.metadata.creation_timestamp.as_ref();
+                created.map_or(now, |created| created.0.as_second())
+            }
+        };
+        let hash = seen.hash;
+        (seen.key, InjectionVersion { hash, since })
+    };
+    all(policies).into_iter().map(version).collect()
+}
+
 /// A policy of either kind.
 struct Seen<'a> {
+    hash: String,
     resource: ApiResource,
     key: String,
     metadata: &'a ObjectMeta,
@@ -191,6 +223,7 @@ impl Seen<'_> {
 fn all(policies: &Policies) -> Vec<Seen<'_>> {
     let own = policies.valid.iter().map(|policy| Seen {
         resource: ApiResource::erase::<ProtectionPolicy>(&()),
+        hash: policy.spec.injection_hash(),
         key: crate::policies::for_webhook(policy).key(),
         metadata: &policy.metadata,
         status: policy.status.as_ref(),
@@ -198,6 +231,7 @@ fn all(policies: &Policies) -> Vec<Seen<'_>> {
     });
     let cluster = policies.cluster.iter().map(|policy| Seen {
         resource: ApiResource::erase::<ClusterProtectionPolicy>(&()),
+        hash: policy.spec.policy.injection_hash(),
         key: policy.metadata.name.clone().unwrap_or_default(),
         metadata: &policy.metadata,
         status: policy.status.as_ref(),
@@ -234,7 +268,11 @@ async fn write(
         "apiVersion": seen.resource.api_version,
         "kind": seen.resource.kind,
         "metadata": {"name": name, "uid": seen.metadata.uid},
-        "status": {"conditions": [condition], "coverage": verdict.counts},
+        "status": {
+            "conditions": [condition],
+            "coverage": verdict.counts,
+            "injection": verdict.injection,
+        },
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     match api

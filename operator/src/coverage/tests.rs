@@ -137,6 +137,7 @@ struct World {
     beats: BTreeMap<String, (Heartbeat, i64)>,
     relay_since: Option<i64>,
     suspended: Option<String>,
+    policy_since: i64,
     now: i64,
 }
 
@@ -147,6 +148,7 @@ impl Default for World {
             beats: BTreeMap::new(),
             relay_since: None,
             suspended: None,
+            policy_since: CREATED - 10,
             now: NOW,
         }
     }
@@ -189,6 +191,7 @@ impl World {
             namespace: &namespace,
             pods: &pods,
             policies: &self.policies,
+            policy_since: &|_| self.policy_since,
             workload: &workload,
             beat: &beat,
             suspended: &|_, _| self.suspended.clone(),
@@ -467,6 +470,19 @@ fn a_pod_that_is_well_has_no_gap() {
     assert_eq!(row.containers[0].state, ContainerTrace::Traced);
     assert_eq!(row.containers[0].argv_source.as_deref(), Some("Spec"));
     assert_eq!(row.rules[0].hash, "abc");
+}
+
+#[test]
+fn a_pod_that_is_older_than_what_its_policy_injects_is_out_of_date() {
+    let world = World {
+        policy_since: CREATED + 1,
+        ..World::hearing(well(), 5)
+    };
+    let row = world.row(injected());
+    assert_eq!(
+        (gaps(&row), counts(&row)),
+        (vec![Gap::StalePolicy], [1, 1, 0, 1])
+    );
 }
 
 #[test]

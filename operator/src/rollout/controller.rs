@@ -163,7 +163,8 @@ impl Rollout {
         own.chain(cluster)
             .filter(|(_, spec)| spec.rollout.strategy == Strategy::RollingRestart)
             .map(|(key, spec)| {
-                let target = format!("{} {key} {:?}", self.revision, spec.mode);
+                let (mode, hash) = (spec.mode, spec.injection_hash());
+                let target = format!("{} {key} {mode:?} {hash}", self.revision);
                 let at_once = spec.rollout.max_unavailable;
                 (key, Wanting { at_once, target })
             })

@@ -271,6 +271,7 @@ impl Assessment {
             }],
             // Written by the coverage controller, as a manager of its own.
             coverage: None,
+            injection: None,
         })
     }
 }
