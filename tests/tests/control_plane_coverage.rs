@@ -342,7 +342,7 @@ fn a_restart_that_fails_stops_the_others() {
     let first = (namespace.as_str(), "Deployment", "first");
     let failed = row(&kubectl, first, |row| {
         let rollout = row["rollout"].as_str();
-        rollout.is_some_and(|rollout| rollout.starts_with("Failed: it did not become ready"))
+        rollout.is_some_and(|rollout| rollout.starts_with("Failed: "))
     });
     assert_eq!(failed["state"], "Unhealthy");
     let second = (namespace.as_str(), "Deployment", "second");
