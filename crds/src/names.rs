@@ -5,6 +5,9 @@ pub mod labels {
     /// On a pod: `"false"` asks not to be protected; a policy's `optOut` says what that is
     /// worth.
     pub const PROTECT: &str = "picket.dev/protect";
+    /// On a pod: leaves it alone even where the policy forbids opting out; the value says why.
+    /// Counts only where the installation says who may set it.
+    pub const BREAK_GLASS: &str = "picket.dev/break-glass";
     /// On a namespace, set by the platform: `"true"` sends its pods through the webhook entry
     /// that refuses when it cannot answer.
     pub const ENFORCE: &str = "picket.dev/enforce";

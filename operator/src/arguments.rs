@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
-use picket_webhook::Settings;
+use picket_webhook::{Canary, Settings};
 
 use crate::certificates::{PUBLICATION_GRACE, ServerNames};
 use crate::images::ImageArguments;
@@ -139,6 +139,31 @@ pub struct Arguments {
     #[arg(long, env = "PICKET_DRAIN_DELAY_SECONDS", default_value_t = 5)]
     pub drain_delay_seconds: u16,
 
+    /// Seconds for which one pod of a workload may fail to start because of Picket before
+    /// injection is suspended for the workload; two pods have a sixth of it.
+    #[arg(long, env = "PICKET_SUSPEND_AFTER_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
+    pub suspend_after_seconds: u16,
+
+    /// Seconds after which a suspension whose cause may have passed is tried again, doubled each
+    /// time up to sixteen times as long.
+    #[arg(long, env = "PICKET_SUSPENSION_SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..))]
+    pub suspension_seconds: u32,
+
+    /// Sidecar images that some namespaces get before all others, as a JSON list of objects with
+    /// `revision`, `image`, `namespaces` and `namespaceSelector`.
+    #[arg(long, env = "PICKET_CANARIES")]
+    pub canaries: Option<String>,
+
+    /// Whether pods with the label `picket.dev/break-glass` are left alone. Something else must
+    /// decide who may set it.
+    #[arg(long, env = "PICKET_BREAK_GLASS", default_value_t = false, action = ArgAction::Set)]
+    pub break_glass: bool,
+
+    /// Whether something else refuses pods of enforced namespaces that are not injected: then
+    /// injection is not suspended there.
+    #[arg(long, env = "PICKET_BACKSTOP_DENIES", default_value_t = false, action = ArgAction::Set)]
+    pub backstop_denies: bool,
+
     /// How registries are asked what images run.
     #[command(flatten)]
     pub images: ImageArguments,
@@ -227,6 +252,18 @@ impl Arguments {
                 remedy: "give it as registry/repository@sha256:… or registry/repository:tag",
             });
         }
+        for canary in self.canaries()? {
+            if !is_image(&canary.image) || canary.revision.is_empty() {
+                return Err(ArgumentError {
+                    flag: "canaries",
+                    problem: format!(
+                        "`{}` is not an image reference, or has no revision",
+                        canary.image
+                    ),
+                    remedy: "give each a `revision`, and an `image` as registry/repository@sha256:… or registry/repository:tag",
+                });
+            }
+        }
         for (flag, port) in [
             ("webhook-port", self.webhook_port),
             ("health-port", self.health_port),
@@ -288,6 +325,21 @@ impl Arguments {
         ServerNames::of_service(&self.relay_service, &self.namespace, [host.to_owned()])
             .as_slice()
             .to_vec()
+    }
+
+    /// The sidecar images of some namespaces.
+    ///
+    /// # Errors
+    /// When they are not such a list.
+    pub fn canaries(&self) -> Result<Vec<Canary>, ArgumentError> {
+        let Some(text) = self.canaries.as_deref().filter(|text| !text.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        serde_json::from_str(text).map_err(|error| ArgumentError {
+            flag: "canaries",
+            problem: format!("it is no list of canaries: {error}"),
+            remedy: "give a JSON list such as [{\"revision\":\"2\",\"image\":\"registry.example/sidecar:2\",\"namespaces\":[\"staging\"]}]",
+        })
     }
 
     /// How long the webhook goes on taking requests after SIGTERM.

@@ -46,9 +46,27 @@ pub struct Told {
     warning: bool,
     reason: &'static str,
     note: String,
+    action: &'static str,
 }
 
 impl Told {
+    /// Something that a controller did (`action`) about an object.
+    #[must_use]
+    pub fn about(
+        object: ObjectReference,
+        (warning, reason): (bool, &'static str),
+        action: &'static str,
+        note: String,
+    ) -> Self {
+        Self {
+            object,
+            warning,
+            reason,
+            note: shortened(note),
+            action,
+        }
+    }
+
     /// What is worth an event in a decision: every pod that was meant to be protected, and every
     /// opt-out that somebody wants to know of. Nothing where nobody could be told.
     #[must_use]
@@ -67,6 +85,7 @@ impl Told {
             warning,
             reason,
             note: shortened(note),
+            action: "Admission",
         };
         let mut told = Vec::new();
         let pod = &decided.name;
@@ -80,6 +99,13 @@ impl Told {
                     format!("{refused}pod {pod}: {}", report.summary()),
                 ));
             }
+            (_, Reason::BreakGlass) => {
+                told.push(tell(
+                    true,
+                    reason,
+                    format!("pod {pod}: {}", report.summary()),
+                ));
+            }
             (_, Reason::Injected | Reason::OptedOutAudited) => {
                 told.push(tell(
                     false,
@@ -89,8 +115,12 @@ impl Told {
             }
             _ => {}
         }
-        let worth_it =
-            |note: &&Note| matches!(note, Note::OptOutForbidden | Note::FargateSizeGrows);
+        let worth_it = |note: &&Note| {
+            matches!(
+                note,
+                Note::OptOutForbidden | Note::BreakGlassIgnored | Note::FargateSizeGrows
+            )
+        };
         told.extend(
             report
                 .notes
@@ -130,6 +160,7 @@ impl Told {
             warning: true,
             reason: EXEC_UNTRACED,
             note: shortened(note),
+            action: "Admission",
         })
     }
 }
@@ -197,8 +228,8 @@ impl EventCounts {
     }
 }
 
-/// Takes decisions from the webhook.
-#[derive(Debug)]
+/// Takes decisions from the webhook, and what controllers have to tell.
+#[derive(Clone, Debug)]
 pub struct EventRecorder {
     sender: mpsc::Sender<Told>,
     counts: EventCounts,
@@ -211,13 +242,20 @@ pub fn recorder(counts: EventCounts) -> (EventRecorder, mpsc::Receiver<Told>) {
     (EventRecorder { sender, counts }, told)
 }
 
+impl EventRecorder {
+    /// Has something told, unless too much waits to be told.
+    pub fn tell(&self, told: Told) {
+        if self.sender.try_send(told).is_err() {
+            self.counts.count("dropped");
+        }
+    }
+}
+
 impl Recorder for EventRecorder {
     fn record(&self, decided: &Decided) {
-        for told in Told::of(decided) {
-            if self.sender.try_send(told).is_err() {
-                self.counts.count("dropped");
-            }
-        }
+        Told::of(decided)
+            .into_iter()
+            .for_each(|told| self.tell(told));
     }
 }
 
@@ -249,7 +287,7 @@ pub async fn tell(
                 },
                 reason: told.reason.to_owned(),
                 note: Some(told.note.clone()),
-                action: "Admission".to_owned(),
+                action: told.action.to_owned(),
                 secondary: None,
             };
             publisher.publish(&event, &object).await
@@ -379,6 +417,8 @@ mod tests {
             (Reason::EntrypointUnresolved, Some(true)),
             (Reason::QuotaWouldRefuse, Some(true)),
             (Reason::OptedOutAudited, Some(false)),
+            (Reason::BreakGlass, Some(true)),
+            (Reason::InjectionSuspended, Some(true)),
             (Reason::OptedOut, None),
             (Reason::NotSelected, None),
             (Reason::Current, None),

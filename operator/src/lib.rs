@@ -10,6 +10,8 @@
 //! * [`events`]: decisions of the webhook, told on workloads.
 //! * [`facts`]: what the webhook is told about namespaces.
 //! * [`status`]: what the operator thinks of each policy.
+//! * [`suspensions`]: workloads whose pods are left alone for a while; [`breaker`]: decides which.
+//! * [`preflight`]: whether the sidecar image can be had.
 //! * [`images`]: what images run, asked of registries.
 //! * [`lease`]: which replica writes.
 //! * [`relay`]: where agents report and fetch rules.
@@ -22,6 +24,7 @@
 //! * [`arguments`], [`run`](mod@run): the command line, and the whole put together.
 
 pub mod arguments;
+pub mod breaker;
 pub mod ca_bundle;
 pub mod certificates;
 pub mod coverage;
@@ -32,6 +35,7 @@ pub mod lease;
 pub mod metrics;
 pub mod pods;
 pub mod policies;
+pub mod preflight;
 pub mod quarantine;
 pub mod readiness;
 pub mod relay;
@@ -42,4 +46,5 @@ pub mod server;
 pub mod sessions;
 pub mod settings;
 pub mod status;
+pub mod suspensions;
 pub mod watched;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::certificates::ServingCertificate;
 use crate::pods::Pods;
 use crate::policies::{Policies, View};
+use crate::suspensions::Suspensions;
 
 /// Reads the state of the operator whenever somebody scrapes it.
 pub struct StateCollector {
@@ -24,6 +25,8 @@ pub struct StateCollector {
     pub policies: View<Policies>,
     /// The pods.
     pub pods: Pods,
+    /// The workloads that are left alone.
+    pub suspensions: Suspensions,
 }
 
 impl fmt::Debug for StateCollector {
@@ -65,6 +68,11 @@ impl Collector for StateCollector {
                 "picket_operator_pods",
                 "Pods that are followed",
                 count(self.pods.count()),
+            ),
+            (
+                "picket_operator_suspended_workloads",
+                "Workloads for which injection is suspended",
+                count(self.suspensions.all().len()),
             ),
         ];
         for (name, help, value) in gauges {

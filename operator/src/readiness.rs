@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::ca_bundle;
 use crate::certificates::ServingCertificate;
+use crate::suspensions::Records;
 use crate::watched::Seen;
 
 /// What readiness depends on.
@@ -21,6 +22,8 @@ pub struct Readiness {
     pub configuration: watch::Receiver<Seen<MutatingWebhookConfiguration>>,
     /// The policies from which admissions are answered.
     pub policies: PolicyStore,
+    /// The workloads that are left alone.
+    pub suspensions: watch::Receiver<Option<Arc<Records>>>,
     /// Whether the webhook's server listens.
     pub serving: Arc<AtomicBool>,
     /// Whether the process is about to stop.
@@ -31,7 +34,7 @@ impl Readiness {
     /// Why this replica is not ready, in one sentence; `None` if it is.
     ///
     /// It is ready when it listens, its certificate is valid, API servers are told to trust
-    /// the authority that signed it, and the policies are known.
+    /// the authority that signed it, and policies and suspensions are known.
     #[must_use]
     pub fn obstacle(&self, now: SystemTime) -> Option<&'static str> {
         if *self.stopping.borrow() {
@@ -55,6 +58,9 @@ impl Readiness {
         }
         if !self.policies.is_synced() {
             return Some("the policies are not known yet");
+        }
+        if self.suspensions.borrow().is_none() {
+            return Some("it is not known yet for which workloads injection is suspended");
         }
         None
     }
@@ -95,10 +101,12 @@ mod tests {
         let bundle = Bundle::generate(&names, now).expect("bundle");
         let (configurations, receiver) = watch::channel(Seen::NotYet);
         let (stop, stopping) = watch::channel(false);
+        let (suspended, suspensions) = watch::channel(None);
         let readiness = Readiness {
             certificate: ServingCertificate::empty(),
             configuration: receiver,
             policies: PolicyStore::new(),
+            suspensions,
             serving: Arc::default(),
             stopping,
         };
@@ -114,6 +122,8 @@ mod tests {
         configurations.send_replace(configuration(&bundle.trust()));
         assert!(obstacle(now).contains("policies"));
         readiness.policies.replace([]);
+        assert!(obstacle(now).contains("suspended"));
+        suspended.send_replace(Some(Arc::default()));
         assert_eq!(readiness.obstacle(now), None);
 
         // While the authority changes, the old certificate is still trusted.

@@ -13,7 +13,8 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::{Api, Client};
 use picket_webhook::admission::{AdmissionState, Metrics, health_router, router};
-use picket_webhook::{PolicyStore, SharedSettings};
+use picket_webhook::entrypoint::Resolver;
+use picket_webhook::{PolicyStore, Settings, SharedSettings};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -21,10 +22,11 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::arguments::{ArgumentError, Arguments};
+use crate::breaker::{Breaker, BreakerCounts, Patience};
 use crate::certificates::{ServingCertificate, kept};
 use crate::coverage;
 use crate::coverage::start::Watched;
-use crate::events::{self, EventCounts, Told};
+use crate::events::{self, EventCounts, EventRecorder, Told};
 use crate::facts::Facts;
 use crate::images;
 use crate::images::warm::Warmer;
@@ -32,6 +34,7 @@ use crate::lease::Candidate;
 use crate::metrics::StateCollector;
 use crate::pods::{Pods, follow_pods};
 use crate::policies::{Namespaces, Policies, View, follow_namespaces, follow_policies};
+use crate::preflight::Preflight;
 use crate::readiness::Readiness;
 use crate::relay::start::{RelayState, Start};
 use crate::rule_sets::status::RuleSetWriter;
@@ -40,6 +43,7 @@ use crate::server::{HealthServer, RunningServer, ServerError, WebhookServer};
 use crate::sessions::{KeyKeeper, LiveSessions};
 use crate::settings::{has_native_sidecars, settings};
 use crate::status::StatusWriter;
+use crate::suspensions::Suspensions;
 use crate::watched::{Seen, follow};
 
 /// How long requests under way may take once no new ones are accepted.
@@ -114,6 +118,7 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
         resolver.register(&mut registry);
     }
     let counts = EventCounts::new(&mut registry);
+    let breaks = BreakerCounts::new(&mut registry);
     let (recorder, told) = events::recorder(counts.clone());
     parts.tell(&client, &arguments, counts, told);
     parts.cover(&client, &arguments, &mut registry);
@@ -142,7 +147,16 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
         let mut state = AdmissionState::new(policies.clone(), settings.clone(), metrics)
             .with_sessions(Arc::new(parts.sessions.clone()))
             .with_namespaces(Arc::new(parts.facts.clone()))
-            .with_recorder(Arc::new(recorder));
+            .with_suspensions(Arc::new(parts.suspensions.clone()))
+            .with_recorder(Arc::new(recorder.clone()));
+        let resolver = lookups.as_ref().map(|(resolver, _)| resolver.clone());
+        parts.guard(
+            &client,
+            &arguments,
+            &settings.get(),
+            resolver,
+            (recorder, breaks),
+        );
         if let Some((resolver, keychain)) = lookups {
             state = state.with_resolver(resolver.clone());
             if arguments.images.warm_images {
@@ -214,6 +228,7 @@ struct Parts {
     sessions: LiveSessions,
     library: View<Library>,
     relay: RelayState,
+    suspensions: Suspensions,
     stop: watch::Sender<bool>,
 }
 
@@ -222,6 +237,7 @@ impl Parts {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &arguments.namespace);
         let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.namespace);
+        let suspensions = Suspensions::new(client.clone(), &arguments.namespace);
         let certificate = ServingCertificate::empty();
         let store = PolicyStore::new();
         let (secret_seen, secret) = watch::channel(Seen::NotYet);
@@ -260,6 +276,7 @@ impl Parts {
             "namespace watch",
             Box::pin(follow_namespaces(client.clone(), namespaces_seen)),
         );
+        part("suspension watch", Box::pin(suspensions.clone().follow()));
         let pods = Pods::default();
         part(
             "pod watch",
@@ -317,6 +334,7 @@ impl Parts {
                 certificate,
                 configuration,
                 policies: store,
+                suspensions: suspensions.changes(),
                 serving: Arc::default(),
                 stopping,
             },
@@ -328,6 +346,7 @@ impl Parts {
             namespaces,
             library,
             relay: RelayState::default(),
+            suspensions,
             stop,
         }
     }
@@ -352,6 +371,14 @@ impl Parts {
             namespaces: self.namespaces.clone(),
             heartbeats: self.relay.heartbeats.clone(),
             board: self.relay.board.clone(),
+            suspensions: self.suspensions.clone(),
+            // The cluster's version says nothing of which image is injected.
+            suspend: self.suspensions.by_rollout(
+                settings(arguments, &Info::default()),
+                self.readiness.policies.clone(),
+                self.facts.clone(),
+                self.readiness.configuration.clone(),
+            ),
         };
         let parts = coverage::start::parts(client, arguments, watched, &self.leading, registry);
         for (name, part) in parts {
@@ -385,12 +412,47 @@ impl Parts {
         }
     }
 
+    /// Watches over the pods that are injected.
+    fn guard(
+        &mut self,
+        client: &Client,
+        arguments: &Arguments,
+        settings: &Settings,
+        resolver: Option<Resolver>,
+        (recorder, counts): (EventRecorder, BreakerCounts),
+    ) {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let breaker = Breaker {
+            client: client.clone(),
+            pods: self.pods.clone(),
+            policies: self.readiness.policies.clone(),
+            namespaces: self.facts.clone(),
+            settings: Arc::new(settings.clone()),
+            suspensions: self.suspensions.clone(),
+            preflight: Preflight::new(resolver),
+            recorder,
+            counts,
+            configuration: self.readiness.configuration.clone(),
+            backstop_denies: arguments.backstop_denies,
+            patience: Patience {
+                pod: seconds(arguments.suspend_after_seconds.into()),
+                suspension: seconds(arguments.suspension_seconds),
+            },
+        };
+        let leading = self.leading.clone();
+        self.tasks.spawn(async move {
+            breaker.run(leading).await;
+            "circuit breaker"
+        });
+    }
+
     fn collector(&self) -> StateCollector {
         StateCollector {
             certificate: Arc::clone(&self.readiness.certificate),
             leading: self.leading.clone(),
             policies: self.policies.clone(),
             pods: self.pods.clone(),
+            suspensions: self.suspensions.clone(),
         }
     }
 

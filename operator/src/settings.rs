@@ -20,6 +20,9 @@ pub fn settings(arguments: &Arguments, cluster: &Info) -> Settings {
         interest: default_interest(),
         native_sidecars: has_native_sidecars(cluster),
         own_namespace: arguments.namespace.clone(),
+        // Checked at start.
+        canaries: arguments.canaries().unwrap_or_default(),
+        break_glass: arguments.break_glass,
         ..Settings::new(&arguments.sidecar_image, &arguments.revision)
     }
 }
@@ -81,12 +84,16 @@ mod tests {
             "--sidecar-image=registry.example/sidecar:1",
             "--image-pull-secret=pull",
             "--revision=7",
+            "--break-glass=true",
+            r#"--canaries=[{"revision":"8","image":"registry.example/sidecar:8","namespaces":["staging"]}]"#,
         ]);
         let settings = settings(&arguments, &version("1", "36"));
         assert_eq!(settings.own_namespace, "security");
         assert_eq!(settings.sidecar_image, "registry.example/sidecar:1");
         assert_eq!(settings.image_pull_secrets, ["pull"]);
         assert_eq!(settings.revision, "7");
+        assert_eq!(settings.canaries[0].revision, "8");
+        assert!(settings.break_glass);
         assert!(settings.native_sidecars && settings.enabled);
         let words: Vec<&str> = settings.interest.split(',').collect();
         assert!(words.contains(&"exec"), "{words:?}");

@@ -212,6 +212,8 @@ impl ControlPlane {
             in_folder("service-account-private-key-file", "sa.key"),
             format!("--controllers={}", CONTROLLERS.join(",")),
             "--leader-elect=false".to_owned(),
+            // Each controller has a name and rights of its own, as in a cluster.
+            "--use-service-account-credentials=true".to_owned(),
             "--secure-port=0".to_owned(),
             "--kube-api-qps=500".to_owned(),
             "--kube-api-burst=1000".to_owned(),

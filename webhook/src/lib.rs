@@ -5,6 +5,7 @@
 //!   Touches no socket, no file and no clock.
 //! * [`policy`]: which policy wins; [`store`]: the policies a webhook answers from;
 //!   [`namespace`]: what is known about the namespace of a pod.
+//! * [`suspension`]: workloads that are left alone because injection kept them from starting.
 //! * [`entrypoint`]: what images run, asked of registries.
 //! * [`sessions`]: what is known of pods that somebody runs a command in, and by whom.
 //! * [`report`]: what was decided, in words that are the same in metrics, logs, events and
@@ -28,6 +29,7 @@ pub mod sessions;
 pub mod settings;
 pub mod status;
 pub mod store;
+pub mod suspension;
 
 pub use namespace::{NamesOnly, Namespace, Namespaces};
 pub use plan::{Context, Plan, plan};
@@ -35,5 +37,6 @@ pub use policy::{Policy, Scope};
 pub use reason::{Outcome, Reason};
 pub use report::Report;
 pub use sessions::Sessions;
-pub use settings::{RelayAccess, Settings, SharedSettings};
+pub use settings::{Canary, RelayAccess, Settings, SharedSettings};
 pub use store::PolicyStore;
+pub use suspension::{Suspension, Suspensions};

@@ -86,6 +86,9 @@ reasons! {
     OptedOut: Skipped, "the pod opted out by label and the policy allows it";
     /// The same where the policy wants it recorded.
     OptedOutAudited: Skipped, "the pod opted out by label; the policy wants this recorded";
+    /// The pod is labelled `picket.dev/break-glass` with a reason, and the installation lets that
+    /// count.
+    BreakGlass: Skipped, "the pod is labelled picket.dev/break-glass: protection was left out on purpose";
     /// Ephemeral containers: the pod was not injected when it was created.
     PodNotInjected: Skipped, "the pod itself is not injected, so there is no tracer in it";
     /// Ephemeral containers: `coverage.ephemeralContainers` is false.
@@ -130,6 +133,8 @@ reasons! {
     SecretMissing: Failed, "the namespace lacks the Secret with Datadog's API key, so the agent would not start";
     /// Provider Datadog: an agent or tracer of theirs is in the pod already.
     DatadogAlreadyThere: Failed, "the pod already has Datadog's agent or tracer; remove what was added by hand or by their webhook";
+    /// Injection is suspended for the workload, because it kept its pods from starting.
+    InjectionSuspended: Failed, "injection is suspended for this workload, because injected pods of it did not start";
     /// The pod is not of the shape that a pod has.
     Malformed: Failed, "the pod is malformed";
 }

@@ -145,6 +145,8 @@ pub struct Added {
 pub enum Note {
     /// The pod asked not to be protected; the policy forbids that.
     OptOutForbidden,
+    /// The pod is labelled `picket.dev/break-glass`, which does not count in this installation.
+    BreakGlassIgnored,
     /// The container's exec probe runs untraced.
     ExecProbeUntraced {
         /// The container.
@@ -178,6 +180,7 @@ impl Note {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::OptOutForbidden => "OptOutForbidden",
+            Self::BreakGlassIgnored => "BreakGlassIgnored",
             Self::ExecProbeUntraced { .. } => "ExecProbeUntraced",
             Self::LifecycleHookUntraced { .. } => "LifecycleHookUntraced",
             Self::SetuidPrograms { .. } => "SetuidPrograms",
@@ -193,6 +196,9 @@ impl fmt::Display for Note {
         match self {
             Self::OptOutForbidden => f.write_str(
                 "the pod is labelled picket.dev/protect=false; the policy forbids opting out",
+            ),
+            Self::BreakGlassIgnored => f.write_str(
+                "the pod is labelled picket.dev/break-glass, but the installation names nobody who may do that (chart value breakGlass)",
             ),
             Self::ExecProbeUntraced { container, probe } => {
                 write!(

@@ -1,10 +1,17 @@
-//! What the installation decides, the same for every pod.
+//! What the installation decides.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What the installation decides, the same for every pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use picket_crds::LabelSelector;
+use serde::{Deserialize, Serialize};
+
+use crate::glob;
+use crate::namespace::Namespace;
+
+/// What the installation decides, the same for every pod of a namespace.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// False stops every injection at once.
     pub enabled: bool,
@@ -28,6 +35,39 @@ pub struct Settings {
     pub session_keys: Vec<String>,
     /// Picket's own namespace, which is never injected.
     pub own_namespace: String,
+    /// Other images for some namespaces; the first that names a namespace counts there.
+    pub canaries: Vec<Canary>,
+    /// Whether the label `picket.dev/break-glass` counts. Only where something else decides who
+    /// may set it: otherwise it would make `optOut: Forbidden` worthless.
+    pub break_glass: bool,
+}
+
+/// A sidecar image that some namespaces get before all others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Canary {
+    /// Version of what is injected there.
+    pub revision: String,
+    /// Image with `/picket-tracer` and `/picket-agent`.
+    pub image: String,
+    /// Names of namespaces, with `*` and `?`.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+    /// Labels of namespaces; nothing selects none.
+    #[serde(default)]
+    pub namespace_selector: Option<LabelSelector>,
+}
+
+impl Canary {
+    /// Whether a namespace gets this image.
+    pub fn is_for(&self, name: &str, namespace: &Namespace) -> bool {
+        let named = self
+            .namespaces
+            .iter()
+            .any(|pattern| glob::matches(pattern, name));
+        let selector = self.namespace_selector.as_ref();
+        named || selector.is_some_and(|selector| selector.matches(|key| namespace.label(key)))
+    }
 }
 
 /// How an agent reaches the relay.
@@ -86,6 +126,24 @@ impl Settings {
             native_sidecars: true,
             session_keys: Vec::new(),
             own_namespace: "picket-system".to_owned(),
+            canaries: Vec::new(),
+            break_glass: false,
+        }
+    }
+
+    /// The settings as they are for pods of a namespace.
+    pub fn for_namespace(&self, name: &str, namespace: &Namespace) -> Cow<'_, Self> {
+        let canary = self
+            .canaries
+            .iter()
+            .find(|canary| canary.is_for(name, namespace));
+        match canary {
+            None => Cow::Borrowed(self),
+            Some(canary) => Cow::Owned(Self {
+                sidecar_image: canary.image.clone(),
+                revision: canary.revision.clone(),
+                ..self.clone()
+            }),
         }
     }
 

@@ -15,6 +15,10 @@ use crate::capacity::{FargateSize, Qos};
 pub struct Status {
     /// What was injected.
     pub revision: String,
+    /// The [`fingerprint`](crate::suspension::fingerprint) of image, revision and policy: one that
+    /// differs from the present one tells that the pod is not as it would be injected now.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
     /// The policy that won, as `namespace/name`; a policy of the cluster by its name alone.
     pub policy: String,
     /// Its mode.

@@ -54,6 +54,7 @@ fn planned(pod: &Value, policy: Policy, images: &Images) -> Plan {
         settings: &settings,
         workload: None,
         fargate: None,
+        suspension: None,
         images,
     };
     plan(pod, &context)

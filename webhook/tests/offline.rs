@@ -195,6 +195,7 @@ fn reviewed(case: &Case) -> (Value, picket_webhook::Report) {
         facts: &case.facts,
         settings: &case.settings,
         images: Images::NONE,
+        suspension: None,
     };
     let request = Request::parse(review.to_string().as_bytes()).unwrap();
     let (response, decided) = answer(&request, Entry::Ignore, &known).unwrap();
@@ -219,7 +220,7 @@ fn the_same_answer_as_the_webhook() {
         }
         compared += 1;
         let (online, report) = reviewed(&case);
-        let mut text = fs::read_to_string(case.folder.join("pod.yaml")).unwrap();
+        let mut text = case.text.clone();
         if let Ok(facts) = fs::read_to_string(case.folder.join("namespace.yaml")) {
             text.push_str("\n---\n");
             text.push_str(&facts);

@@ -37,6 +37,11 @@ picket-webhook-certificate
 {{- end -}}
 {{- end }}
 
+{{/* "true" where somebody may break the glass. */}}
+{{- define "picket.breakGlass" -}}
+{{- or .Values.breakGlass.groups .Values.breakGlass.users | empty | not -}}
+{{- end }}
+
 {{/* What the schema cannot say in words that help. */}}
 {{- define "picket.check" -}}
 {{- range $key, $port := dict "webhook.port" .Values.webhook.port "health.port" .Values.health.port "relay.port" .Values.relay.port }}
@@ -55,5 +60,25 @@ picket-webhook-certificate
 {{- end }}
 {{- if and .Values.relay.enabled (or (eq (int .Values.relay.port) (int .Values.webhook.port)) (eq (int .Values.relay.port) (int .Values.health.port))) }}
 {{- fail (printf "relay.port: %v is another server's port already; choose another one, for example 8444" .Values.relay.port) }}
+{{- end }}
+{{- with .Values.imageResolution }}
+{{- if and (eq .pullSecrets "Namespaces") (empty .namespaces) }}
+{{- fail "imageResolution.namespaces: empty, but imageResolution.pullSecrets is Namespaces; name the namespaces, or set pullSecrets to Off or Cluster" }}
+{{- end }}
+{{- if and .namespaces (ne .pullSecrets "Namespaces") }}
+{{- fail (printf "imageResolution.namespaces: not looked at while imageResolution.pullSecrets is %s; set that to Namespaces, or leave the list empty" .pullSecrets) }}
+{{- end }}
+{{- if and (not .enabled) (or .credentialsSecret .mirrors (ne .pullSecrets "Off")) }}
+{{- fail "imageResolution.enabled: false, but credentials, mirrors or pull secrets are set; enable it, or remove them" }}
+{{- end }}
+{{- if ge (int .timeoutMilliseconds) (mul 1000 (int $.Values.webhook.timeoutSeconds)) }}
+{{- fail (printf "imageResolution.timeoutMilliseconds: %v is not less than webhook.timeoutSeconds (%v s); the API server would give up first" .timeoutMilliseconds $.Values.webhook.timeoutSeconds) }}
+{{- end }}
+{{- end }}
+{{- $own := .Values.sidecar.revision | default .Chart.AppVersion }}
+{{- range $index, $canary := .Values.sidecar.revisions }}
+{{- if eq $canary.revision $own }}
+{{- fail (printf "sidecar.revisions[%d].revision: %s is the revision of all other namespaces too; give the canary another one, so that its pods can be told apart" $index $own) }}
+{{- end }}
 {{- end }}
 {{- end }}

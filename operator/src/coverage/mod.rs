@@ -20,5 +20,5 @@ pub mod start;
 #[cfg(test)]
 mod tests;
 
-pub use controller::Coverage;
+pub use controller::{Coverage, Suspended};
 pub use gauges::Gauges;

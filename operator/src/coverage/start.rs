@@ -9,12 +9,13 @@ use tokio::sync::watch;
 
 use super::{Coverage, Gauges};
 use crate::arguments::Arguments;
-use crate::pods::{Owners, Pods};
+use crate::pods::Pods;
 use crate::policies::{Namespaces, Policies, View};
 use crate::quarantine::Quarantine;
 use crate::relay::heartbeats::Heartbeats;
 use crate::relay::orders::Board;
-use crate::rollout::{Notes, Rollout};
+use crate::rollout::{Notes, Rollout, Suspend};
+use crate::suspensions::Suspensions;
 
 /// What they look at, and the board on which orders are put.
 pub struct Watched {
@@ -28,6 +29,10 @@ pub struct Watched {
     pub heartbeats: Heartbeats,
     /// What agents are told.
     pub board: Board,
+    /// For which workloads injection is suspended.
+    pub suspensions: Suspensions,
+    /// How rollout suspends it.
+    pub suspend: Suspend,
 }
 
 /// Parts that run for ever, with their names.
@@ -47,11 +52,11 @@ pub fn parts(
         client: client.clone(),
         identity: arguments.identity.clone(),
         pods: watched.pods.clone(),
-        owners: Owners::new(client.clone()),
+        owners: watched.suspensions.owners().clone(),
         policies: watched.policies.clone(),
         namespaces: watched.namespaces,
         heartbeats: watched.heartbeats,
-        suspended: Arc::new(|_, _| None),
+        suspended: watched.suspensions.why(),
         revision: arguments.revision.clone(),
         excluded: arguments.excluded_namespaces(),
         rollouts,
@@ -77,7 +82,7 @@ pub fn parts(
             built: built_seen,
             pods: watched.pods,
             revision: arguments.revision.clone(),
-            suspend: Arc::new(|_| Box::pin(std::future::ready(true))),
+            suspend: watched.suspend,
             notes,
         };
         parts.push(("rollout", Box::pin(rollout.run(leading.clone()))));

@@ -128,6 +128,7 @@ impl Warmer {
                 workload: None,
                 // AWS' webhook has not labelled templates; too much known is no harm.
                 fargate: Some(true),
+                suspension: None,
                 images: Images::NONE,
             };
             let wanted = plan(&template, &context).report.wanted;

@@ -92,6 +92,20 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// From an owner reference as an object has it.
+    #[must_use]
+    pub fn of_reference(reference: &serde_json::Value) -> Option<Self> {
+        let text = |field: &str| reference[field].as_str();
+        Some(Self {
+            api_version: text("apiVersion")?.into(),
+            kind: text("kind")?.into(),
+            name: text("name")?.into(),
+            uid: text("uid")?.into(),
+        })
+    }
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind, self.name)

@@ -100,6 +100,31 @@ impl Owners {
         complete
     }
 
+    /// The workload of pods with this controller; `None` when the API server does not tell in
+    /// `patience`.
+    pub async fn workload(
+        &self,
+        namespace: &str,
+        controller: &Owner,
+        patience: Duration,
+    ) -> Option<Owner> {
+        if !matches!(&*controller.kind, "ReplicaSet" | "Job") {
+            return Some(controller.clone());
+        }
+        let known = self.known().get(&controller.uid).cloned();
+        let above = match known {
+            Some(above) => above,
+            None => {
+                let asked = timeout(patience, self.above(namespace, controller)).await;
+                let above = asked.ok()?.ok()?;
+                self.known()
+                    .insert(Arc::clone(&controller.uid), above.clone());
+                above
+            }
+        };
+        Some(above.unwrap_or_else(|| controller.clone()))
+    }
+
     async fn above(&self, namespace: &str, owner: &Owner) -> kube::Result<Option<Owner>> {
         match &*owner.kind {
             "ReplicaSet" => self.controller_of::<ReplicaSet>(namespace, owner).await,

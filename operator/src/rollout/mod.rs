@@ -17,7 +17,7 @@ pub mod workloads;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use controller::Rollout;
+pub use controller::{Rollout, Suspend, Suspension};
 
 /// Namespace, kind and name of a workload.
 pub type Key = (Arc<str>, Box<str>, Box<str>);

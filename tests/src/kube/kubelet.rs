@@ -181,7 +181,8 @@ async fn attend(client: &Client, pod: &Pod, faults: &[Fault]) {
             .create_subresource("binding", &name, &PostParams::default(), &binding)
             .await;
     }
-    let wanted = status::of(&raw, faults);
+    let now = k8s_openapi::jiff::Timestamp::now().to_string();
+    let wanted = status::of(&raw, faults, &now);
     if status::is_reported(&raw["status"], &wanted) {
         return;
     }

@@ -95,6 +95,7 @@ fn known() -> Known<'static> {
         facts: &FACTS,
         settings: &SETTINGS,
         images: Images::NONE,
+        suspension: None,
     }
 }
 
@@ -114,7 +115,9 @@ fuzz_target!(|body: &[u8]| {
         settings: &SETTINGS,
         workload: None,
         fargate: None,
+        suspension: None,
         images: Images::NONE,
+        suspension: None,
     };
     let whole: serde_json::Value = serde_json::from_slice(body).expect("was read before");
     let mut pod = whole["request"]["object"].clone();

@@ -16,12 +16,13 @@ use tokio::time::timeout;
 
 use super::metrics::{Metrics, Rejection};
 use super::review::{Malformed, Request, Response};
-use super::service::{Decided, Entry, Known, Recorder, answer, answer_exec};
+use super::service::{Decided, Entry, Known, Recorder, answer, answer_exec, controller};
 use crate::entrypoint::{Images, PullScope, Resolver};
 use crate::namespace::{NamesOnly, Namespaces};
 use crate::sessions::{RunningPod, Sessions, SigningKeys};
 use crate::settings::SharedSettings;
 use crate::store::PolicyStore;
+use crate::suspension::{NoSuspensions, Suspensions};
 
 /// Path of the entry that never stands in the way.
 pub const MUTATE: &str = "/mutate";
@@ -50,6 +51,7 @@ pub struct AdmissionState {
     metrics: Metrics,
     recorder: Option<Arc<dyn Recorder>>,
     resolver: Option<Resolver>,
+    suspensions: Arc<dyn Suspensions>,
     turns: Arc<Semaphore>,
     parked: Arc<Semaphore>,
 }
@@ -65,6 +67,7 @@ impl AdmissionState {
             metrics,
             recorder: None,
             resolver: None,
+            suspensions: Arc::new(NoSuspensions),
             turns: Arc::new(Semaphore::new(MAX_CONCURRENT)),
             parked: Arc::new(Semaphore::new(MAX_PARKED)),
         }
@@ -85,6 +88,12 @@ impl AdmissionState {
     /// Asks these about pods that somebody runs a command in, and has them sign who does.
     pub fn with_sessions(mut self, sessions: Arc<dyn Sessions>) -> Self {
         self.sessions = Some(sessions);
+        self
+    }
+
+    /// Asks these whether injection is suspended for a workload.
+    pub fn with_suspensions(mut self, suspensions: Arc<dyn Suspensions>) -> Self {
+        self.suspensions = suspensions;
         self
     }
 
@@ -217,11 +226,18 @@ async fn answer_request(
         }
     }
     let settings = state.settings.get();
+    let suspension = match controller(&request.object) {
+        Some(controller) if request.creates_a_pod() => {
+            state.suspensions.of(&namespace, &controller).await
+        }
+        _ => None,
+    };
     let known = Known {
         policies: &policies,
         facts: &facts,
         settings: &settings,
         images: Images::NONE,
+        suspension: suspension.as_ref(),
     };
     let first = answer(&request, entry, &known)?;
     let wanted = &first.1.report.wanted;
@@ -268,6 +284,7 @@ async fn answer_command(
         facts: &facts,
         settings: &state.settings.get(),
         images: Images::NONE,
+        suspension: None,
     };
     answer_exec(&request, &user, pod.as_ref(), &issue, entry, &known)
 }

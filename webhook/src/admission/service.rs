@@ -14,6 +14,7 @@ use crate::reason::{Outcome, Reason};
 use crate::report::{Note, Report};
 use crate::sessions::{Issue, RunningPod, User};
 use crate::settings::Settings;
+use crate::suspension::Suspension;
 
 /// Which entry of the webhook configuration asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +86,8 @@ pub struct Known<'a> {
     pub settings: &'a Settings,
     /// What is known about images.
     pub images: &'a Images,
+    /// Set while injection is suspended for the pod's workload.
+    pub suspension: Option<&'a Suspension>,
 }
 
 impl<'a> Known<'a> {
@@ -97,6 +100,7 @@ impl<'a> Known<'a> {
             workload: None,
             fargate: None,
             images: self.images,
+            suspension: self.suspension,
         }
     }
 }
@@ -210,7 +214,8 @@ fn patched(request: &Request, operations: &[PatchOperation]) -> Result<Response,
         })
 }
 
-fn controller(pod: &Value) -> Option<Value> {
+/// The reference of a pod to the object that controls it.
+pub(super) fn controller(pod: &Value) -> Option<Value> {
     let owners = pod["metadata"]["ownerReferences"].as_array()?;
     owners
         .iter()
@@ -222,13 +227,17 @@ fn controller(pod: &Value) -> Option<Value> {
 /// reach nobody.
 fn warnings(report: &Report) -> Vec<String> {
     let mut warnings = Vec::new();
-    if report.outcome() == Outcome::Failed || report.reason == Reason::PartlyInjected {
+    let loud = [Reason::PartlyInjected, Reason::BreakGlass].contains(&report.reason);
+    if report.outcome() == Outcome::Failed || loud {
         warnings.push(format!("picket: {}", report.summary()));
     }
     let worth_it = |note: &&Note| {
         matches!(
             note,
-            Note::OptOutForbidden | Note::SetuidPrograms { .. } | Note::FargateSizeGrows
+            Note::OptOutForbidden
+                | Note::BreakGlassIgnored
+                | Note::SetuidPrograms { .. }
+                | Note::FargateSizeGrows
         )
     };
     warnings.extend(
@@ -246,6 +255,11 @@ fn audit(report: &Report) -> std::collections::BTreeMap<&'static str, String> {
         ("outcome", report.outcome().word().to_owned()),
         ("reason", report.reason.word().to_owned()),
     ]);
+    if report.reason == Reason::BreakGlass
+        && let Some(why) = &report.detail
+    {
+        annotations.insert("break-glass", why.clone());
+    }
     if let Some(policy) = &report.policy {
         annotations.insert("policy", policy.winner.clone());
     }

@@ -105,6 +105,7 @@ pub fn inject_manifest(original: &str, options: &Options<'_>) -> Result<Injected
                 settings: options.settings,
                 workload: workload.controller.as_deref(),
                 fargate: options.fargate,
+                suspension: None,
                 images: options.images,
             };
             let (new, report) = desired(workload.pod, &context);

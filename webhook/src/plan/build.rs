@@ -19,6 +19,7 @@ use crate::quantity;
 use crate::reason::Reason;
 use crate::report::{Added, ContainerReport, Decision, Note, Report};
 use crate::status::{AgentKind, Change, ContainerStatus, Status};
+use crate::suspension::fingerprint;
 
 /// Builds the injected pod and completes the report.
 ///
@@ -116,6 +117,7 @@ pub(super) fn build(
     note_costs(&added, &mut report.notes);
     let status = Status {
         revision: settings.revision.clone(),
+        fingerprint: fingerprint(settings, selection.winner),
         policy: selection.winner.key(),
         mode: selection.winner.spec.mode,
         agent: kind,

@@ -19,6 +19,7 @@ use crate::reason::Reason;
 use crate::report::{ContainerReport, Decision, ImageReport, Note, PolicyReport, Report};
 use crate::settings::Settings;
 use crate::status::{AgentKind, Status};
+use crate::suspension::fingerprint;
 
 /// A pod that will be injected.
 pub(super) struct Injection<'a> {
@@ -85,12 +86,26 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
     if selection.winner.spec.mode == Mode::Disabled {
         return skip(report, Reason::PolicyDisabled);
     }
+    match label(labels::BREAK_GLASS).filter(|why| !why.is_empty()) {
+        Some(why) if context.settings.break_glass => {
+            report.detail = Some(why.to_owned());
+            return skip(report, Reason::BreakGlass);
+        }
+        Some(_) => report.notes.push(Note::BreakGlassIgnored),
+        None => {}
+    }
     if label(labels::PROTECT) == Some("false") {
         match selection.winner.spec.opt_out {
             OptOut::Allowed => return skip(report, Reason::OptedOut),
             OptOut::Audited => return skip(report, Reason::OptedOutAudited),
             OptOut::Forbidden => report.notes.push(Note::OptOutForbidden),
         }
+    }
+    if let Some(suspension) = context.suspension
+        && suspension.holds_for == fingerprint(context.settings, selection.winner)
+    {
+        report.detail = Some(suspension.message.clone());
+        return skip(report, Reason::InjectionSuspended);
     }
     let claimed = Status::of(pod);
     let before = [SETUP_CONTAINER, AGENT_CONTAINER].map(|name| container(pod, name).cloned());

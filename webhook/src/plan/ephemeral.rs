@@ -200,6 +200,7 @@ mod tests {
             settings: &settings,
             workload: None,
             fargate: None,
+            suspension: None,
             images: Images::NONE,
         };
         plan_ephemeral(pod, before, &context)

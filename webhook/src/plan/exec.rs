@@ -184,6 +184,7 @@ mod tests {
             settings: &settings,
             workload: None,
             fargate: None,
+            suspension: None,
             images: Images::NONE,
         };
         let issue = |pod: &RunningPod, container: &str| {

@@ -31,6 +31,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::report::Report;
 use crate::settings::Settings;
+use crate::suspension::Suspension;
 
 pub use ephemeral::plan_ephemeral;
 pub use exec::plan_exec;
@@ -51,6 +52,8 @@ pub struct Context<'a> {
     pub workload: Option<&'a str>,
     /// Whether the pod runs on Fargate; `None`: as its label says.
     pub fargate: Option<bool>,
+    /// Set while injection is suspended for the pod's workload.
+    pub suspension: Option<&'a Suspension>,
     /// What is known about images. What else the planner has to know, it names in
     /// [`Report::wanted`]; with the answers it may be asked again.
     pub images: &'a Images,
@@ -88,6 +91,13 @@ pub fn desired(pod: &Value, context: &Context<'_>) -> (Option<Value>, Report) {
 }
 
 fn built(pod: &Value, context: &Context<'_>) -> (Option<Value>, Report) {
+    let settings = context
+        .settings
+        .for_namespace(context.namespace, context.facts);
+    let context = &Context {
+        settings: &settings,
+        ..*context
+    };
     let built = decide::decide(pod, context).and_then(|injection| build::build(injection, context));
     match built {
         Ok((desired, report)) => (Some(desired), report),

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use picket_crds::{ComputeType, ProtectionPolicySpec, annotations};
 use picket_webhook::entrypoint::Images;
 use picket_webhook::inject::{Facts, policies_from_yaml};
-use picket_webhook::{Context, Namespace, Plan, Policy, RelayAccess, Scope, Settings, plan};
+use picket_webhook::suspension::fingerprint;
+use picket_webhook::{
+    Canary, Context, Namespace, Plan, Policy, RelayAccess, Scope, Settings, Suspension, plan,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -29,10 +32,13 @@ pub(crate) struct Case {
     pub(crate) folder: PathBuf,
     pub(crate) name: String,
     pub(crate) pod: Value,
+    /// `pod.yaml` as it was read.
+    pub(crate) text: String,
     pub(crate) namespace: String,
     pub(crate) facts: Namespace,
     pub(crate) policies: Vec<Arc<Policy>>,
     pub(crate) settings: Settings,
+    pub(crate) suspension: Option<Suspension>,
     pub(crate) known: CaseContext,
 }
 
@@ -56,6 +62,18 @@ pub(crate) struct CaseContext {
     /// Names of Secrets that the namespace lacks.
     #[serde(default)]
     missing_secrets: Vec<String>,
+    /// Why injection is suspended for the pod's workload, with the image of those days.
+    suspended: Option<SuspendedFor>,
+    #[serde(default)]
+    canaries: Vec<Canary>,
+    #[serde(default)]
+    break_glass: bool,
+}
+
+#[derive(Deserialize)]
+struct SuspendedFor {
+    image: String,
+    message: String,
 }
 
 impl Case {
@@ -78,7 +96,6 @@ impl Case {
                     .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
             })
         };
-        let pod = serde_saphyr::from_str(&file("pod.yaml").expect("pod.yaml")).unwrap();
         let known: CaseContext = file("context.yaml")
             .map(|text| serde_saphyr::from_str(&text).unwrap())
             .unwrap_or_default();
@@ -92,27 +109,47 @@ impl Case {
             .about(&namespace)
             .into_owned();
         facts.missing_secrets.extend(known.missing_secrets.clone());
+        let settings = Settings {
+            native_sidecars: known.native_sidecars.unwrap_or(true),
+            enabled: known.enabled.unwrap_or(true),
+            image_pull_secrets: known.image_pull_secrets.clone(),
+            rule_set_interests: known.rule_sets.clone(),
+            relay: known.relay.then(|| RelayAccess {
+                address: "picket-relay.picket-system.svc:8444".into(),
+                trust: "-----BEGIN CERTIFICATE-----\nY2E=\n-----END CERTIFICATE-----\n".into(),
+            }),
+            canaries: known.canaries.clone(),
+            break_glass: known.break_glass,
+            ..settings()
+        };
+        let suspension = known.suspended.as_ref().map(|suspended| Suspension {
+            holds_for: fingerprint(
+                &Settings {
+                    sidecar_image: suspended.image.clone(),
+                    ..settings.clone()
+                },
+                &policies[0],
+            ),
+            message: suspended.message.clone(),
+        });
+        // A pod that was injected before says what was injected.
+        let present = fingerprint(&settings, &policies[0]);
+        let pod = file("pod.yaml")
+            .expect("pod.yaml")
+            .replace("FINGERPRINT", &present);
         Self {
             name: folder
                 .file_name()
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned(),
-            pod,
+            pod: serde_saphyr::from_str(&pod).unwrap(),
+            text: pod,
             namespace,
             facts,
             policies: policies.into_iter().map(Arc::new).collect(),
-            settings: Settings {
-                native_sidecars: known.native_sidecars.unwrap_or(true),
-                enabled: known.enabled.unwrap_or(true),
-                image_pull_secrets: known.image_pull_secrets.clone(),
-                rule_set_interests: known.rule_sets.clone(),
-                relay: known.relay.then(|| RelayAccess {
-                    address: "picket-relay.picket-system.svc:8444".into(),
-                    trust: "-----BEGIN CERTIFICATE-----\nY2E=\n-----END CERTIFICATE-----\n".into(),
-                }),
-                ..settings()
-            },
+            settings,
+            suspension,
             known,
             folder,
         }
@@ -127,6 +164,7 @@ impl Case {
             settings: &self.settings,
             workload: self.known.workload.as_deref(),
             fargate: self.known.fargate,
+            suspension: self.suspension.as_ref(),
             images: Images::NONE,
         }
     }
@@ -165,6 +203,7 @@ pub(crate) fn planned(pod: &Value, policy: Policy) -> Plan {
             settings: &settings,
             workload: None,
             fargate: None,
+            suspension: None,
             images: Images::NONE,
         },
     )

@@ -63,8 +63,9 @@ pub(super) fn refused<'f>(pod: &Value, faults: &'f [Fault]) -> Option<&'f str> {
     })
 }
 
-/// The status of a pod: init containers one after the other, then all others at once.
-pub(super) fn of(pod: &Value, faults: &[Fault]) -> Value {
+/// The status of a pod: init containers one after the other, then all others at once. What
+/// changes, changes `now`; the pod's first status is as old as the pod.
+pub(super) fn of(pod: &Value, faults: &[Fault], now: &str) -> Value {
     let ailment = |container: &Value| {
         let fault = faults.iter().find(|fault| fault.hits(container));
         fault.map(|fault| &fault.ailment)
@@ -93,7 +94,21 @@ pub(super) fn of(pod: &Value, faults: &[Fault]) -> Value {
         .collect();
     let all = |statuses: &[Value]| statuses.iter().all(|status| status["ready"] == true);
     let ready = !held_back && all(&init) && all(&containers);
+    let condition = |kind: &str, met: bool| {
+        let status = if met { "True" } else { "False" };
+        let conditions = pod["status"]["conditions"].as_array();
+        let mut conditions = conditions.into_iter().flatten();
+        let since = match conditions.find(|before| before["type"] == kind) {
+            Some(before) if before["status"] == status => before["lastTransitionTime"].clone(),
+            Some(_) => json!(now),
+            None => Value::Null,
+        };
+        let created = || pod["metadata"]["creationTimestamp"].clone();
+        let since = if since.is_null() { created() } else { since };
+        json!({"type": kind, "status": status, "lastTransitionTime": since})
+    };
     json!({
+        "startTime": pod["metadata"]["creationTimestamp"],
         "phase": if held_back { "Pending" } else { "Running" },
         "podIP": if held_back { Value::Null } else { json!("10.0.0.1") },
         "conditions": [
@@ -125,10 +140,6 @@ pub(super) fn is_reported(status: &Value, wanted: &Value) -> bool {
 
 fn list<'p>(pod: &'p Value, name: &str) -> impl Iterator<Item = &'p Value> {
     pod["spec"][name].as_array().into_iter().flatten()
-}
-
-fn condition(kind: &str, met: bool) -> Value {
-    json!({"type": kind, "status": if met { "True" } else { "False" }})
 }
 
 fn status(container: &Value, ready: bool, state: Value) -> Value {
@@ -179,8 +190,10 @@ fn ailing(container: &Value, ailment: &Ailment) -> Value {
 mod tests {
     use super::*;
 
+    const NOW: &str = "2026-01-01T00:01:00Z";
+
     fn pod() -> Value {
-        json!({"spec": {
+        json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {
             "initContainers": [
                 {"name": "picket-setup", "image": "sidecar"},
                 {"name": "picket-agent", "image": "sidecar", "restartPolicy": "Always"},
@@ -226,7 +239,7 @@ mod tests {
                 "Running",
             ),
         ] {
-            let status = of(&pod(), &faults);
+            let status = of(&pod(), &faults, NOW);
             assert_eq!(reasons(&status), expected, "{faults:?}");
             assert_eq!(status["phase"], phase, "{faults:?}");
             let ready = &status["conditions"][3];
@@ -236,15 +249,30 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_is_as_old_as_the_pod_until_it_changes() {
+        let mut pod = pod();
+        let since = |status: &Value| status["conditions"][3]["lastTransitionTime"].clone();
+        let crash = Fault {
+            patient: Patient::Traced,
+            ailment: Ailment::Crash(1),
+        };
+        pod["status"] = of(&pod, &[crash], NOW);
+        assert_eq!(since(&pod["status"]), "2026-01-01T00:00:00Z");
+        pod["status"] = of(&pod, &[], NOW);
+        assert_eq!(since(&pod["status"]), NOW);
+        pod["status"] = of(&pod, &[], "2026-01-01T00:02:00Z");
+        assert_eq!(since(&pod["status"]), NOW);
+    }
+
+    #[test]
     fn what_is_reported_is_not_reported_again() {
-        let wanted = of(&pod(), &[]);
+        let wanted = of(&pod(), &[], NOW);
         let mut stored = wanted.clone();
         stored["qosClass"] = json!("Burstable");
-        stored["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
         assert!(is_reported(&stored, &wanted));
         assert!(!is_reported(
             &stored,
-            &of(&pod(), &[Fault::image_pull("web")])
+            &of(&pod(), &[Fault::image_pull("web")], NOW)
         ));
         assert!(!is_reported(&Value::Null, &wanted));
     }
