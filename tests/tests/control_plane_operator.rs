@@ -94,7 +94,7 @@ fn the_operator_owns_nothing_of_the_configuration_but_the_ca_bundle() {
     let owned = &ours["fieldsV1"];
     assert_eq!(ours["operation"], "Apply");
     let entries = owned["f:webhooks"].as_object().expect("entries");
-    assert_eq!(entries.len(), 2, "{owned:#}");
+    assert_eq!(entries.len(), 3, "{owned:#}");
     for owned in entries.values() {
         let mut owned = owned.clone();
         // The key of the list entry may be listed as owned or not.
@@ -273,6 +273,10 @@ fn the_operator_may_do_no_more_than_it_needs() {
         ("list", "secrets", "default", false),
         ("create", "secrets", "default", false),
         ("list", "pods", "default", true),
+        ("patch", "pods", "default", false),
+        ("list", "configmaps", "default", false),
+        ("create", "rulesets.picket.dev/other", "", false),
+        ("patch", "rulesets.picket.dev/other", "", false),
         ("create", "pods", own, false),
         ("delete", "pods", "default", false),
         ("get", "configmap/other", own, false),
