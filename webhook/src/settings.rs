@@ -59,6 +59,13 @@ pub struct Canary {
 }
 
 impl Canary {
+    /// The one that counts in a namespace: the first that is for it.
+    pub fn of<'a>(canaries: &'a [Self], name: &str, namespace: &Namespace) -> Option<&'a Self> {
+        canaries
+            .iter()
+            .find(|canary| canary.is_for(name, namespace))
+    }
+
     /// Whether a namespace gets this image.
     pub fn is_for(&self, name: &str, namespace: &Namespace) -> bool {
         let named = self
@@ -133,11 +140,7 @@ impl Settings {
 
     /// The settings as they are for pods of a namespace.
     pub fn for_namespace(&self, name: &str, namespace: &Namespace) -> Cow<'_, Self> {
-        let canary = self
-            .canaries
-            .iter()
-            .find(|canary| canary.is_for(name, namespace));
-        match canary {
+        match Canary::of(&self.canaries, name, namespace) {
             None => Cow::Borrowed(self),
             Some(canary) => Cow::Owned(Self {
                 sidecar_image: canary.image.clone(),

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use picket_crds::{CoverageState, Gap, Health, PodCounts, WorkloadCoverage};
-use picket_webhook::{Namespace, Policy};
+use picket_webhook::{Canary, Namespace, Policy};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -60,6 +60,8 @@ pub struct Coverage {
     pub suspended: Suspended,
     /// Version of what is injected now.
     pub revision: String,
+    /// Namespaces that get another one.
+    pub canaries: Vec<Canary>,
     /// Namespaces in which nothing is ever injected.
     pub excluded: Vec<String>,
     /// What is said of the restart of workloads.
@@ -336,9 +338,15 @@ impl Coverage {
             beat: &beat,
             suspended: &*self.suspended,
             relay_since: lead.relay_since,
-            revision: &self.revision,
+            revision: self.revision_in(name, &namespace),
             now,
         })
+    }
+
+    /// Version of what is injected into pods of a namespace, as the webhook decides it.
+    fn revision_in(&self, name: &str, namespace: &Namespace) -> &str {
+        Canary::of(&self.canaries, name, namespace)
+            .map_or(&self.revision, |canary| &canary.revision)
     }
 
     /// Writes the reports of a namespace; returns what turned.

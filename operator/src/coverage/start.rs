@@ -46,6 +46,13 @@ pub fn parts(
     leading: &watch::Receiver<bool>,
     registry: &mut Registry,
 ) -> Parts {
+    // Looked at when the process started; what cannot be read did not let it start.
+    let canaries = arguments.canaries().unwrap_or_default();
+    // A change of any of them makes restarts worth trying again.
+    let revisions: Vec<&str> = std::iter::once(arguments.revision.as_str())
+        .chain(canaries.iter().map(|canary| canary.revision.as_str()))
+        .collect();
+    let revisions = revisions.join("+");
     let (built, built_seen) = watch::channel(Arc::default());
     let (notes, rollouts) = watch::channel(Notes::default());
     let coverage = Coverage {
@@ -58,6 +65,7 @@ pub fn parts(
         heartbeats: watched.heartbeats,
         suspended: watched.suspensions.why(),
         revision: arguments.revision.clone(),
+        canaries,
         excluded: arguments.excluded_namespaces(),
         rollouts,
         gauges: Gauges::new(registry),
@@ -81,7 +89,7 @@ pub fn parts(
             policies: watched.policies,
             built: built_seen,
             pods: watched.pods,
-            revision: arguments.revision.clone(),
+            revision: revisions,
             suspend: watched.suspend,
             notes,
         };

@@ -67,7 +67,7 @@ pub struct Rollout {
     pub built: watch::Receiver<Built>,
     /// All pods.
     pub pods: Pods,
-    /// Version of what is injected now.
+    /// Versions of what is injected now, those of some namespaces included.
     pub revision: String,
     /// Suspends injection.
     pub suspend: Suspend,
