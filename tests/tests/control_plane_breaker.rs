@@ -1,12 +1,21 @@
 //! The circuit breaker: pods that do not start because of Picket. Deployments, ReplicaSets and
 //! admission are real; kubelet is a mock that says what it is told.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use picket_tests::kube::kubelet::{Ailment, Fault, Patient};
 use picket_tests::kube::objects::{deployment, is_bare};
 use picket_tests::kube::{ControlPlane, Kubectl, Kubelet, Operator, Options, eventually};
 use serde_json::{Value, json};
 
 const BROKEN: &str = "registry.example/picket-sidecar:broken";
+
+/// One test at a time: an operator looks after all pods of its cluster, so two with different images
+/// would replace each other's.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// An operator that waits seconds where it would wait minutes.
 fn options(image: &str) -> Options {
@@ -63,6 +72,7 @@ fn told(kubectl: &Kubectl, namespace: &str, reason: &str) -> Value {
 
 #[test]
 fn a_workload_whose_sidecar_image_cannot_be_pulled_starts_bare_until_that_is_mended() {
+    let _turn = alone();
     let control_plane = ControlPlane::with_controllers();
     let kubectl = control_plane.kubectl();
     let mut operator = Operator::install(control_plane, &options(BROKEN));
@@ -78,11 +88,13 @@ fn a_workload_whose_sidecar_image_cannot_be_pulled_starts_bare_until_that_is_men
     assert_eq!(event["involvedObject"]["kind"], "Deployment", "{event:#}");
     told(&kubectl, &namespace, "StuckPodReplaced");
     let metrics = operator.replicas[0].get("/metrics").expect("metrics").body;
-    for line in [
-        "\npicket_operator_suspended_workloads 1\n",
-        "\npicket_operator_suspensions_total 1\n",
+    // What another test left behind may be suspended too.
+    for name in [
+        "picket_operator_suspended_workloads",
+        "picket_operator_suspensions_total",
     ] {
-        assert!(metrics.contains(line), "{line} in {metrics}");
+        let served = metrics.lines().find_map(|line| line.strip_prefix(name));
+        assert!(served.is_some_and(|value| value.trim() != "0"), "{metrics}");
     }
 
     // Another workload is not touched by this one's suspension: it is tried.
@@ -113,6 +125,7 @@ fn a_workload_whose_sidecar_image_cannot_be_pulled_starts_bare_until_that_is_men
 
 #[test]
 fn a_single_pod_that_fargate_refuses_comes_back_bare() {
+    let _turn = alone();
     let control_plane = ControlPlane::with_controllers();
     let kubectl = control_plane.kubectl();
     let operator = Operator::install(control_plane, &options(BROKEN));
@@ -137,6 +150,7 @@ fn a_single_pod_that_fargate_refuses_comes_back_bare() {
 
 #[test]
 fn an_application_that_crashes_only_under_the_tracer_runs_again_without() {
+    let _turn = alone();
     let control_plane = ControlPlane::with_controllers();
     let kubectl = control_plane.kubectl();
     let operator = Operator::install(control_plane, &options(BROKEN));
@@ -166,6 +180,7 @@ fn an_application_that_crashes_only_under_the_tracer_runs_again_without() {
 
 #[test]
 fn where_unprotected_pods_are_refused_nothing_is_suspended() {
+    let _turn = alone();
     let control_plane = ControlPlane::with_controllers();
     let kubectl = control_plane.kubectl();
     let operator = Operator::install(control_plane, &options(BROKEN));
