@@ -203,11 +203,6 @@ fn what_does_not_fit_together_is_refused() {
             "exec.file.name in L",
             "a list of addresses",
         ),
-        (
-            "{id: L, list: a.ips}",
-            "connect.addr.ip allin L",
-            "allin cannot compare",
-        ),
     ] {
         let policy =
             format!("macros: [{macros}]\nrules: [{{id: r, expression: '{expression}'}}]\n");
@@ -221,6 +216,18 @@ fn what_does_not_fit_together_is_refused() {
             "{macros} {expression}: {errors:?}"
         );
     }
+}
+
+#[test]
+fn all_of_a_single_address_is_that_address() {
+    let policy =
+        "macros: [{id: L, list: a.ips}]\nrules: [{id: r, expression: 'connect.addr.ip allin L'}]\n";
+    let (_, report) = load(policy, vec![list("a.ips", "192.0.2.1\n")]);
+    let errors: Vec<String> = report
+        .errors()
+        .map(|(_, error)| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}");
 }
 
 #[test]
