@@ -1,0 +1,199 @@
+//! A release from its first day to its last.
+
+use std::process::Command;
+
+use picket_tests::kube::helm::{Helm, chart};
+use picket_tests::kube::objects::pod;
+use picket_tests::kube::{ControlPlane, Kubectl, eventually};
+use picket_tests::product;
+use serde_json::json;
+
+use crate::{NAMESPACE, template};
+
+/// Whether the API server takes a bare pod; its answer otherwise.
+fn try_pod(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<String, String> {
+    let output = kubectl.run(&["create", "-f", "-"], &pod(namespace, name).to_string());
+    if output.success {
+        Ok(output.stderr)
+    } else {
+        Err(output.stderr)
+    }
+}
+
+/// Kinds and names of what carries the chart's label.
+fn left(kubectl: &Kubectl) -> Vec<String> {
+    let kinds = kubectl
+        .run(&["api-resources", "--verbs=list,delete", "-o", "name"], "")
+        .expect_success()
+        .stdout;
+    let kinds = kinds.split_whitespace().collect::<Vec<_>>().join(",");
+    let arguments = [
+        "get",
+        &kinds,
+        "-A",
+        "-l",
+        "app.kubernetes.io/name=picket",
+        "-o",
+        "name",
+    ];
+    let found = kubectl.run(&arguments, "").expect_success().stdout;
+    found.lines().map(str::to_owned).collect()
+}
+
+/// One release from its first day to its last: the configuration is of the whole cluster, so
+/// there can only be one.
+#[test]
+fn a_release_is_installed_switched_off_upgraded_and_removed() {
+    let control_plane = ControlPlane::start().expect("a control plane of its own");
+    let (helm, kubectl) = (Helm::of(&control_plane), control_plane.kubectl());
+    let chart = chart();
+    let enforced = control_plane.namespace("enforced", &[("picket.dev/enforce", "true")]);
+    let other = control_plane.namespace("other", &[]);
+    let release = |verb: &str, values: &str| {
+        // Jobs need a controller: the hook's program runs below.
+        let arguments = [
+            verb,
+            "picket",
+            &chart,
+            "-n",
+            NAMESPACE,
+            "--create-namespace",
+            "--no-hooks",
+            "--wait=hookOnly",
+            "--set",
+            values,
+        ];
+        let arguments = match verb {
+            "install" => &arguments[..],
+            _ => &[&arguments[..5], &arguments[6..]].concat()[..],
+        };
+        helm.run(arguments).expect_success()
+    };
+
+    let notes = release("install", "replicas=2").stdout;
+    assert!(notes.contains("kind: ProtectionPolicy"), "{notes}");
+    kubectl
+        .run(
+            &[
+                "wait",
+                "--for=condition=Established",
+                "--timeout=60s",
+                "crd/protectionpolicies.picket.dev",
+            ],
+            "",
+        )
+        .expect_success();
+
+    // No pod of it runs here, so nobody answers: refused where the platform enforces, let in
+    // elsewhere.
+    let refused = eventually("the entries are in force", || {
+        try_pod(&kubectl, &enforced, "a").err()
+    });
+    assert!(refused.contains("enforce.picket.dev"), "{refused}");
+    assert_eq!(try_pod(&kubectl, &other, "a").map(|_| ()), Ok(()));
+
+    // The kill switch needs nobody to answer.
+    let before = std::time::Instant::now();
+    release("upgrade", "injection.enabled=false");
+    eventually("pods start again", || {
+        try_pod(&kubectl, &enforced, "b").ok()
+    });
+    println!("the kill switch took {:?}, helm included", before.elapsed());
+
+    // The backstop judges without a webhook.
+    release("upgrade", "injection.enabled=false,backstop.mode=Audit");
+    eventually("a warning", || {
+        let name = format!("c{}", before.elapsed().as_millis());
+        let warned = try_pod(&kubectl, &enforced, &name).ok()?;
+        warned
+            .contains("Picket did not inject this pod")
+            .then_some(())
+    });
+    release("upgrade", "injection.enabled=false,backstop.mode=Deny");
+    let refused = eventually("a refusal", || {
+        let name = format!("d{}", before.elapsed().as_millis());
+        try_pod(&kubectl, &enforced, &name).err()
+    });
+    assert!(refused.contains("there is no agent"), "{refused}");
+    assert_eq!(try_pod(&kubectl, &other, "d").map(|_| ()), Ok(()));
+    let mut injected = pod(&enforced, "e");
+    let tracer = json!(["/picket/picket-tracer", "trace", "--"]);
+    injected["spec"]["containers"][0]["command"] = tracer;
+    injected["spec"]["initContainers"] = json!([{
+        "name": "picket-agent", "image": "a", "restartPolicy": "Always",
+    }]);
+    kubectl.apply(&injected, true);
+
+    the_hook_brings_crds_up_to_date(&control_plane, &helm);
+
+    let policy = json!({
+        "apiVersion": "picket.dev/v1alpha1", "kind": "ProtectionPolicy",
+        "metadata": {"name": "mine", "namespace": other}, "spec": {"mode": "Monitor"},
+    });
+    kubectl.apply(&policy, false);
+    helm.run(&["uninstall", "picket", "-n", NAMESPACE, "--no-hooks"])
+        .expect_success();
+    eventually("everything of the chart is gone", || {
+        left(&kubectl).is_empty().then_some(())
+    });
+    assert!(
+        kubectl.get("protectionpolicy", &other, "mine").is_some(),
+        "the user's objects stay"
+    );
+    assert_eq!(try_pod(&kubectl, &enforced, "f").map(|_| ()), Ok(()));
+}
+
+/// Runs what the pre-upgrade job runs, with exactly its rights.
+fn the_hook_brings_crds_up_to_date(control_plane: &ControlPlane, helm: &Helm) {
+    let kubectl = control_plane.kubectl();
+    for object in template(helm, &["--is-upgrade"]) {
+        let kind = object["kind"].as_str().expect("kind");
+        if object["metadata"]["name"] == "picket-crds" && kind != "Job" {
+            kubectl.apply(&object, false);
+        }
+    }
+    let token = kubectl
+        .run(&["create", "token", "picket-crds", "-n", NAMESPACE], "")
+        .expect_success();
+    let kubeconfig = control_plane
+        .write_kubeconfig("crds", token.stdout.trim())
+        .expect("kubeconfig");
+    let crds = |arguments: &[&str]| {
+        let mut command = Command::new(product("picket"));
+        command
+            .args(["crds", "apply"])
+            .args(arguments)
+            .env("KUBECONFIG", &kubeconfig);
+        let output = command.output().expect("picket starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // As an older version might have left it.
+    let field = "/spec/versions/0/additionalPrinterColumns";
+    let patch = json!([{"op": "remove", "path": field}]).to_string();
+    let definition = "crd/protectionpolicies.picket.dev";
+    kubectl
+        .run(&["patch", definition, "--type=json", "-p", &patch], "")
+        .expect_success();
+    let line = |answer: &str, word: &str| {
+        answer.contains(&format!("protectionpolicies.picket.dev {word}"))
+    };
+    let tried = crds(&["--dry-run"]);
+    assert!(line(&tried, "updated (dry run)"), "{tried}");
+    let done = crds(&[]);
+    assert!(line(&done, "updated"), "{done}");
+    let again = crds(&[]);
+    assert!(line(&again, "unchanged"), "{again}");
+    for kind in ["clusterrolebinding", "clusterrole"] {
+        kubectl
+            .run(&["delete", kind, "picket-crds"], "")
+            .expect_success();
+    }
+    kubectl
+        .run(
+            &["delete", "serviceaccount", "picket-crds", "-n", NAMESPACE],
+            "",
+        )
+        .expect_success();
+}
