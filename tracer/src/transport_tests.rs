@@ -1,3 +1,5 @@
+use std::io::Read;
+
 use super::*;
 use picket_events::{EventKind, File, Outcome};
 

@@ -1,8 +1,10 @@
 //! The worker: the tracer proper. One thread, one loop: it answers notifications, confirms
 //! what became of calls, keeps the table of processes, and tells the agent.
 
+mod agent;
 mod asking;
 mod calls;
+mod ends;
 mod execs;
 mod report;
 mod traced;
@@ -11,9 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use picket_events::Interest;
-use picket_events::wire::{
-    Engine, Goodbye, LossReason, Lost, Notice, SumFault, SumRequest, Summed, ToAgent, ToTracer,
-};
+use picket_events::wire::{Engine, LossReason, Lost, Notice, ToAgent};
 
 use crate::accounts::Accounts;
 use crate::config::Config;
@@ -26,10 +26,10 @@ use crate::mounts::Mounts;
 use crate::proc;
 use crate::processes::Processes;
 use crate::sums::Summing;
-use crate::sys::poll::{Direct, Poller, Ready, Space};
-use crate::sys::shared::{Board, WORKER_ENDS, WORKER_STAYS};
-use crate::sys::{files, poll, process, ptrace, seccomp, signals};
-use crate::transport::{Link, Transport};
+use crate::sys::poll::{Direct, Poller, Space};
+use crate::sys::shared::Board;
+use crate::sys::{files, poll, process, seccomp, signals};
+use crate::transport::Transport;
 
 /// What a worker starts with.
 pub(crate) struct Start<'a> {
@@ -61,10 +61,6 @@ const TOKEN_SUMS: u64 = 4 << 32;
 /// short application may be over by then.
 const FLUSH_KNOWN: u64 = 1_000;
 const FLUSH_UNKNOWN: u64 = 3_000;
-/// How long after the main process' end other processes may take to be gone as well, before
-/// the keeper is let go and we stay behind for them.
-const LINGER_AFTER: u64 = 5;
-
 struct Worker<'a> {
     start: Start<'a>,
     interest: Interest,
@@ -270,7 +266,7 @@ impl<'a> Worker<'a> {
         }
         let looks = self.pending.iter().map(Pending::due);
         let execs = self.execs.values().filter_map(execs::Attempt::due);
-        let linger = self.ended_at.map(|at| at + LINGER_AFTER);
+        let linger = self.ended_at.map(|at| at + ends::LINGER_AFTER);
         let is_main_gone = self.all_gone || self.processes.get(self.main_pid()).is_none();
         if is_main_gone && self.is_main_known && self.ended_at.is_none() {
             // After a takeover the keeper is its parent, and is about to tell its status.
@@ -284,249 +280,6 @@ impl<'a> Worker<'a> {
             .min();
         let now = poll::monotonic_ms();
         due.map_or(-1, |due| due.saturating_sub(now).min(60_000) as i32)
-    }
-
-    /// Connects if it is time to, and tells the agent what is alive.
-    fn connect(&mut self) {
-        if !self.transport.try_connect() {
-            return;
-        }
-        self.accounts.forget();
-        let mut messages = Vec::new();
-        for process in self.transport.told() {
-            let accounts = self.accounts.of_process(&process.credentials);
-            messages.extend(accounts.into_iter().map(ToAgent::Account));
-            messages.push(ToAgent::Process(Box::new(process)));
-        }
-        self.transport.push_snapshot(messages.iter());
-        if let Some(socket) = self.transport.descriptor() {
-            let _ = self.poller.add(socket, TOKEN_AGENT);
-        }
-        self.send();
-    }
-
-    fn agent_ready(&mut self, ready: &Ready) {
-        if ready.writable {
-            self.transport.has_socket_room();
-            self.watch_for_room(false);
-        }
-        if !ready.readable && !ready.hung_up {
-            return;
-        }
-        let mut messages = Vec::new();
-        self.transport.read(&mut messages);
-        for message in messages {
-            match message {
-                ToTracer::Welcome => self.transport.welcomed(),
-                ToTracer::Refused(refusal) => {
-                    self.transport.refused(refusal);
-                }
-                ToTracer::Kill {
-                    pid,
-                    started_at,
-                    signal,
-                } => {
-                    self.kill(pid, started_at, signal);
-                }
-                ToTracer::Quarantine(on) => {
-                    let board = self.start.board;
-                    board.quarantined.store(on.into(), Ordering::Release);
-                }
-                ToTracer::Sum(request) => self.sum(*request),
-            }
-        }
-    }
-
-    /// Signals a process by the agent's order, if it is still the one that is meant.
-    fn kill(&self, pid: u32, started_at: u64, signal: u32) {
-        let entry = self
-            .processes
-            .get(pid)
-            .filter(|entry| entry.started_at == started_at);
-        if let Some(pidfd) = entry.and_then(|entry| entry.pidfd.as_ref()) {
-            let _ = process::signal_pidfd(pidfd.as_fd(), signal as i32);
-        }
-    }
-
-    /// Reads a file for the agent, in a thread of its own.
-    fn sum(&mut self, request: SumRequest) {
-        if self.summing.is_none()
-            && let Some(summing) = Summing::start()
-            && self.poller.add(summing.descriptor(), TOKEN_SUMS).is_ok()
-        {
-            self.summing = Some(summing);
-        }
-        let entry = self.processes.get(request.pid);
-        let credentials = entry.map(|entry| entry.credentials.clone());
-        let number = request.request;
-        let answer = match &mut self.summing {
-            Some(summing) => summing.ask(request, credentials.unwrap_or_default()),
-            None => Some(Summed {
-                request: number,
-                result: Err(SumFault::Busy),
-            }),
-        };
-        if let Some(answer) = answer {
-            self.transport.push(&ToAgent::Summed(answer));
-        }
-    }
-
-    /// Tells the agent of files that were read.
-    fn summed(&mut self) {
-        let answers = self.summing.as_mut().map(Summing::answers);
-        for answer in answers.into_iter().flatten() {
-            self.transport.push(&ToAgent::Summed(answer));
-        }
-    }
-
-    /// Writes to the agent if it is time to.
-    fn send(&mut self) {
-        if !self.transport.is_flush_due() {
-            return;
-        }
-        if self.transport.write() == Link::Full {
-            self.watch_for_room(true);
-        }
-        self.start
-            .board
-            .sent
-            .store(self.transport.sent(), Ordering::Release);
-    }
-
-    fn watch_for_room(&self, watch: bool) {
-        if let Some(socket) = self.transport.descriptor() {
-            let _ = self.poller.change(socket, TOKEN_AGENT, watch);
-        }
-    }
-
-    /// Deals with whatever our children and tracees have done.
-    fn children_changed(&mut self) {
-        let main = self.main_pid();
-        if self.start.listener.is_none() {
-            self.tracees_changed();
-            return;
-        }
-        loop {
-            // The main process' status is told before it is reaped: if we die in between,
-            // the keeper reaps it itself.
-            if let Some((pid, status)) = process::peek_ended()
-                && pid as u32 == main
-            {
-                self.main_ended(status);
-            }
-            let Some(change) = process::next_change() else {
-                return;
-            };
-            let pid = change.pid as u32;
-            if change.ended() {
-                self.seized.remove(&pid);
-                self.askers.remove(&pid);
-                if pid == main {
-                    self.main_ended(change.status);
-                }
-                continue;
-            }
-            if !change.stopped() {
-                continue;
-            }
-            let stop = ptrace::stop_of(change.status);
-            if stop == ptrace::Stop::Exec {
-                self.seized.retain(|_, process| *process != pid);
-                self.executed(pid);
-                let _ = ptrace::detach(pid, 0);
-            } else if self.asker_stopped(pid, stop) {
-            } else if self.seized.remove(&pid).is_some() {
-                // A thread that we were still attached to after an exec that failed.
-                let signal = if let ptrace::Stop::Signal(signal) = stop {
-                    signal
-                } else {
-                    0
-                };
-                let _ = ptrace::detach(pid, signal);
-            } else if pid == main {
-                self.start.board.main_stops.fetch_add(1, Ordering::AcqRel);
-                poll::notify(self.start.wake);
-            }
-        }
-    }
-
-    fn main_ended(&mut self, status: i32) {
-        let board = self.start.board;
-        board.main_status.store(status, Ordering::Release);
-        board.main_ended.store(1, Ordering::Release);
-        self.ended_at.get_or_insert_with(poll::monotonic_ms);
-        self.process_ended(self.main_pid());
-    }
-
-    /// Ends when there is nothing left to trace.
-    fn finish_if_done(&mut self) {
-        let board = self.start.board;
-        if board.main_ended.load(Ordering::Acquire) == 0 {
-            // Without a keeper nobody may be left to tell the main process' status.
-            let parent = process::parent_pid();
-            if self.all_gone && parent != self.own.keeper && parent != self.own.spare {
-                self.say_goodbye();
-                process::exit(0);
-            }
-            return;
-        }
-        let ended_at = *self.ended_at.get_or_insert_with(poll::monotonic_ms);
-        // The end of process 1 ends all the others.
-        if self.all_gone || self.own.keeper == 1 {
-            self.say_goodbye();
-            board.worker_done.store(WORKER_ENDS, Ordering::Release);
-            poll::notify(self.start.wake);
-            process::exit(0);
-        }
-        let is_late = poll::monotonic_ms() >= ended_at + LINGER_AFTER;
-        if is_late && board.worker_done.swap(WORKER_STAYS, Ordering::AcqRel) == 0 {
-            // Some go on after the main process: they still need our answers. The keeper
-            // ends, as a shell would.
-            poll::notify(self.start.wake);
-        }
-        if is_late {
-            // Not due again; the end of the last process wakes us.
-            self.ended_at = Some(u64::MAX / 2);
-        }
-    }
-
-    fn say_goodbye(&mut self) {
-        let mut pids: Vec<u32> = self.processes.all().map(|entry| entry.pid).collect();
-        pids.sort_unstable();
-        for pid in pids {
-            self.settle_process(pid);
-        }
-        let status = self.start.board.main_status.load(Ordering::Acquire);
-        let goodbye = Goodbye {
-            code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status) as u32),
-            signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status) as u32),
-            last_sequence: self.transport.sequence(),
-        };
-        self.transport.push(&ToAgent::Goodbye(goodbye));
-        let start = poll::monotonic_ms();
-        let mut space = Space::new();
-        self.transport.hurry();
-        loop {
-            self.connect();
-            self.send();
-            let spent = poll::monotonic_ms() - start;
-            let limit = if self.transport.was_connected() {
-                FLUSH_KNOWN
-            } else {
-                FLUSH_UNKNOWN
-            };
-            let summing = self.summing.as_ref().is_some_and(Summing::is_busy);
-            if !self.transport.has_unsent() && !summing || spent >= limit {
-                return;
-            }
-            for ready in self.poller.wait(&mut space, 10).to_owned() {
-                match ready.token {
-                    TOKEN_AGENT => self.agent_ready(&ready),
-                    TOKEN_SUMS => self.summed(),
-                    _ => {}
-                }
-            }
-        }
     }
 }
 

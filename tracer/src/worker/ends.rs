@@ -1,0 +1,104 @@
+//! Ends: of children and stops of tracees, of the main process, and of the worker itself.
+
+use std::sync::atomic::Ordering;
+
+use super::Worker;
+use crate::sys::shared::{WORKER_ENDS, WORKER_STAYS};
+use crate::sys::{poll, process, ptrace};
+
+/// How long after the main process' end other processes may take to be gone as well, before
+/// the keeper is let go and we stay behind for them.
+pub(super) const LINGER_AFTER: u64 = 5;
+
+impl Worker<'_> {
+    /// Deals with whatever our children and tracees have done.
+    pub(super) fn children_changed(&mut self) {
+        let main = self.main_pid();
+        if self.start.listener.is_none() {
+            self.tracees_changed();
+            return;
+        }
+        loop {
+            // The main process' status is told before it is reaped: if we die in between,
+            // the keeper reaps it itself.
+            if let Some((pid, status)) = process::peek_ended()
+                && pid as u32 == main
+            {
+                self.main_ended(status);
+            }
+            let Some(change) = process::next_change() else {
+                return;
+            };
+            let pid = change.pid as u32;
+            if change.ended() {
+                self.seized.remove(&pid);
+                self.askers.remove(&pid);
+                if pid == main {
+                    self.main_ended(change.status);
+                }
+                continue;
+            }
+            if !change.stopped() {
+                continue;
+            }
+            let stop = ptrace::stop_of(change.status);
+            if stop == ptrace::Stop::Exec {
+                self.seized.retain(|_, process| *process != pid);
+                self.executed(pid);
+                let _ = ptrace::detach(pid, 0);
+            } else if self.asker_stopped(pid, stop) {
+            } else if self.seized.remove(&pid).is_some() {
+                // A thread that we were still attached to after an exec that failed.
+                let signal = if let ptrace::Stop::Signal(signal) = stop {
+                    signal
+                } else {
+                    0
+                };
+                let _ = ptrace::detach(pid, signal);
+            } else if pid == main {
+                self.start.board.main_stops.fetch_add(1, Ordering::AcqRel);
+                poll::notify(self.start.wake);
+            }
+        }
+    }
+
+    pub(super) fn main_ended(&mut self, status: i32) {
+        let board = self.start.board;
+        board.main_status.store(status, Ordering::Release);
+        board.main_ended.store(1, Ordering::Release);
+        self.ended_at.get_or_insert_with(poll::monotonic_ms);
+        self.process_ended(self.main_pid());
+    }
+
+    /// Ends when there is nothing left to trace.
+    pub(super) fn finish_if_done(&mut self) {
+        let board = self.start.board;
+        if board.main_ended.load(Ordering::Acquire) == 0 {
+            // Without a keeper nobody may be left to tell the main process' status.
+            let parent = process::parent_pid();
+            if self.all_gone && parent != self.own.keeper && parent != self.own.spare {
+                self.say_goodbye();
+                process::exit(0);
+            }
+            return;
+        }
+        let ended_at = *self.ended_at.get_or_insert_with(poll::monotonic_ms);
+        // The end of process 1 ends all the others.
+        if self.all_gone || self.own.keeper == 1 {
+            self.say_goodbye();
+            board.worker_done.store(WORKER_ENDS, Ordering::Release);
+            poll::notify(self.start.wake);
+            process::exit(0);
+        }
+        let is_late = poll::monotonic_ms() >= ended_at + LINGER_AFTER;
+        if is_late && board.worker_done.swap(WORKER_STAYS, Ordering::AcqRel) == 0 {
+            // Some go on after the main process: they still need our answers. The keeper
+            // ends, as a shell would.
+            poll::notify(self.start.wake);
+        }
+        if is_late {
+            // Not due again; the end of the last process wakes us.
+            self.ended_at = Some(u64::MAX / 2);
+        }
+    }
+}
