@@ -22,6 +22,7 @@ PATH=$tool/bin:$PATH
 seeds() {
 	case $1 in
 	policy) find "$root/charts/picket/rules" -name '*.policy' ;;
+	relay_body) find "$root/operator/fuzz/seeds/$1" -type f ;;
 	admission_review | registry_answer) find "$root/webhook/fuzz/seeds/$1" -type f ;;
 	esac
 }

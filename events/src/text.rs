@@ -22,6 +22,24 @@ pub fn from_bytes(bytes: &[u8]) -> String {
     text
 }
 
+/// Text of a stranger for people's eyes: control characters, which could disturb a terminal or
+/// forge a line, become spaces.
+///
+/// ```
+/// assert_eq!(picket_events::text::printable("a\u{1b}[31m\nb"), "a [31m b");
+/// ```
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::from_bytes;

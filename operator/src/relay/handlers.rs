@@ -203,7 +203,7 @@ impl Relay {
             return Err(Refusal::Impostor);
         }
         self.heartbeats
-            .record(&pod.uid, heartbeat)
+            .record(&pod.uid, heartbeat.printable())
             .map_err(|_| Refusal::TooMany)
     }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use picket_events::finding::Severity;
+use picket_events::text::printable;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
@@ -158,16 +159,9 @@ fn event(finding: &ClusterFinding, on_workload: bool) -> Event {
     }
 }
 
-/// Without what could disturb a terminal, and no longer than the API takes.
+/// No longer than the API takes.
 fn plain(text: &str) -> String {
-    let printable = |character: char| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
-    };
-    let mut text: String = text.chars().map(printable).collect();
+    let mut text = printable(text);
     text.truncate(text.floor_char_boundary(LONGEST_NOTE.min(text.len())));
     text
 }
