@@ -75,8 +75,8 @@ impl Worker<'_> {
         let board = self.start.board;
         if board.main_ended.load(Ordering::Acquire) == 0 {
             // Without a keeper nobody may be left to tell the main process' status.
-            let parent = process::parent_pid();
-            if self.all_gone && parent != self.own.keeper && parent != self.own.spare {
+            if self.all_gone && ![self.own.keeper, self.own.spare].contains(&process::parent_pid())
+            {
                 self.say_goodbye();
                 process::exit(0);
             }
