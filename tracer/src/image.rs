@@ -26,19 +26,62 @@ pub(crate) struct Program<'a> {
     pub(crate) memory: Option<&'a Memory>,
     /// The path that it asked for, used where the program itself cannot be read.
     pub(crate) named: Option<&'a [u8]>,
+    /// It stands before its first instruction: its strings are as the kernel put them.
+    pub(crate) is_fresh: bool,
+}
+
+/// Most that is read at once of what a program was started with.
+const STRINGS_MAX: usize = 12 * 1024;
+
+/// What a program was started with.
+struct Strings {
+    argv: (Vec<String>, bool),
+    envs: (Vec<String>, bool),
+    /// The name that was executed, as it was written.
+    executed: Option<Vec<u8>>,
+}
+
+/// Reads all of it at once, from where the kernel has put it on the new stack; `None` where that
+/// cannot be done, or it is too long for it.
+fn strings(of: &Program<'_>, at: Option<proc::Strings>) -> Option<Strings> {
+    let (memory, at) = of.memory.filter(|_| of.is_fresh).zip(at)?;
+    let length = |from: u64, to: u64| usize::try_from(to - from).ok();
+    let arguments = length(at.arguments, at.environment)?;
+    let all = length(at.arguments, at.end)?;
+    let mut buffer = [0; STRINGS_MAX];
+    let room = all + PATH_MAX.min(STRINGS_MAX.checked_sub(all)?);
+    let got = memory.read_some(at.arguments, &mut buffer[..room]).ok()?;
+    let text = buffer[..got].split_at_checked(all)?;
+    let ((argv, envs), rest) = (text.0.split_at(arguments), text.1);
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    Some(Strings {
+        argv: scrubbed_arguments(entries(argv, ARGUMENTS_BYTES, ARGUMENTS_MAX)),
+        envs: scrubbed_environment(entries(envs, ENVIRONMENT_BYTES, ENVIRONMENT_MAX)),
+        executed: Some(rest[..end].to_vec()).filter(|name| !name.is_empty()),
+    })
 }
 
 /// Reads the image of a process that has just exec'd.
 pub(crate) fn read(of: &Program<'_>, mounts: &Mounts, looks: &mut Looks) -> Image {
     let view = of.view;
     let pid = view.pid;
-    let (argv, argv_truncated) = arguments(pid, view.credentials);
-    let (envs, envs_truncated) = environment(pid, view.credentials);
-    let executed = executed_name(of);
+    let stat = proc::stat(pid).unwrap_or_default();
+    let Strings {
+        argv: (argv, argv_truncated),
+        envs: (envs, envs_truncated),
+        executed,
+    } = strings(of, stat.strings).unwrap_or_else(|| Strings {
+        argv: arguments(pid, view.credentials),
+        envs: environment(pid, view.credentials),
+        executed: executed_name(of),
+    });
+    let cwd = view.directory(libc::AT_FDCWD).unwrap_or_default();
+    let executed = executed.map(|name| match name.first() {
+        Some(b'/') => name,
+        _ => [cwd.as_slice(), b"/", &name].concat(),
+    });
     let called = executed.as_deref().and_then(plain_name);
     let (file, interpreter) = program(of, executed, mounts, looks);
-    let stat = proc::stat(pid).unwrap_or_default();
-    let cwd = view.directory(libc::AT_FDCWD).unwrap_or_default();
     Image {
         called: called.filter(|name| *name != file.path).unwrap_or_default(),
         file,
@@ -65,6 +108,12 @@ fn program(
     let running = decode::file_of(&found, mounts);
     // The kernel leaves the name that was executed on the new stack: for a script that is the
     // script, while /proc/PID/exe is its interpreter. Nobody could have changed it yet.
+    let is_running = |name: &Vec<u8>| {
+        *name == found.path && found.metadata.is_some_and(|metadata| metadata.links != 0)
+    };
+    if executed.as_ref().is_some_and(is_running) {
+        return (running, None);
+    }
     let executed = executed.and_then(|name| {
         let at = Located {
             path: name,
@@ -96,18 +145,12 @@ fn plain_name(name: &[u8]) -> Option<String> {
     (is_plain && !name.starts_with(b"/proc/")).then(|| text::from_bytes(name))
 }
 
-/// The name that the kernel executed, made absolute.
+/// The name that the kernel executed, as it was written.
 fn executed_name(of: &Program<'_>) -> Option<Vec<u8>> {
     let view = of.view;
     let auxiliary = proc::as_tracee(view.credentials, || proc::auxiliary(view.pid)).ok()?;
     let (name, _) = of.memory?.string(auxiliary.file_name, PATH_MAX).ok()?;
-    if name.first() == Some(&b'/') {
-        return Some(name);
-    }
-    let mut full = view.directory(libc::AT_FDCWD).ok()?;
-    full.push(b'/');
-    full.extend_from_slice(&name);
-    Some(full)
+    Some(name)
 }
 
 fn list(
@@ -119,12 +162,16 @@ fn list(
 ) -> (Vec<String>, bool) {
     let path = format!("/proc/{pid}/{file}");
     let bytes = proc::as_tracee(credentials, || proc::read(&path, bytes_max + 1));
-    let mut bytes = bytes.unwrap_or_default();
+    entries(&bytes.unwrap_or_default(), bytes_max, entries_max)
+}
+
+/// Strings that end with a zero byte each; true where not all of them are given.
+fn entries(bytes: &[u8], bytes_max: usize, entries_max: usize) -> (Vec<String>, bool) {
     let mut truncated = bytes.len() > bytes_max;
-    bytes.truncate(bytes_max);
-    if !truncated && bytes.last() == Some(&0) {
-        bytes.pop();
-    }
+    let bytes = match bytes {
+        [kept @ .., 0] if !truncated => kept,
+        _ => &bytes[..bytes.len().min(bytes_max)],
+    };
     if bytes.is_empty() {
         return (Vec::new(), truncated);
     }
@@ -139,20 +186,28 @@ fn list(
 }
 
 fn arguments(pid: u32, credentials: &Credentials) -> (Vec<String>, bool) {
-    let (mut argv, truncated) = list(pid, "cmdline", credentials, ARGUMENTS_BYTES, ARGUMENTS_MAX);
+    let argv = list(pid, "cmdline", credentials, ARGUMENTS_BYTES, ARGUMENTS_MAX);
+    scrubbed_arguments(argv)
+}
+
+fn scrubbed_arguments((mut argv, truncated): (Vec<String>, bool)) -> (Vec<String>, bool) {
     scrub::arguments(&mut argv);
     argv.shrink_to_fit();
     (argv, truncated)
 }
 
 fn environment(pid: u32, credentials: &Credentials) -> (Vec<String>, bool) {
-    let (envs, truncated) = list(
+    let envs = list(
         pid,
         "environ",
         credentials,
         ENVIRONMENT_BYTES,
         ENVIRONMENT_MAX,
     );
+    scrubbed_environment(envs)
+}
+
+fn scrubbed_environment((envs, truncated): (Vec<String>, bool)) -> (Vec<String>, bool) {
     let envs = envs
         .iter()
         .map(|entry| scrub::environment(entry).to_owned())

@@ -34,6 +34,11 @@ impl Memory {
         }
     }
 
+    /// Reads from an address on, as far as there is something; gives how much.
+    pub(crate) fn read_some(&self, address: u64, buffer: &mut [u8]) -> Result<usize> {
+        files::read_at(self.fd(), buffer, address)
+    }
+
     /// A string that ends with a zero byte, which is left out; at most `limit` bytes. True
     /// when the limit cut it.
     pub(crate) fn string(&self, address: u64, limit: usize) -> Result<(Vec<u8>, bool)> {

@@ -30,6 +30,17 @@ pub(crate) struct Stat {
     pub(crate) started: u64,
     /// Raw wait status of a process that ended and was not reaped yet.
     pub(crate) exit_status: i32,
+    /// Where its arguments and its environment are; `None` where we may not know.
+    pub(crate) strings: Option<Strings>,
+}
+
+/// Where the kernel put the strings that a program was started with. The environment stands
+/// behind the arguments, and the name that was executed behind both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Strings {
+    pub(crate) arguments: u64,
+    pub(crate) environment: u64,
+    pub(crate) end: u64,
 }
 
 /// Reads at most `limit` bytes of a file: a regular one, or one of `/proc` that the kernel
@@ -38,8 +49,14 @@ pub(crate) fn read(path: &str, limit: usize) -> Result<Vec<u8>> {
     const FIRST: usize = 4096;
     let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
     let file = files::open(&path, libc::O_RDONLY, 0)?;
-    let mut bytes = vec![0; limit.min(FIRST)];
-    let mut length = 0;
+    // Mostly it is short: no more memory is asked for than it takes.
+    let mut first = [0; FIRST];
+    let mut length = files::read_at(file.as_fd(), &mut first[..limit.min(FIRST)], 0)?;
+    let mut bytes = first[..length].to_vec();
+    if length < FIRST || length == limit {
+        return Ok(bytes);
+    }
+    bytes.resize((FIRST * 4).min(limit), 0);
     loop {
         let got = files::read_at(file.as_fd(), &mut bytes[length..], length as u64)?;
         length += got;
@@ -134,6 +151,17 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         terminal: field(7).parse::<i64>().ok()? as u32,
         started: field(22).parse().ok()?,
         exit_status: field(52).parse().unwrap_or(0),
+        strings: strings([48, 49, 50, 51].map(|number| field(number).parse().unwrap_or(0))),
+    })
+}
+
+/// From where arguments start and end, and the environment does.
+fn strings([start, end, after, last]: [u64; 4]) -> Option<Strings> {
+    let is_in_order = start != 0 && start <= end && end == after && after <= last;
+    is_in_order.then_some(Strings {
+        arguments: start,
+        environment: after,
+        end: last,
     })
 }
 
@@ -199,11 +227,24 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
 }
 
 fn children_of_thread(path: &str, found: &mut Vec<u32>) {
-    let Ok(text) = std::fs::read_to_string(path) else {
+    // The kernel gives as many whole numbers as fit a page: what is much shorter was all.
+    const SURELY_ALL: usize = 2048;
+    let Ok(path) = CString::new(path) else {
         return;
     };
-    let children = text.split_whitespace();
-    found.extend(children.filter_map(|pid| pid.parse::<u32>().ok()));
+    let Ok(file) = files::open(&path, libc::O_RDONLY, 0) else {
+        return;
+    };
+    let mut buffer = [0; 4096];
+    let mut at = 0;
+    while let Ok(length @ 1..) = files::read_at(file.as_fd(), &mut buffer, at) {
+        let children = buffer[..length].split(u8::is_ascii_whitespace);
+        found.extend(children.filter_map(|pid| std::str::from_utf8(pid).ok()?.parse::<u32>().ok()));
+        at += length as u64;
+        if length < SURELY_ALL {
+            return;
+        }
+    }
 }
 
 /// All process ids that `/proc` lists.

@@ -6,6 +6,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 use picket_events::Credentials;
 
@@ -30,16 +31,22 @@ pub(crate) enum Root {
 impl Root {
     /// The root of a process as it is now.
     pub(crate) fn of(pid: u32, credentials: &Credentials) -> Result<Self> {
-        static OWN: std::sync::OnceLock<Option<Vec<u8>>> = std::sync::OnceLock::new();
-        let own = OWN.get_or_init(|| proc::link("/proc/self/ns/mnt").ok());
+        static NAMESPACE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+        static ROOT: OnceLock<Option<Metadata>> = OnceLock::new();
+        let ours = ROOT.get_or_init(|| files::metadata(AT_FDCWD, c"/", true).ok());
         proc::as_tracee(credentials, || {
             let path =
                 CString::new(format!("/proc/{pid}/root")).map_err(|_| Errno(libc::EINVAL))?;
             let theirs = files::metadata(AT_FDCWD, &path, true)?;
-            let ours = files::metadata(AT_FDCWD, c"/", true)?;
-            let namespace = proc::link(&format!("/proc/{pid}/ns/mnt"))?;
-            if theirs.same_file(&ours) && own.as_ref() == Some(&namespace) {
-                return Ok(Self::Ours);
+            if ours.is_some_and(|ours| theirs.same_file(&ours)) {
+                // A mount belongs to one name space.
+                let is_our_mount =
+                    theirs.mount_id != 0 && ours.map(|ours| ours.mount_id) == Some(theirs.mount_id);
+                let own = || NAMESPACE.get_or_init(|| proc::link("/proc/self/ns/mnt").ok());
+                let link = || proc::link(&format!("/proc/{pid}/ns/mnt"));
+                if is_our_mount || own().as_ref() == Some(&link()?) {
+                    return Ok(Self::Ours);
+                }
             }
             let directory = files::open_path(AT_FDCWD, &path, true, 0)?;
             let mut prefix = proc::link(&format!("/proc/{pid}/root"))?;
@@ -116,7 +123,7 @@ impl View<'_> {
             ),
         };
         let file = opened.ok()?;
-        static OWN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+        static OWN: OnceLock<String> = OnceLock::new();
         let own = OWN.get_or_init(|| format!("/proc/{}", process::own_pid()));
         let found = proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
         if found.starts_with(own.as_bytes()) {

@@ -119,6 +119,27 @@ pub(crate) fn next(descriptor: BorrowedFd<'_>) -> Option<Received> {
     }
 }
 
+/// Throws away what waits.
+pub(crate) fn drain(descriptor: BorrowedFd<'_>) {
+    const BATCH: usize = 4;
+    let size = size_of::<libc::signalfd_siginfo>();
+    loop {
+        // SAFETY: signalfd_siginfo is plain data; the kernel writes at most the array's size.
+        let got = unsafe {
+            let mut all: [libc::signalfd_siginfo; BATCH] = std::mem::zeroed();
+            libc::read(
+                descriptor.as_raw_fd(),
+                all.as_mut_ptr().cast(),
+                BATCH * size,
+            )
+        };
+        // Fewer than there was room for: these were all.
+        if got < (BATCH * size) as isize {
+            return;
+        }
+    }
+}
+
 /// Sends a signal to a process.
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: plain values.

@@ -190,6 +190,7 @@ impl Worker<'_> {
             view: &entry.view(pid),
             memory: entry.memory(),
             named: path.as_deref(),
+            is_fresh: outcome == Outcome::Returned(0),
         };
         let image = image::read(&program, &self.mounts, &mut self.looks);
         entry.image = self.transport.share(image.clone());

@@ -235,7 +235,7 @@ impl<'a> Worker<'a> {
             // exec, one with a recycled id after the end of the first.
             let is_behind = self.traced.is_behind();
             if is_behind || ready.iter().any(|ready| ready.token == TOKEN_SIGNALS) {
-                while signals::next(signals.as_fd()).is_some() {}
+                signals::drain(signals.as_fd());
                 self.children_changed();
             }
             for ready in ready {

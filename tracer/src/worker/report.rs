@@ -143,6 +143,7 @@ impl Worker<'_> {
                 view: &entry.view(pid),
                 memory: entry.memory(),
                 named: None,
+                is_fresh: false,
             };
             let image = image::read(&program, &self.mounts, &mut self.looks);
             entry.image = self.transport.share(image);
@@ -160,10 +161,6 @@ impl Worker<'_> {
         let Some(entry) = self.processes.get(pid) else {
             return;
         };
-        let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
-        if let Some(pidfd) = pidfd {
-            self.poller.remove(pidfd);
-        }
         let exit = exit_of(self.status_of(pid), entry.exit_code);
         self.emit(
             pid,
@@ -172,6 +169,7 @@ impl Worker<'_> {
             Outcome::Succeeded,
             EventKind::Exit(exit),
         );
+        // Nobody has a copy of its pidfd: closed, it is not polled any more.
         self.processes.remove(pid);
     }
 
@@ -184,14 +182,14 @@ impl Worker<'_> {
         if let Some(status) = self.traced.status_of(pid) {
             return Some(status);
         }
-        // Not reaped yet, its status stands in /proc, for those who may see it; reaped, a
-        // recent kernel keeps it.
-        let waiting = proc::stat(pid)
-            .ok()
-            .map(|stat| stat.exit_status)
-            .filter(|status| *status != 0);
-        let pidfd = || self.processes.get(pid)?.pidfd.as_ref().map(AsFd::as_fd);
-        waiting.or_else(|| process::ended_status(pidfd()?))
+        // Reaped, a recent kernel keeps its status; not reaped yet, it stands in /proc, for
+        // those who may see it. It may be reaped between the two looks.
+        let kept = || {
+            let entry = self.processes.get(pid)?;
+            process::ended_status(entry.pidfd.as_ref()?.as_fd())
+        };
+        let waiting = || Some(proc::stat(pid).ok()?.exit_status).filter(|status| *status != 0);
+        kept().or_else(waiting).or_else(kept)
     }
 }
 
