@@ -137,6 +137,9 @@ pub(crate) const LOOKS: [u64; 9] = [1, 5, 20, 100, 200, 400, 800, 1600, 3200];
 /// Time between looks at a call that may sleep for ever, milliseconds.
 const LONG_WAIT: u64 = 1000;
 
+/// Looks at a buffer that waits for a DNS answer: half a minute of them.
+const ANSWER_LOOKS: usize = LOOKS.len() + 30;
+
 /// By then a thread that was let run has made its call, milliseconds.
 const PATIENCE: u64 = 100;
 
@@ -336,9 +339,13 @@ impl Pending {
             }
             Check::Accepted { room, before } => {
                 let written = room.as_ref().and_then(|room| room.written(view));
+                let listening = match &self.kind {
+                    EventKind::Accept { local, .. } => local.as_ref(),
+                    _ => None,
+                };
                 let accepted = written
                     .map(Some)
-                    .or_else(|| traffic::new_socket(view, pidfd, before));
+                    .or_else(|| traffic::new_socket(view, pidfd, before, listening));
                 match accepted {
                     Some(address) => {
                         if let EventKind::Accept { peer, .. } = &mut self.kind {
@@ -362,7 +369,8 @@ impl Pending {
                         self.kind = EventKind::Dns(Box::new(dns));
                         Settled::Emit(Outcome::Succeeded)
                     }
-                    _ if returned || last || !is_there => Settled::Nothing,
+                    // A server may take its time.
+                    _ if returned || !is_there || self.looks > ANSWER_LOOKS => Settled::Nothing,
                     _ => Settled::Wait,
                 }
             }

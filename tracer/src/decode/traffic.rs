@@ -346,11 +346,13 @@ pub(crate) fn descriptors(view: &View<'_>) -> Vec<i32> {
 }
 
 /// A socket among the descriptors that was not there before, and its peer where that is to be
-/// had.
+/// had. `listening` is where the listener listens: another thread's new connection to somebody
+/// else, or to this very listener, is none that was accepted.
 pub(crate) fn new_socket(
     view: &View<'_>,
     pidfd: Option<BorrowedFd<'_>>,
     before: &[i32],
+    listening: Option<&Address>,
 ) -> Option<Option<Address>> {
     let new = descriptors(view)
         .into_iter()
@@ -360,15 +362,27 @@ pub(crate) fn new_socket(
         if !link.starts_with(b"socket:") {
             return None;
         }
-        let peer = process::take_descriptor(pidfd?, number)
-            .and_then(|socket| sockets::address(socket.as_fd(), sockets::End::Peer));
-        match peer {
-            Ok(raw) => Some(network::plain_address(&raw)),
+        let ends = process::take_descriptor(pidfd?, number).and_then(|socket| {
+            let local = sockets::address(socket.as_fd(), sockets::End::Local)?;
+            Ok((local, sockets::address(socket.as_fd(), sockets::End::Peer)?))
+        });
+        match ends {
+            Ok((local, _)) if !is_from(listening, network::plain_address(&local).as_ref()) => None,
+            Ok((_, raw)) => Some(network::plain_address(&raw)),
             // One that listens, or is not connected.
             Err(Errno(libc::ENOTCONN)) => None,
             Err(_) => Some(None),
         }
     })
+}
+
+/// Whether a socket with this address of its own may have come from a listener with that one.
+fn is_from(listening: Option<&Address>, local: Option<&Address>) -> bool {
+    match (listening, local) {
+        (Some(Address::Ip { port, .. }), Some(Address::Ip { port: own, .. })) => port == own,
+        (Some(Address::Ip { .. }), Some(_)) | (Some(_), Some(Address::Ip { .. })) => false,
+        _ => true,
+    }
 }
 
 /// Where a program has the kernel write a peer's address.

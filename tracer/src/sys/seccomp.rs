@@ -182,10 +182,18 @@ pub(crate) fn answer_errno(listener: BorrowedFd<'_>, id: u64, errno: i32) -> Res
     )
 }
 
+/// An answer that does not arrive leaves its thread waiting for ever, so it is sent until the
+/// kernel has taken it or knows of nobody who waits for it.
 fn send(listener: BorrowedFd<'_>, response: Response) -> Result<()> {
-    // SAFETY: the kernel reads one response.
-    check(unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_SEND as _, &response) }.into())?;
-    Ok(())
+    loop {
+        // SAFETY: the kernel reads one response.
+        let result = unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_SEND as _, &response) };
+        match check(result.into()) {
+            Ok(_) => return Ok(()),
+            Err(Errno(libc::EINTR)) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Whether the notification still waits: what was read from its thread's memory before
