@@ -3,6 +3,7 @@
 
 mod actions;
 mod container;
+mod denials;
 mod engine;
 mod internal;
 mod loss;
@@ -117,6 +118,8 @@ impl Pipeline {
         self.engine.replace(Arc::clone(&loaded.rules));
         self.loaded = loaded;
         self.start(now, outputs);
+        let denials = denials::of(&self.loaded.rules, self.identity.mode);
+        outputs.push(Output::Deny(denials));
         let names: Vec<String> = self.containers.keys().cloned().collect();
         for name in names {
             self.check_interest(&name, now, outputs);
@@ -176,6 +179,9 @@ impl Pipeline {
         if self.quarantined {
             outputs.push(Output::Message(id, ToTracer::Quarantine(true)));
         }
+        // An agent before this one may have had other rules, which the tracer goes by until now.
+        let denials = denials::of(&self.loaded.rules, self.identity.mode);
+        outputs.push(Output::Message(id, ToTracer::Deny(denials)));
         self.greet(&name, hello, now, outputs);
         Ok(id)
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use picket_events::deny::DenyRule;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     ended: watch::Sender<bool>,
     /// What tracers were told last of the network.
     quarantine: watch::Sender<bool>,
+    /// What tracers were told last to refuse, where that has changed.
+    denials: watch::Sender<Vec<DenyRule>>,
     /// Whether the operator has ordered that.
     ordered: AtomicBool,
 }
@@ -89,8 +92,8 @@ impl Outputs for Findings<'_> {
         match output {
             Output::Finding(finding) => self.0.emit(*finding),
             // Only a connection's own messages are answered, and only its events cut the pod
-            // off, but for what `Server::quarantine` passes on itself.
-            Output::Message(..) | Output::Quarantine(_) => {}
+            // off, but for what `Server` passes on itself.
+            Output::Message(..) | Output::Quarantine(_) | Output::Deny(_) => {}
         }
     }
 }
@@ -127,6 +130,7 @@ impl Server {
             active: AtomicUsize::new(0),
             ended: watch::Sender::new(false),
             quarantine: watch::Sender::new(false),
+            denials: watch::Sender::new(Vec::new()),
             ordered: AtomicBool::new(false),
         });
         let tasks = vec![
@@ -152,8 +156,10 @@ impl Server {
 
     /// Takes other rules into use between two events.
     pub async fn replace_rules(&self, loaded: LoadedRules) {
+        let mut outputs = Vec::new();
         let mut pipeline = self.shared.pipeline.lock().await;
-        pipeline.replace_rules(loaded, now(), &mut Findings(&*self.shared.sink));
+        pipeline.replace_rules(loaded, now(), &mut outputs);
+        self.pass_on(outputs);
     }
 
     /// What the relay is told.
@@ -188,9 +194,15 @@ impl Server {
         let mut outputs = Vec::new();
         let mut pipeline = self.shared.pipeline.lock().await;
         pipeline.quarantine(on, reason, now(), &mut outputs);
+        self.pass_on(outputs);
+    }
+
+    /// Tells all tracers what all are to be told, and writes findings.
+    fn pass_on(&self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Quarantine(on) => drop(self.shared.quarantine.send_replace(on)),
+                Output::Deny(rules) => drop(self.shared.denials.send_replace(rules)),
                 other => Findings(&*self.shared.sink).push(other),
             }
         }

@@ -5,6 +5,8 @@
 //! agent can never disagree about it.
 //!
 //! * [`event`]: what happened, as one enum with SECL's names.
+//! * [`deny`]: what the tracer refuses by itself.
+//! * [`pattern`]: patterns on texts and paths.
 //! * [`process`]: who did it: processes, credentials, executables.
 //! * [`file`]: files as the kernel resolved them.
 //! * [`network`]: socket addresses.
@@ -14,11 +16,13 @@
 //! * [`finding`]: the JSON line that a user reads.
 //! * [`relay`]: what agents and the operator say to each other.
 
+pub mod deny;
 pub mod event;
 pub mod file;
 pub mod finding;
 pub mod interest;
 pub mod network;
+pub mod pattern;
 pub mod process;
 pub mod relay;
 pub mod session;

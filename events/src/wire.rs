@@ -24,12 +24,13 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::deny::DenyRule;
 use crate::event::{Event, EventType};
 use crate::process::Process;
 
 /// Version of this protocol. Any change of a type in this crate that crosses the wire
 /// raises it.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Largest frame, without its length: 256 KiB.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -76,6 +77,9 @@ pub enum ToTracer {
     Quarantine(bool),
     /// Read this file and answer with a [`Summed`].
     Sum(Box<SumRequest>),
+    /// From now on refuse what these say, and nothing else: they take the place of those sent
+    /// before.
+    Deny(Vec<DenyRule>),
 }
 
 /// Asks for the sums of a file of the container, which the agent itself cannot read.

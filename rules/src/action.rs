@@ -52,6 +52,11 @@ pub(crate) enum ActionKind {
 }
 
 impl Action {
+    /// Whether it refuses calls.
+    pub(crate) fn denies(&self) -> bool {
+        matches!(self.kind, ActionKind::Request(ActionRequest::Deny))
+    }
+
     /// The word for it in policy files.
     pub fn kind(&self) -> &'static str {
         match self.kind {
@@ -59,6 +64,7 @@ impl Action {
             ActionKind::Request(ActionRequest::Kill { .. }) => "kill",
             ActionKind::Request(ActionRequest::Hash { .. }) => "hash",
             ActionKind::Request(ActionRequest::Quarantine) => "quarantine",
+            ActionKind::Request(ActionRequest::Deny) => "deny",
             ActionKind::Request(ActionRequest::Log { .. }) | ActionKind::Log { .. } => "log",
         }
     }
@@ -84,6 +90,9 @@ pub enum ActionRequest {
     },
     /// Let nothing in the pod reach out over a network anew.
     Quarantine,
+    /// Refuse the call: the tracer has done so by itself ([`RuleSet::denied`](crate::RuleSet::denied)),
+    /// or could not.
+    Deny,
     /// Write a line to the log.
     Log {
         /// Level as written: `debug`, `info`, `warn`, `error`.

@@ -18,6 +18,7 @@ pub mod bundle;
 pub mod catalogue;
 mod compile;
 pub mod defaults;
+mod deny;
 mod duration;
 mod eval;
 pub mod evaluator;

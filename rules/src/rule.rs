@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use picket_events::deny::DenyRule;
 use picket_events::finding::{Meaning, Severity};
 
 use crate::action::{Action, ActionKind, ActionRequest};
@@ -50,6 +51,8 @@ pub struct Rule {
     pub priority: i64,
     /// Every field the expression reads.
     pub fields: Vec<FieldId>,
+    /// What the tracer refuses by itself, where the rule denies.
+    pub(crate) deny: Option<DenyRule>,
     pub(crate) program: Arc<crate::program::Program>,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use picket_events::Interest;
+use picket_events::deny::DenyRule;
 
 use crate::catalogue::Catalogue;
 use crate::index::Index;
@@ -111,6 +112,11 @@ impl RuleSet {
     /// Which events can matter to these rules at all.
     pub fn interest(&self) -> Interest {
         crate::interest::interest(&self.catalogue, &self.rules)
+    }
+
+    /// What the tracer refuses by itself, for rules with a `deny` action.
+    pub fn denied(&self) -> impl Iterator<Item = &DenyRule> {
+        self.rules.iter().filter_map(|rule| rule.deny.as_ref())
     }
 
     /// A short text that differs when the policies or the options do.

@@ -22,6 +22,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Its path, and the one that it was called by where that is another.
+    pub(crate) fn paths(&self) -> (&str, &str) {
+        (&self.image.file.path, &self.image.called)
+    }
+
     /// In full.
     pub(crate) fn image(&self) -> Image {
         Image {

@@ -11,6 +11,7 @@ use picket_events::wire::{Engine, Hello, VERSION};
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
 use crate::decode::quarantine;
+use crate::denials::Denials;
 use crate::start::{Before, await_listener, start_worker, step};
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
@@ -376,6 +377,9 @@ impl Keeper {
             let_run(self.board, listener, held.id, &held.data);
         }
         self.board.answered();
+        if let Some(listener) = listener {
+            interrupt_blocked(self.board, listener);
+        }
         if self.board.worker_done.load(Ordering::Acquire) != 0 {
             self.answering = true;
             return;
@@ -411,23 +415,42 @@ impl Keeper {
             }
         }
         self.answering = true;
+        // Nobody is left who could judge: better an application that is not protected than one
+        // that can open nothing.
+        self.board.denied.store(0, Ordering::Release);
         if let Some(listener) = &self.listener {
             let _ = self.poller.add(listener.as_fd(), TOKEN_LISTENER);
         }
     }
 }
 
-/// Lets a call run without a worker; in quarantine, not one that reaches out.
+/// Answers a call that nobody has judged. What may be denied is refused as long as there is to be
+/// another worker; in quarantine, so is what reaches out.
 pub(crate) fn let_run(board: &Board, listener: BorrowedFd<'_>, id: u64, data: &seccomp::Data) {
-    let is_refused = board.quarantined.load(Ordering::Acquire) != 0
-        && Abi::of(data.arch, data.number as u32)
-            .and_then(|(abi, number)| table::find(abi, number))
-            .is_some_and(|row| quarantine::concerns(row.name));
+    let row =
+        Abi::of(data.arch, data.number as u32).and_then(|(abi, number)| table::find(abi, number));
+    let is_refused = row.is_some_and(|row| {
+        let types = [Some(row.event), row.other_event()];
+        let is_denied = Denials::concern(board, types.into_iter().flatten());
+        let is_quarantined = board.quarantined.load(Ordering::Acquire) != 0;
+        is_denied || is_quarantined && quarantine::concerns(row.name)
+    });
     // A failed answer means that the thread is gone.
     let _ = match is_refused {
         true => seccomp::answer_errno(listener, id, libc::EPERM),
         false => seccomp::answer_continue(listener, id),
     };
+}
+
+/// Answers those whose opens have ended with the worker that made them.
+pub(crate) fn interrupt_blocked(board: &Board, listener: BorrowedFd<'_>) {
+    for place in &board.blocked {
+        match place.swap(0, Ordering::AcqRel) {
+            0 => {}
+            // A failed answer means that the thread is gone.
+            id => drop(seccomp::answer_errno(listener, id, libc::EINTR)),
+        }
+    }
 }
 
 /// Ends as the application did.

@@ -16,6 +16,8 @@ pub(crate) struct Status {
     pub(crate) tracer: u32,
     pub(crate) credentials: Credentials,
     pub(crate) groups: Vec<u32>,
+    /// File mode creation mask.
+    pub(crate) umask: u32,
 }
 
 /// What `/proc/PID/stat` tells.
@@ -121,6 +123,7 @@ fn parse_status(bytes: &[u8]) -> Status {
                 credentials.sgid = id();
                 credentials.fsgid = id();
             }
+            "Umask" => status.umask = u32::from_str_radix(value.trim(), 8).unwrap_or(0),
             "Groups" => status.groups = ids.collect(),
             "CapPrm" => credentials.cap_permitted = hex(),
             "CapEff" => credentials.cap_effective = hex(),
@@ -163,6 +166,26 @@ fn strings([start, end, after, last]: [u64; 4]) -> Option<Strings> {
         environment: after,
         end: last,
     })
+}
+
+/// Whether a signal waits for a thread, or for its process, that the thread does not block.
+pub(crate) fn has_signal(tid: u32) -> bool {
+    let Ok(text) = read(&format!("/proc/{tid}/status"), 16384) else {
+        return false;
+    };
+    let (mut pending, mut blocked) = (0, 0);
+    for line in String::from_utf8_lossy(&text).lines() {
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
+        let set = || u64::from_str_radix(value.trim(), 16).unwrap_or(0);
+        match key {
+            "SigPnd" | "ShdPnd" => pending |= set(),
+            "SigBlk" => blocked |= set(),
+            _ => {}
+        }
+    }
+    pending & !blocked != 0
 }
 
 /// Whether a thread is there.

@@ -57,6 +57,14 @@ impl Root {
         })
     }
 
+    /// A path of the tracee's as we would write it.
+    pub(crate) fn unstripped(&self, path: &str) -> String {
+        match self {
+            Self::Foreign { prefix, .. } => picket_events::text::from_bytes(prefix) + path,
+            Self::Ours => path.to_owned(),
+        }
+    }
+
     /// A path of ours as the tracee would write it.
     pub(crate) fn strip<'a>(&self, path: &'a [u8]) -> &'a [u8] {
         match self {
@@ -99,6 +107,20 @@ impl Resolved {
     }
 }
 
+/// Where following a path component by component has come to.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// The place, without links on the way; what was left to walk is appended where there was an
+    /// error.
+    pub(crate) place: Vec<u8>,
+    /// The place is a link that the kernel follows by other means than its text, and leads here.
+    pub(crate) magic: Option<Vec<u8>>,
+    /// Why it went no further.
+    pub(crate) error: Option<Errno>,
+    /// The error is about the last component.
+    pub(crate) is_last: bool,
+}
+
 const LINKS_MAX: usize = 40;
 
 impl View<'_> {
@@ -138,6 +160,21 @@ impl View<'_> {
     }
 
     fn by_hand(&self, path: &[u8], follow: bool) -> Resolved {
+        let walk = self.walk(path, follow);
+        let (metadata, path) = match (walk.error, walk.magic) {
+            (Some(error), _) => (Err(error), walk.place),
+            (None, Some(target)) => (self.metadata(&walk.place, true), target),
+            (None, None) => (self.metadata(&walk.place, false), walk.place),
+        };
+        Resolved {
+            path,
+            error: metadata.err(),
+            metadata: metadata.ok(),
+        }
+    }
+
+    /// Follows a path component by component.
+    pub(crate) fn walk(&self, path: &[u8], follow: bool) -> Walk {
         let mut done: Vec<u8> = Vec::new();
         let mut rest: Vec<Vec<u8>> = Vec::new();
         push_components(&mut rest, path);
@@ -158,23 +195,26 @@ impl View<'_> {
                 Ok(target) => target,
                 Err(Errno(libc::EINVAL)) => continue,
                 Err(error) => {
+                    let is_last = rest.is_empty();
                     for component in rest.iter().rev() {
                         done.push(b'/');
                         done.extend_from_slice(component);
                     }
-                    return Resolved {
-                        path: done,
-                        metadata: None,
+                    return Walk {
+                        place: done,
+                        magic: None,
                         error: Some(error),
+                        is_last,
                     };
                 }
             };
             links += 1;
             if links > LINKS_MAX {
-                return Resolved {
-                    path: done,
-                    metadata: None,
+                return Walk {
+                    place: done,
+                    magic: None,
                     error: Some(Errno(libc::ELOOP)),
+                    is_last: false,
                 };
             }
             if done == b"/proc/self" || done == b"/proc/thread-self" {
@@ -192,12 +232,11 @@ impl View<'_> {
                 // brackets that is no path.
                 let target = self.root.strip(&target).to_vec();
                 if rest.is_empty() || target.first() != Some(&b'/') {
-                    let metadata = self.metadata(&done, true);
-                    let error = metadata.err();
-                    return Resolved {
-                        path: target,
-                        metadata: metadata.ok(),
-                        error,
+                    return Walk {
+                        place: done,
+                        magic: Some(target),
+                        error: None,
+                        is_last: true,
                     };
                 }
                 done = if target == b"/" { Vec::new() } else { target };
@@ -213,12 +252,11 @@ impl View<'_> {
         if done.is_empty() {
             done.push(b'/');
         }
-        let metadata = self.metadata(&done, false);
-        let error = metadata.err();
-        Resolved {
-            path: done,
-            metadata: metadata.ok(),
-            error,
+        Walk {
+            place: done,
+            magic: None,
+            error: None,
+            is_last: true,
         }
     }
 
@@ -240,7 +278,7 @@ impl View<'_> {
     }
 
     /// A canonical path of the tracee as one of ours.
-    fn reach(&self, path: &[u8]) -> Result<CString> {
+    pub(crate) fn reach(&self, path: &[u8]) -> Result<CString> {
         let mut full = match self.root {
             Root::Ours => Vec::new(),
             Root::Foreign { .. } => format!("/proc/{}/root", self.tid).into_bytes(),

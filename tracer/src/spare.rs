@@ -72,6 +72,9 @@ pub(crate) fn stand(
         keeper::let_run(board, listener, held.id, &held.data);
     }
     board.answered();
+    if let Some(listener) = listener {
+        keeper::interrupt_blocked(board, listener);
+    }
     board.spare_pid.store(0, Ordering::Release);
     if board.worker_done.load(Ordering::Acquire) != 0 {
         process::exit(0)

@@ -150,6 +150,11 @@ impl Row {
         (number != NO).then_some(number)
     }
 
+    /// Another event that it may be for.
+    pub(crate) fn other_event(&self) -> Option<EventType> {
+        self.also
+    }
+
     /// Whether the filter has to stop for it at all.
     pub(crate) fn is_active(&self, interest: &Interest) -> bool {
         self.always

@@ -1,7 +1,7 @@
 //! What a rule that matched does beside reporting.
 
-use picket_events::File;
 use picket_events::wire::ToTracer;
+use picket_events::{File, Outcome};
 use picket_rules::{ActionRequest, FieldId, KillScope};
 
 use super::waiting::Waiting;
@@ -86,6 +86,7 @@ fn one(
         ActionRequest::Kill { signal, scope } => kill(scene, connection, *signal, *scope, outputs),
         ActionRequest::Hash { field, max_size } => hash(scene, *field, *max_size, summing, outputs),
         ActionRequest::Quarantine => quarantine(scene.identity.mode),
+        ActionRequest::Deny => deny(scene.identity.mode, scene.event.outcome),
         ActionRequest::Log { level, message } => RuleAction {
             action: "log",
             status: "performed",
@@ -106,6 +107,28 @@ fn quarantine(mode: Mode) -> RuleAction {
     };
     RuleAction {
         action: "quarantine",
+        status,
+        message: message.to_owned(),
+        ..RuleAction::default()
+    }
+}
+
+/// What a finding says of it; the tracer has done it by itself, or has not.
+fn deny(mode: Mode, outcome: Outcome) -> RuleAction {
+    let (status, message) = match (mode, outcome) {
+        (_, Outcome::Denied(_)) => ("performed", ""),
+        (Mode::Monitor, _) => (
+            "monitor_only",
+            "the policy's mode is Monitor: the call was let through",
+        ),
+        (Mode::Enforce, _) => (
+            "error",
+            "the call was not refused: it was made before the tracer knew the rule, or the \
+             container's filter does not stop for it",
+        ),
+    };
+    RuleAction {
+        action: "deny",
         status,
         message: message.to_owned(),
         ..RuleAction::default()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use picket_events::deny::DenyRule;
 use picket_events::wire::{Refusal, ToTracer};
 use picket_rules::{LoadReport, RuleSet};
 
@@ -22,6 +23,8 @@ pub enum Output {
     /// Tell every tracer that is connected to let nothing reach out over a network anew (true),
     /// or to go back to normal.
     Quarantine(bool),
+    /// Tell every tracer that is connected what to refuse from now on.
+    Deny(Vec<DenyRule>),
 }
 
 /// Takes what is to be done, at once: a pipeline holds nothing back.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use picket_events::deny::DenyRule;
 use picket_events::wire::{FrameWriter, Refusal, ToTracer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -61,6 +62,8 @@ impl Outputs for Delivery<'_> {
                 }
             }
             Output::Quarantine(on) => drop(self.quarantine.send_replace(on)),
+            // Only a change of rules gives it, which no message of a tracer does.
+            Output::Deny(_) => {}
             finding => self.findings.push(finding),
         }
     }
@@ -85,7 +88,8 @@ async fn serve(shared: &Shared, stream: UnixStream) {
     let (mut reader, writer) = stream.into_split();
     let (messages, queue) = mpsc::channel(QUEUE);
     let quarantine = shared.quarantine.subscribe();
-    let writing = tokio::spawn(write_messages(writer, queue, quarantine));
+    let denials = shared.denials.subscribe();
+    let writing = tokio::spawn(write_messages(writer, queue, quarantine, denials));
     let mut delivery = Delivery {
         findings: Findings(&*shared.sink),
         quarantine: &shared.quarantine,
@@ -159,12 +163,18 @@ async fn write_messages(
     mut writer: OwnedWriteHalf,
     mut queue: mpsc::Receiver<ToTracer>,
     mut quarantine: watch::Receiver<bool>,
+    mut denials: watch::Receiver<Vec<DenyRule>>,
 ) {
     loop {
         let message = tokio::select! {
+            // What this tracer was told when it came was true before what has changed since.
+            biased;
             message = queue.recv() => message,
             Ok(()) = quarantine.changed() => {
                 Some(ToTracer::Quarantine(*quarantine.borrow_and_update()))
+            }
+            Ok(()) = denials.changed() => {
+                Some(ToTracer::Deny(denials.borrow_and_update().clone()))
             }
         };
         let Some(message) = message else { return };

@@ -294,6 +294,7 @@ pub(crate) fn sort(outputs: Vec<Output>) -> Outputs {
             Output::Finding(finding) => sorted.findings.push(*finding),
             Output::Message(_, message) => sorted.messages.push(message),
             Output::Quarantine(on) => sorted.messages.push(ToTracer::Quarantine(on)),
+            Output::Deny(rules) => sorted.messages.push(ToTracer::Deny(rules)),
         }
     }
     sorted

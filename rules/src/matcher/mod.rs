@@ -1,18 +1,15 @@
 //! Compares texts and addresses with constants.
 
 mod address;
-mod glob;
 mod table;
-mod wildcard;
 
 use std::sync::Arc;
 
 use regex::Regex;
 
 pub(crate) use address::{AddressSet, normalize, overlap};
-pub(crate) use glob::Glob;
+pub(crate) use picket_events::pattern::{Glob, Wildcard};
 pub(crate) use table::TextTable;
-pub(crate) use wildcard::Wildcard;
 
 /// The constants a text is compared with: it matches when it equals or fits any of them.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +67,14 @@ impl TextMatcher {
             && self.wildcards.is_empty()
             && self.regexes.is_empty()
             && self.tables.is_empty()
+    }
+
+    /// The constants themselves: texts, globs, wildcards; `None` where there are others, or
+    /// where case does not count.
+    pub(crate) fn constants(&self) -> Option<(Vec<String>, &[Glob], &[Wildcard])> {
+        let is_plain = self.regexes.is_empty() && self.tables.is_empty() && !self.exact.no_case;
+        let texts = self.exact.entries.iter().map(|(_, text)| text.to_string());
+        is_plain.then(|| (texts.collect(), &*self.globs, &*self.wildcards))
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {

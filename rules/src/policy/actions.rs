@@ -47,6 +47,14 @@ pub(super) fn build(
     } else if let Some(quarantine) = reader.node.get("quarantine") {
         inside(quarantine).mapping()?;
         ActionKind::Request(ActionRequest::Quarantine)
+    } else if let Some(deny) = reader.node.get("deny") {
+        inside(deny).mapping()?;
+        if filter.is_some() {
+            // The tracer judges before there is an event that a filter could be held against.
+            let message = "deny takes no filter: write it into the expression".to_owned();
+            return Err(reader.fault(reader.node, message));
+        }
+        ActionKind::Request(ActionRequest::Deny)
     } else if let Some(log) = reader.node.get("log") {
         let log = inside(log);
         let message = log.spanned("message")?;
@@ -70,7 +78,7 @@ pub(super) fn build(
                 )));
             }
         }
-        let message = "an action is one of set, kill, quarantine, hash, log".to_owned();
+        let message = "an action is one of set, kill, deny, quarantine, hash, log".to_owned();
         return Err(reader.fault(reader.node, message));
     };
     Ok(Ok(Action { filter, kind }))

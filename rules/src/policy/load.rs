@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use picket_events::deny::DenyRule;
+
 use super::actions::{build, expression_fault};
-use super::document::{Document, MacroDocument, Reader, Text, read};
+use super::document::{Document, MacroDocument, Reader, RuleDocument, Text, read};
 use super::filters::Facts;
 use super::merge::{Merged, MergedRule, merge};
 use super::set::define;
+use crate::action::Action;
 use crate::catalogue::Catalogue;
 use crate::compile::{
     Compiled, Environment, Macro, MacroTable, Work, compile, compile_value, expand,
 };
+use crate::deny;
 use crate::lists::{self, ListKind, ListUse, Lists};
 use crate::program::BoolNode;
 use crate::report::{LoadError, LoadReport, PolicyReport, PolicySource, Status};
@@ -308,6 +312,7 @@ impl Loader<'_> {
                 Err(left_out) => warnings.push(left_out),
             }
         }
+        let deny = self.denied(document, event, &compiled, &actions)?;
         let mut limiter_fields = Vec::new();
         for token in &document.limiter_token {
             let reader = Reader {
@@ -335,8 +340,35 @@ impl Loader<'_> {
             group_id: document.group_id.clone(),
             priority: document.priority,
             fields: compiled.fields,
+            deny,
             program: Arc::new(compiled.program),
         })
+    }
+}
+
+impl Loader<'_> {
+    /// What the tracer is to refuse for a rule with these actions.
+    fn denied(
+        &self,
+        document: &RuleDocument,
+        event: EventId,
+        compiled: &Compiled,
+        actions: &[Action],
+    ) -> Result<Option<DenyRule>, LoadError> {
+        let at = actions.iter().position(Action::denies);
+        let Some(node) = at.and_then(|_| {
+            let mut nodes = document.actions.iter();
+            nodes.find(|node| node.get("deny").is_some())
+        }) else {
+            return Ok(None);
+        };
+        let reader = Reader {
+            node,
+            id: &document.id,
+        };
+        deny::compile(self.catalogue, &document.id, event, &compiled.program)
+            .map(Some)
+            .map_err(|reason| reader.fault(node, format!("deny: {reason}")))
     }
 }
 

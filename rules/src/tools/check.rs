@@ -21,8 +21,19 @@ pub struct Check {
     pub events: BTreeMap<String, usize>,
     /// Rules that load but can never fire here, and why.
     pub never: Vec<Never>,
+    /// Rules whose events the tracer refuses where the policy's mode is Enforce.
+    pub denied: Vec<Denied>,
     /// What the tracer has to watch for these rules, in its text form.
     pub interest: String,
+}
+
+/// A rule whose events the tracer refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Denied {
+    /// The rule.
+    pub id: String,
+    /// Its event type.
+    pub event: String,
 }
 
 /// A rule that can never fire here.
@@ -52,10 +63,15 @@ pub fn check(catalogue: &Arc<Catalogue>, sources: &[PolicySource], options: &Loa
             });
         }
     }
+    let denied = rules.denied().map(|rule| Denied {
+        id: rule.rule.clone(),
+        event: rule.event.name().to_owned(),
+    });
     Check {
         report,
         events,
         never,
+        denied: denied.collect(),
         interest: rules.interest().to_string(),
     }
 }
@@ -123,6 +139,18 @@ impl Check {
                 out,
                 "never fires here: {} ({}): {}",
                 never.id, never.event, never.reason
+            );
+        }
+        for denied in &self.denied {
+            let _ = writeln!(
+                out,
+                "refused in Enforce mode: {} ({}), judged before the call; {}",
+                denied.id,
+                denied.event,
+                match denied.event.as_str() {
+                    "exec" => "a program that is slipped in is killed before it runs",
+                    _ => "what is not refused the tracer does in the caller's place",
+                }
             );
         }
         let _ = writeln!(out, "the tracer watches: {}", self.interest);

@@ -6,9 +6,9 @@ use super::{Call, Located, Verdict};
 use crate::confirm::Check;
 use crate::table::OPEN_WRITING;
 
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
-const AT_REMOVEDIR: u32 = 0x200;
-const AT_SYMLINK_FOLLOW: u32 = 0x400;
+pub(super) const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+pub(super) const AT_REMOVEDIR: u32 = 0x200;
+pub(super) const AT_SYMLINK_FOLLOW: u32 = 0x400;
 const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
@@ -291,7 +291,7 @@ pub(crate) fn fchmodat(call: &Call<'_>) -> Verdict {
 }
 
 /// An open descriptor as the object of a call.
-fn itself(descriptor: i32) -> Located {
+pub(super) fn itself(descriptor: i32) -> Located {
     Located {
         path: Vec::new(),
         descriptor: Some(descriptor),

@@ -1,6 +1,7 @@
 //! From a trapped call to what it means. One decoder per shape of call; [`crate::table`] says
 //! which decoder serves which call.
 
+pub(crate) mod acts;
 pub(crate) mod asking;
 pub(crate) mod dns;
 pub(crate) mod files;
@@ -14,13 +15,17 @@ pub(crate) mod rights;
 pub(crate) mod tracer_safety;
 pub(crate) mod traffic;
 
+use std::os::fd::OwnedFd;
+
 use picket_events::file::FileFault;
 use picket_events::{EventKind, File, Outcome};
 
 use crate::confirm::Check;
 use crate::mounts::Mounts;
+use crate::pin::Pinned;
 use crate::processes::Entry;
 use crate::resolve::{Resolved, View};
+use crate::sys::acting::Identity;
 use crate::sys::{Errno, Result};
 use crate::table::Abi;
 
@@ -52,6 +57,31 @@ pub(crate) enum Verdict {
     },
     /// The process is about to end with this code.
     ExitGroup(u32),
+    /// We have made the call in its place, or do so.
+    Done(Box<Done>),
+}
+
+/// A call that we make in the caller's place.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) answer: Answer,
+    /// What is said about it, and how its effect is seen.
+    pub(crate) told: Option<(EventKind, Check)>,
+}
+
+/// What the caller gets.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// 0, or a negative errno.
+    Value(i64),
+    /// A descriptor for this file.
+    Descriptor { file: OwnedFd, close_on_exec: bool },
+    /// A descriptor, once this could be opened.
+    Later {
+        pinned: Pinned,
+        flags: u32,
+        identity: Identity,
+    },
 }
 
 impl Verdict {

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod acting;
 pub(crate) mod files;
 pub(crate) mod inherited;
 pub(crate) mod poll;
@@ -14,6 +15,7 @@ pub(crate) mod seccomp;
 pub(crate) mod shared;
 pub(crate) mod signals;
 pub(crate) mod socket;
+pub(crate) mod stored;
 pub(crate) mod watch;
 
 use std::fmt;

@@ -194,6 +194,18 @@ pub(crate) fn open_pidfd(pid: u32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// The calling thread.
+pub(crate) fn own_tid() -> i32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
+}
+
+/// Signals a thread of this process.
+pub(crate) fn signal_thread(tid: i32, signal: i32) {
+    // SAFETY: plain values. It fails when the thread has ended, which is as well.
+    unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), tid, signal) };
+}
+
 /// Signals the very process that the descriptor is for.
 pub(crate) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();

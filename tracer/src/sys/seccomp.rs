@@ -79,7 +79,10 @@ const IOCTL_RECEIVE: u64 = 0xc050_2100;
 const IOCTL_SEND: u64 = 0xc018_2101;
 const IOCTL_ID_VALID: u64 = 0x4008_2102;
 const IOCTL_SET_FLAGS: u64 = 0x4008_2104;
+const IOCTL_ADD_DESCRIPTOR: u64 = 0x4018_2103;
 const FLAG_CONTINUE: u32 = 1;
+/// Add the descriptor and answer with its number in one (Linux 5.14).
+const ADD_AND_SEND: u32 = 2;
 const SYNC_WAKE_UP: u64 = 1;
 
 /// Installs a filter for the calling thread and gives its listener.
@@ -165,6 +168,70 @@ pub(crate) fn answer_continue(listener: BorrowedFd<'_>, id: u64) -> Result<()> {
             value: 0,
             error: 0,
             flags: FLAG_CONTINUE,
+        },
+    )
+}
+
+/// `struct seccomp_notif_addfd`.
+#[repr(C)]
+struct Addition {
+    id: u64,
+    flags: u32,
+    source: u32,
+    target: u32,
+    target_flags: u32,
+}
+
+/// Gives the caller a descriptor of ours, as the result of its call; its number there.
+pub(crate) fn answer_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    descriptor: BorrowedFd<'_>,
+    close_on_exec: bool,
+) -> Result<i64> {
+    let mut addition = Addition {
+        id,
+        flags: ADD_AND_SEND,
+        source: descriptor.as_raw_fd() as u32,
+        target: 0,
+        target_flags: if close_on_exec {
+            libc::O_CLOEXEC as u32
+        } else {
+            0
+        },
+    };
+    match add(listener, &addition) {
+        Err(Errno(libc::EINVAL)) => {
+            addition.flags = 0;
+            let number = add(listener, &addition)?;
+            answer_value(listener, id, number)?;
+            Ok(number)
+        }
+        other => other,
+    }
+}
+
+fn add(listener: BorrowedFd<'_>, addition: &Addition) -> Result<i64> {
+    loop {
+        // SAFETY: the kernel reads one structure of the size in the request's number.
+        let result =
+            unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_ADD_DESCRIPTOR as _, addition) };
+        match check(result.into()) {
+            Err(Errno(libc::EINTR)) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Makes the call return this, without making it.
+pub(crate) fn answer_value(listener: BorrowedFd<'_>, id: u64, value: i64) -> Result<()> {
+    send(
+        listener,
+        Response {
+            id,
+            value,
+            error: 0,
+            flags: 0,
         },
     )
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::seccomp::Notification;
+use super::stored::Stored;
 use super::{Errno, Result, check, last};
 
 /// What the three processes tell each other. Everything is zero at first.
@@ -41,6 +42,12 @@ pub(crate) struct Board {
     pub(crate) sent: AtomicU64,
     /// 1 while the container may not reach anybody over a network.
     pub(crate) quarantined: AtomicU32,
+    /// Types of events that are denied, a bit for each.
+    pub(crate) denied: AtomicU64,
+    /// Notifications that were taken and wait for an open that blocks, by id; 0 for none.
+    pub(crate) blocked: [AtomicU64; BLOCKED_MAX],
+    /// What is denied, for the next worker.
+    pub(crate) denials: Stored,
     /// When the worker took the notification in `slot` (milliseconds, monotonic), 0 for none.
     pub(crate) busy_since: AtomicU64,
     /// Where the worker receives a notification; `id` is 0 once it was answered.
@@ -51,6 +58,9 @@ pub(crate) struct Board {
 pub(crate) const WORKER_STAYS: u32 = 1;
 /// The worker has said all it has to say, and ends.
 pub(crate) const WORKER_ENDS: u32 = 2;
+
+/// Opens that may block at once in a tracee's place.
+pub(crate) const BLOCKED_MAX: usize = 16;
 
 const INSTALLED: u32 = 1 << 30;
 const FAILED: u32 = 1 << 31;

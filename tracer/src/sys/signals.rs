@@ -80,6 +80,40 @@ fn set(signal: i32, handler: libc::sighandler_t) -> libc::sighandler_t {
     unsafe { libc::signal(signal, handler) }
 }
 
+/// Wakes a thread of ours from a call that sleeps.
+pub(crate) const INTERRUPT: i32 = libc::SIGUSR2;
+
+extern "C" fn nothing(_: i32) {}
+
+/// Has a signal interrupt the call that a thread sleeps in, and do nothing else.
+pub(crate) fn interrupt_by(signal: i32) {
+    let handler: extern "C" fn(i32) = nothing;
+    // SAFETY: the structure is plain data; the handler does nothing, so it may run anywhere.
+    // Without SA_RESTART the call is not made again.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as libc::sighandler_t;
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// Lets a signal through to the calling thread.
+pub(crate) fn unblock(signal: i32) {
+    // SAFETY: the set is plain bits, of which the kernel reads 64; the calling thread only.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, signal);
+        let none = std::ptr::null_mut::<libc::sigset_t>();
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_UNBLOCK,
+            &raw const set,
+            none,
+            8usize,
+        );
+    }
+}
+
 /// A descriptor from which all blocked signals are read.
 pub(crate) fn descriptor() -> Result<OwnedFd> {
     let set = all();

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use picket_events::wire::{Goodbye, SumFault, SumRequest, Summed, ToAgent, ToTracer};
 
-use super::{FLUSH_KNOWN, FLUSH_UNKNOWN, TOKEN_AGENT, TOKEN_SUMS, Worker};
+use super::{FLUSH_KNOWN, FLUSH_UNKNOWN, TOKEN_AGENT, TOKEN_OPENED, TOKEN_SUMS, Worker};
+use crate::denials::Denials;
+use crate::openers::Openers;
 use crate::sums::Summing;
 use crate::sys::poll::{self, Ready, Space};
 use crate::sys::process;
@@ -59,7 +61,27 @@ impl Worker<'_> {
                     board.quarantined.store(on.into(), Ordering::Release);
                 }
                 ToTracer::Sum(request) => self.sum(*request),
+                ToTracer::Deny(rules) => {
+                    self.denials.replace(rules, self.start.board);
+                    self.prepare_openers();
+                }
             }
+        }
+    }
+
+    /// Goes on to deny what the worker before did.
+    pub(super) fn deny_again(&mut self) {
+        self.denials = Denials::resume(self.start.board);
+        self.prepare_openers();
+    }
+
+    fn prepare_openers(&mut self) {
+        if self.openers.is_none()
+            && !self.denials.is_empty()
+            && let Some(openers) = Openers::new()
+            && self.poller.add(openers.descriptor(), TOKEN_OPENED).is_ok()
+        {
+            self.openers = Some(openers);
         }
     }
 

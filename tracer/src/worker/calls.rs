@@ -7,8 +7,10 @@ use picket_events::wire::{Notice, ToAgent};
 use picket_events::{EventKind, EventType, Outcome};
 
 use super::Worker;
+use super::denying::ENDED;
 use crate::confirm::{Check, Pending, Settled};
-use crate::decode::{Call, Verdict, quarantine};
+use crate::decode::{self, Call, Verdict, quarantine};
+use crate::denials::Denials;
 use crate::processes::Contacts;
 use crate::sys::seccomp::{self, Data};
 use crate::sys::{poll, process};
@@ -50,6 +52,19 @@ impl Worker<'_> {
             }) => Some(*errno),
             _ => None,
         };
+        let verdict = match verdict {
+            Some(Judged {
+                verdict: Verdict::Done(done),
+                pid,
+                tid,
+                time,
+                ..
+            }) => {
+                self.answer_in_its_place(listener, id, *done, (pid, tid, time));
+                return;
+            }
+            other => other,
+        };
         // A failed answer means that the thread is gone.
         let answered = match errno {
             Some(errno) => seccomp::answer_errno(listener, id, errno),
@@ -61,6 +76,47 @@ impl Worker<'_> {
         {
             self.follow_up(judged);
         }
+    }
+
+    /// A call whose value is known has returned: tells what became of it.
+    pub(super) fn returned(
+        &mut self,
+        (pid, tid, time): (u32, u32, u64),
+        kind: EventKind,
+        check: Check,
+        value: i64,
+    ) {
+        let is_told = match -value {
+            ..=0 | 4096.. => true,
+            errno => is_refusal(errno as i32),
+        };
+        let Some(mut pending) = self
+            .watched(pid, tid, time, kind, check)
+            .filter(|_| is_told)
+        else {
+            return;
+        };
+        let gives_descriptor = matches!(pending.check, Check::Open { .. } | Check::Descriptor(_));
+        if gives_descriptor
+            && value >= 0
+            && let Some(entry) = self.processes.get(pid)
+        {
+            // No need to follow the path again: here is what the kernel opened.
+            let resolved = entry.view(tid).descriptor(value as i32);
+            let file = decode::file_of(&resolved, &self.mounts);
+            let is_ended = self.start.listener.is_none() && {
+                let kind = &pending.kind;
+                self.end_if_opened(pid, &file, kind)
+            };
+            let outcome = match is_ended {
+                true => ENDED,
+                false => Outcome::Returned(value),
+            };
+            confirm::set_file(&mut pending.kind, file);
+            self.emit(pid, tid, time, outcome, pending.kind);
+            return;
+        }
+        self.look(pending, Look::Known(value));
     }
 
     /// Decides about a call of a thread, which waits for as long as `still_waits` says so.
@@ -94,6 +150,18 @@ impl Worker<'_> {
             && quarantine::refuses(&call, row.name)
         {
             verdict = quarantine::refusal(verdict);
+        }
+        let types = [Some(row.event), row.other_event()];
+        if Denials::concern(self.start.board, types.into_iter().flatten()) {
+            verdict = self.deny(&call, row, verdict);
+            let is_unseen = matches!(verdict, Verdict::Exec { .. }) && !self.can_see_exec(pid, tid);
+            if is_unseen {
+                verdict = Verdict::Refuse {
+                    errno: libc::EPERM,
+                    event: None,
+                    tampering: false,
+                };
+            }
         }
         // What we read belongs to this call only if its thread still waits for us. For what is
         // only told the answer itself shows that, one system call cheaper.
@@ -187,7 +255,7 @@ impl Worker<'_> {
             ..
         } = judged;
         match verdict {
-            Verdict::Pass | Verdict::Exec { .. } | Verdict::ExitGroup(_) => {}
+            Verdict::Pass | Verdict::Exec { .. } | Verdict::ExitGroup(_) | Verdict::Done(_) => {}
             Verdict::Refuse {
                 errno,
                 event,
@@ -340,6 +408,12 @@ fn has_consequences(verdict: &Verdict) -> bool {
         Verdict::Watch(EventKind::Signal { target, .. }, _) => *target <= 0,
         _ => false,
     }
+}
+
+/// Whether a failure tells more about the caller than that something was not there: it was not
+/// allowed to.
+fn is_refusal(errno: i32) -> bool {
+    matches!(errno, libc::EACCES | libc::EPERM)
 }
 
 /// Whether the process may see another file system tree after the call.

@@ -8,6 +8,7 @@
 use picket_events::{EventKind, Outcome};
 
 use super::Worker;
+use super::denying::ENDED;
 use crate::confirm::LOOKS;
 use crate::image;
 use crate::memory::Memory;
@@ -195,6 +196,10 @@ impl Worker<'_> {
         let image = image::read(&program, &self.mounts, &mut self.looks);
         entry.image = self.transport.share(image.clone());
         self.note_privilege_lost(pid, &image);
+        let outcome = match self.end_if_denied(pid, &image) {
+            true => ENDED,
+            false => outcome,
+        };
         if !self.emit(pid, pid, time, outcome, EventKind::Exec(Box::new(image)))
             && let Some(entry) = self.processes.get_mut(pid)
         {

@@ -2,10 +2,13 @@
 //! what became of calls, keeps the table of processes, and tells the agent.
 
 mod agent;
+mod answering;
 mod asking;
 mod calls;
+mod denying;
 mod ends;
 mod execs;
+mod making;
 mod report;
 mod traced;
 
@@ -19,16 +22,18 @@ use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::confirm::Pending;
 use crate::decode::Own;
+use crate::denials::Denials;
 use crate::idmap::IdMap;
 use crate::keeper;
 use crate::looks::Looks;
 use crate::mounts::Mounts;
+use crate::openers::Openers;
 use crate::proc;
 use crate::processes::Processes;
 use crate::sums::Summing;
 use crate::sys::poll::{Direct, Poller, Space};
 use crate::sys::shared::Board;
-use crate::sys::{files, poll, process, seccomp, signals};
+use crate::sys::{acting, files, poll, process, seccomp, signals};
 use crate::transport::Transport;
 
 /// What a worker starts with.
@@ -54,6 +59,7 @@ const TOKEN_SIGNALS: u64 = 1 << 32;
 const TOKEN_AGENT: u64 = 2 << 32;
 const TOKEN_WATCHES: u64 = 3 << 32;
 const TOKEN_SUMS: u64 = 4 << 32;
+const TOKEN_OPENED: u64 = 5 << 32;
 // A token below 1 << 32 is a process id: its pidfd tells of its end.
 
 /// How long the last events may take to get out, milliseconds: to an agent that is or was
@@ -85,6 +91,10 @@ struct Worker<'a> {
     traced: traced::Traced,
     /// Reads files for the agent; there once it has asked for the first.
     summing: Option<Summing>,
+    /// What the agent wants to be refused.
+    denials: Denials,
+    /// Opens in our tracees' place that may block; there once something is denied.
+    openers: Option<Openers<answering::Apart>>,
     /// No process has the filter any more.
     all_gone: bool,
     /// The main process has been in the table.
@@ -113,6 +123,7 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     let given = board.sequence.load(Ordering::Acquire);
     let lost = given.saturating_sub(board.sent.load(Ordering::Acquire));
     let mut worker = Worker::new(start);
+    worker.deny_again();
     for pid in proc::all() {
         worker.find_again(pid);
     }
@@ -143,6 +154,7 @@ fn prepare(config: &Config, inherited: &[i32]) {
     process::set_not_dumpable();
     process::new_session();
     process::set_name(WORKER_NAME);
+    acting::clear_umask();
     process::raise_file_limit();
     // Between a call of the application and its return stands our turn.
     process::prefer_short_turns();
@@ -212,6 +224,8 @@ impl<'a> Worker<'a> {
             ),
             traced: traced::Traced::default(),
             summing: None,
+            denials: Denials::default(),
+            openers: None,
             all_gone: false,
             is_main_known: false,
             ended_at: None,
@@ -244,6 +258,7 @@ impl<'a> Worker<'a> {
                     TOKEN_AGENT => self.agent_ready(ready),
                     TOKEN_WATCHES => self.looks.changed(),
                     TOKEN_SUMS => self.summed(),
+                    TOKEN_OPENED => self.opened(),
                     pid => self.process_ended(pid as u32),
                 }
             }
@@ -253,6 +268,7 @@ impl<'a> Worker<'a> {
                 _ => {}
             }
             self.settle_due();
+            self.look_at_openers();
             self.connect();
             self.send();
             self.finish_if_done();
@@ -276,6 +292,7 @@ impl<'a> Worker<'a> {
             .chain(execs)
             .chain(self.transport.retry_at())
             .chain(self.transport.flush_at())
+            .chain(self.openers.as_ref().and_then(Openers::due))
             .chain(linger)
             .min();
         let now = poll::monotonic_ms();

@@ -7,12 +7,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use picket_events::Outcome;
-
 use super::Worker;
-use super::calls::{Judged, Look};
-use crate::confirm::{self, Check};
-use crate::decode::{self, Verdict};
+use super::calls::Judged;
+use crate::decode::Verdict;
 use crate::proc;
 use crate::sys::ptrace::{self, Stop};
 use crate::sys::{poll, process};
@@ -210,18 +207,11 @@ impl Worker<'_> {
         let Ok(value) = ptrace::returned(tid) else {
             return;
         };
-        let is_told = match -value {
-            ..=0 | 4096.. => true,
-            errno => is_refusal(errno as i32),
-        };
         if RESTARTS.contains(&value) {
             return; // made again, it is stopped for again
         }
         if value == -i64::from(libc::EINPROGRESS) {
             self.follow_up(judged);
-            return;
-        }
-        if !is_told {
             return;
         }
         let Judged {
@@ -231,25 +221,9 @@ impl Worker<'_> {
             time,
             ..
         } = judged;
-        let Verdict::Watch(kind, check) = verdict else {
-            return;
-        };
-        let Some(mut pending) = self.watched(pid, tid, time, kind, check) else {
-            return;
-        };
-        let gives_descriptor = matches!(pending.check, Check::Open { .. } | Check::Descriptor(_));
-        if gives_descriptor
-            && value >= 0
-            && let Some(entry) = self.processes.get(pid)
-        {
-            // No need to follow the path again: here is what the kernel opened.
-            let resolved = entry.view(tid).descriptor(value as i32);
-            let file = decode::file_of(&resolved, &self.mounts);
-            confirm::set_file(&mut pending.kind, file);
-            self.emit(pid, tid, time, Outcome::Returned(value), pending.kind);
-            return;
+        if let Verdict::Watch(kind, check) = verdict {
+            self.returned((pid, tid, time), kind, check, value);
         }
-        self.look(pending, Look::Known(value));
     }
 
     /// The process runs another program: its other threads are gone, and the one that called
@@ -266,10 +240,4 @@ impl Worker<'_> {
         }
         self.executed(pid);
     }
-}
-
-/// Whether a failure tells more about the caller than that something was not there: it was not
-/// allowed to.
-fn is_refusal(errno: i32) -> bool {
-    matches!(errno, libc::EACCES | libc::EPERM)
 }

@@ -1,8 +1,10 @@
 //! Patterns with `*`.
 
+use serde::{Deserialize, Serialize};
+
 /// A text with `*` for any characters, matched in linear time for each piece between stars.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Wildcard {
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wildcard {
     /// Text before the first star.
     prefix: Box<str>,
     /// Texts between stars, in order.
@@ -13,7 +15,8 @@ pub(crate) struct Wildcard {
 }
 
 impl Wildcard {
-    pub(crate) fn new(pattern: &str, no_case: bool) -> Self {
+    /// The pattern; `no_case`: ASCII letters are compared without regard to case.
+    pub fn new(pattern: &str, no_case: bool) -> Self {
         let mut pieces = pattern.split('*');
         let prefix = pieces.next().unwrap_or_default().into();
         let mut middle: Vec<Box<str>> = pieces.map(Box::from).collect();
@@ -27,7 +30,8 @@ impl Wildcard {
         }
     }
 
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    /// Whether a text fits.
+    pub fn matches(&self, text: &str) -> bool {
         let Some(suffix) = &self.suffix else {
             return self.same(text.as_bytes(), &self.prefix);
         };

@@ -1,10 +1,12 @@
 //! Patterns on paths.
 
+use serde::{Deserialize, Serialize};
+
 use super::wildcard::Wildcard;
 
 /// A path with `*` inside its segments and possibly `**` as its last one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Glob {
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Glob {
     /// Literal beginning up to and including a slash: every match begins with it.
     directory: Box<str>,
     /// Segments behind it.
@@ -14,8 +16,11 @@ pub(crate) struct Glob {
 }
 
 impl Glob {
-    /// A glob, or why the pattern is none.
-    pub(crate) fn new(pattern: &str) -> Result<Self, &'static str> {
+    /// A glob.
+    ///
+    /// # Errors
+    /// Why the pattern is none.
+    pub fn new(pattern: &str) -> Result<Self, &'static str> {
         // `*/x` is another way to write `/*/x`.
         let pattern = match pattern == "*" || pattern == "**" || pattern.starts_with("*/") {
             true => format!("/{pattern}"),
@@ -50,11 +55,12 @@ impl Glob {
     }
 
     /// The directory (ending in a slash) that every match lies in.
-    pub(crate) fn directory(&self) -> &str {
+    pub fn directory(&self) -> &str {
         &self.directory
     }
 
-    pub(crate) fn matches(&self, path: &str) -> bool {
+    /// Whether a path fits.
+    pub fn matches(&self, path: &str) -> bool {
         let Some(rest) = path.strip_prefix(&*self.directory) else {
             return false;
         };

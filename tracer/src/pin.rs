@@ -1,0 +1,195 @@
+//! Files and directories of a tracee, held by a descriptor: whatever is renamed, replaced or
+//! rewritten afterwards, what is done with the descriptor is done to what was looked at.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::decode::Located;
+use crate::proc;
+use crate::resolve::{Root, View};
+use crate::sys::acting::NO_SYMLINKS;
+use crate::sys::files::{self, AT_FDCWD, IN_ROOT, Metadata, NO_MAGICLINKS};
+use crate::sys::{Errno, Result, process};
+
+/// Something that is held. Opened with `O_PATH`: nothing was read, nothing blocks.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    file: OwnedFd,
+    /// Where the kernel says it is, in our root.
+    path: Vec<u8>,
+}
+
+impl Pinned {
+    fn of(file: OwnedFd) -> Result<Self> {
+        let path = proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        Ok(Self { file, path })
+    }
+
+    /// The descriptor.
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Its path in our root.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Its metadata.
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        files::metadata(self.file.as_raw_fd(), c"", false)
+    }
+
+    /// A path that leads to it and to nothing else.
+    pub(crate) fn magic_path(&self) -> CString {
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        CString::new(path).unwrap_or_default()
+    }
+}
+
+/// A name in a directory that is held.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) directory: Pinned,
+    /// The name, with a slash at its end where the program wrote one.
+    pub(crate) name: CString,
+}
+
+impl Entry {
+    /// The path of the name, in our root.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        let mut path = self.directory.path().to_vec();
+        if path != b"/" {
+            path.push(b'/');
+        }
+        let name = self.name.as_bytes();
+        path.extend_from_slice(name.strip_suffix(b"/").unwrap_or(name));
+        path
+    }
+}
+
+/// Holds what a path leads to.
+pub(crate) fn file(view: &View<'_>, at: &Located) -> Result<Pinned> {
+    if at.fault.is_some() {
+        return Err(Errno(libc::EACCES));
+    }
+    let own = |path: String| {
+        let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
+        files::open_path(AT_FDCWD, &path, true, 0)
+    };
+    let file = match at.descriptor {
+        Some(libc::AT_FDCWD) => own(format!("/proc/{}/cwd", view.tid))?,
+        Some(number) => {
+            own(format!("/proc/{}/fd/{number}", view.tid)).map_err(|error| match error {
+                Errno(libc::ENOENT) => Errno(libc::EBADF),
+                other => other,
+            })?
+        }
+        None => {
+            let pinned = follow(view, &at.path, at.follow)?;
+            let is_directory = || {
+                let metadata = pinned.metadata();
+                metadata.is_ok_and(|found| found.mode & libc::S_IFMT == libc::S_IFDIR)
+            };
+            return match at.path.last() == Some(&b'/') && !is_directory() {
+                true => Err(Errno(libc::ENOTDIR)),
+                false => Ok(pinned),
+            };
+        }
+    };
+    Pinned::of(file)
+}
+
+/// Follows a path as the kernel would for the tracee.
+fn follow(view: &View<'_>, path: &[u8], follow: bool) -> Result<Pinned> {
+    let text = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
+    if let Ok(file) = open(view, &text, follow, NO_MAGICLINKS) {
+        let pinned = Pinned::of(file)?;
+        // `/proc/self` would have led to our own.
+        let own = format!("/proc/{}", process::own_pid());
+        if !pinned.path().starts_with(own.as_bytes()) {
+            return Ok(pinned);
+        }
+    }
+    let walk = view.walk(path, follow);
+    if let Some(error) = walk.error {
+        return Err(error);
+    }
+    if walk.magic.is_some() {
+        let file = files::open_path(AT_FDCWD, &view.reach(&walk.place)?, true, 0)?;
+        return Pinned::of(file);
+    }
+    place(view, &walk.place)
+}
+
+/// Holds what is at a path without links.
+fn place(view: &View<'_>, path: &[u8]) -> Result<Pinned> {
+    let text = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
+    Pinned::of(open(view, &text, false, NO_SYMLINKS | NO_MAGICLINKS)?)
+}
+
+fn open(view: &View<'_>, path: &CString, follow: bool, resolve: u64) -> Result<OwnedFd> {
+    match view.root {
+        Root::Ours => files::open_path(AT_FDCWD, path, follow, resolve),
+        Root::Foreign { directory, .. } => {
+            files::open_path(directory.as_raw_fd(), path, follow, resolve | IN_ROOT)
+        }
+    }
+}
+
+/// Holds the directory that a path's last name is in; links are followed on the way there, not
+/// at the end.
+pub(crate) fn entry(view: &View<'_>, at: &Located) -> Result<Entry> {
+    if at.fault.is_some() {
+        return Err(Errno(libc::EACCES));
+    }
+    if at.descriptor.is_some() {
+        return Err(Errno(libc::ENOENT)); // an empty path names nothing
+    }
+    let end = at.path.iter().rposition(|byte| *byte != b'/');
+    let Some(end) = end.map(|end| end + 1) else {
+        return Err(Errno(libc::EBUSY)); // the root
+    };
+    let start = at.path[..end].iter().rposition(|byte| *byte == b'/');
+    let start = start.map_or(0, |slash| slash + 1);
+    let (name, directory) = (&at.path[start..end], &at.path[..start]);
+    if name == b"." || name == b".." {
+        return Err(Errno(libc::EINVAL));
+    }
+    let mut name = name.to_vec();
+    if end < at.path.len() {
+        name.push(b'/');
+    }
+    Ok(Entry {
+        directory: follow(view, directory, true)?,
+        name: CString::new(name).map_err(|_| Errno(libc::EINVAL))?,
+    })
+}
+
+/// Holds the directory in which an open would make a file: the path's last name may be a link to
+/// what is not there.
+pub(crate) fn entry_to_make(view: &View<'_>, at: &Located) -> Result<Entry> {
+    if at.path.last() == Some(&b'/') {
+        return Err(Errno(libc::EISDIR));
+    }
+    let walk = view.walk(&at.path, at.follow);
+    match walk.error {
+        Some(Errno(libc::ENOENT)) if walk.is_last => {}
+        Some(error) => return Err(error),
+        None if !at.follow && walk.magic.is_none() => {}
+        // It is there by now: the caller looks again.
+        None => return Err(Errno(libc::EEXIST)),
+    }
+    let slash = walk.place.iter().rposition(|byte| *byte == b'/');
+    let slash = slash.unwrap_or(0);
+    let name = CString::new(&walk.place[slash + 1..]).map_err(|_| Errno(libc::EINVAL))?;
+    let directory = place(
+        view,
+        if slash == 0 {
+            b"/"
+        } else {
+            &walk.place[..slash]
+        },
+    )?;
+    Ok(Entry { directory, name })
+}

@@ -1,0 +1,193 @@
+//! Answering calls that we make in the caller's place.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use picket_events::{EventKind, File, Outcome};
+
+use super::Worker;
+use crate::confirm::{self, Check};
+use crate::decode::{self, Answer, Done};
+use crate::proc;
+use crate::resolve::Resolved;
+use crate::sys::{Errno, files, seccomp};
+
+/// An open in a thread of its own, and what is told of it.
+#[derive(Debug)]
+pub(super) struct Apart {
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+    pub(super) time: u64,
+    pub(super) close_on_exec: bool,
+    pub(super) told: Option<(EventKind, Check)>,
+}
+
+impl Worker<'_> {
+    /// Gives the caller what a call that we made in its place has come to, and reports that.
+    pub(super) fn answer_in_its_place(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        id: u64,
+        done: Done,
+        (pid, tid, time): (u32, u32, u64),
+    ) {
+        let Done { answer, mut told } = done;
+        let is_later = matches!(answer, Answer::Later { .. });
+        // Before it is theirs, to be closed again at once.
+        let opened = match &answer {
+            Answer::Descriptor { file, .. } => Some(self.file_behind(pid, file.as_fd())),
+            _ => None,
+        };
+        let value = self.answer_done(listener, id, answer, || Apart {
+            pid,
+            tid,
+            time,
+            close_on_exec: false,
+            told: told.take_if(|_| is_later),
+        });
+        self.start.board.answered();
+        if let (Some(value), Some((kind, check))) = (value, told) {
+            self.made((pid, tid, time), (kind, check), opened, value);
+        }
+    }
+
+    /// Reports a call that we have made in the caller's place; `opened` is what it was given.
+    fn made(
+        &mut self,
+        at: (u32, u32, u64),
+        (mut kind, check): (EventKind, Check),
+        opened: Option<File>,
+        value: i64,
+    ) {
+        match opened.filter(|_| value >= 0) {
+            Some(file) => {
+                let (pid, tid, time) = at;
+                confirm::set_file(&mut kind, file);
+                self.emit(pid, tid, time, Outcome::Returned(value), kind);
+            }
+            None => self.returned(at, kind, check, value),
+        }
+    }
+
+    /// What a descriptor of ours refers to, as a process sees it.
+    fn file_behind(&self, pid: u32, file: BorrowedFd<'_>) -> File {
+        let path = proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+        let root = self.processes.get(pid).map(|entry| &entry.root);
+        let resolved = Resolved {
+            path: root.map_or(&*path, |root| root.strip(&path)).to_vec(),
+            metadata: files::metadata(file.as_raw_fd(), c"", false).ok(),
+            error: None,
+        };
+        decode::file_of(&resolved, &self.mounts)
+    }
+
+    /// Answers a call that was made in the caller's place; the value that it got, or `None`
+    /// where that is still to come or nobody waits for it.
+    fn answer_done(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        id: u64,
+        answer: Answer,
+        apart: impl FnOnce() -> Apart,
+    ) -> Option<i64> {
+        match answer {
+            Answer::Value(value) => answer_value(listener, id, value),
+            Answer::Descriptor {
+                file,
+                close_on_exec,
+            } => answer_descriptor(listener, id, file.as_fd(), close_on_exec),
+            Answer::Later {
+                pinned,
+                flags,
+                identity,
+            } => {
+                let apart = apart();
+                let close_on_exec = flags & libc::O_CLOEXEC as u32 != 0;
+                let apart = Apart {
+                    close_on_exec,
+                    ..apart
+                };
+                const MAKING: u32 = 0o100 | 0o200;
+                let flags = (flags & !MAKING) as i32 & !libc::O_NOFOLLOW;
+                let begun = self.openers.as_mut().is_some_and(|openers| {
+                    let caller = (id, apart.tid);
+                    openers.begin(self.start.board, caller, (pinned, flags), identity, apart)
+                });
+                if begun {
+                    return None;
+                }
+                answer_value(listener, id, -i64::from(libc::ENFILE))
+            }
+        }
+    }
+
+    /// Opens that were made in threads of their own have ended.
+    pub(super) fn opened(&mut self) {
+        let Some(listener) = self.start.listener else {
+            return;
+        };
+        let ended = self.openers.as_mut().map(crate::openers::Openers::ended);
+        for opened in ended.into_iter().flatten() {
+            let close_on_exec = opened.subject.close_on_exec;
+            let seen = match &opened.result {
+                Ok(file) => Some(self.file_behind(opened.subject.pid, file.as_fd())),
+                Err(_) => None,
+            };
+            let value = match &opened.result {
+                Ok(file) => answer_descriptor(listener, opened.id, file.as_fd(), close_on_exec),
+                Err(errno) => answer_value(listener, opened.id, -i64::from(errno.0)),
+            };
+            opened.answered(self.start.board);
+            let Apart {
+                pid,
+                tid,
+                time,
+                told,
+                ..
+            } = opened.subject;
+            if let (Some(value), Some(told)) = (value, told) {
+                self.made((pid, tid, time), told, seen, value);
+            }
+        }
+    }
+
+    /// Gives up opens whose callers are gone, and those whose callers have got a signal: a call
+    /// that is taken from the kernel is not interrupted by one.
+    pub(super) fn look_at_openers(&mut self) {
+        let (Some(openers), Some(listener)) = (&mut self.openers, self.start.listener) else {
+            return;
+        };
+        openers.look(self.start.board, |id, tid| {
+            if !seccomp::is_valid(listener, id) {
+                return false;
+            }
+            if !proc::has_signal(tid) {
+                return true;
+            }
+            let _ = seccomp::answer_errno(listener, id, libc::EINTR);
+            false
+        });
+    }
+}
+
+fn answer_value(listener: BorrowedFd<'_>, id: u64, value: i64) -> Option<i64> {
+    let answered = match value {
+        0.. => seccomp::answer_value(listener, id, value),
+        errno => seccomp::answer_errno(listener, id, -errno as i32),
+    };
+    // A failed answer means that the thread is gone.
+    answered.is_ok().then_some(value)
+}
+
+fn answer_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    file: BorrowedFd<'_>,
+    close_on_exec: bool,
+) -> Option<i64> {
+    match seccomp::answer_descriptor(listener, id, file, close_on_exec) {
+        Ok(number) => Some(number),
+        Err(Errno(libc::ENOENT | libc::EINPROGRESS)) => None,
+        // It has too many open.
+        Err(errno) => answer_value(listener, id, -i64::from(errno.0)),
+    }
+}
