@@ -36,6 +36,12 @@ use crate::selector::LabelSelector;
         description = "What happens to what is found"
     ),
     printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether new pods would be protected and would start, as far as was tried"
+    ),
+    printcolumn(
         name = "Matched",
         type_ = "integer",
         json_path = ".status.coverage.total",
@@ -77,6 +83,13 @@ use crate::selector::LabelSelector;
         type_ = "string",
         json_path = ".spec.optOut",
         description = "What the label picket.dev/protect=false is worth",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Why",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is ready, or not",
         priority = 1
     ),
     printcolumn(

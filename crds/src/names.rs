@@ -33,6 +33,14 @@ pub mod annotations {
     /// On a Deployment or StatefulSet that was restarted for its policy: what for, when, and how
     /// that went, as JSON.
     pub const ROLLOUT: &str = "picket.dev/rollout";
+    /// On a pod that the control plane creates for trial, as a dry run: the key of the policy that
+    /// is tried, or [`TRIAL_BARE`]. Means nothing on a pod that is stored.
+    pub const TRIAL: &str = "picket.dev/trial";
+    /// Value of [`TRIAL`]: the pod is wanted back as it is.
+    pub const TRIAL_BARE: &str = "none";
+    /// On a pod that comes back from a trial: what the webhook decided, as JSON (`reason`,
+    /// `message`). Without it the webhook was not reached.
+    pub const TRIAL_OUTCOME: &str = "picket.dev/trial-outcome";
     /// Prefix of everything that Picket writes on a pod.
     pub const PREFIX: &str = "picket.dev/";
 }

@@ -45,6 +45,12 @@ use crate::selector::LabelSelector;
         description = "What happens to what is found"
     ),
     printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether new pods would be protected and would start, as far as was tried"
+    ),
+    printcolumn(
         name = "Matched",
         type_ = "integer",
         json_path = ".status.coverage.total",
@@ -86,6 +92,13 @@ use crate::selector::LabelSelector;
         type_ = "string",
         json_path = ".spec.optOut",
         description = "What the label picket.dev/protect=false is worth",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Why",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is ready, or not",
         priority = 1
     ),
     printcolumn(
@@ -475,7 +488,10 @@ pub struct ProtectionPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
     pub observed_generation: Option<i64>,
-    /// Accepted: whether webhooks use this policy, and if not, why. Covered: whether everything
+    /// Accepted: whether webhooks use this policy, and if not, why. Ready: whether new pods would be
+    /// protected and would start, as far as was tried. WebhookReachable: whether API servers reach
+    /// the webhook. RuleSetsResolved: whether its rule sets are in use. InjectionSuspended: whether
+    /// workloads are left alone because injected pods did not start. Covered: whether everything
     /// that it wants is seen, and if not, what is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -70,6 +70,8 @@ reasons! {
     InjectionDisabled: Skipped, "injection is switched off";
     /// The request is not the creation of a pod.
     NotAPodCreation: Skipped, "only the creation of pods is looked at";
+    /// The control plane creates the pod for trial, and wants it back as it is.
+    TrialLeftBare: Skipped, "the control plane tries whether the namespace takes a pod that is not injected";
     /// Picket's own namespace, or kube-system.
     NamespaceExcluded: Skipped, "pods of this namespace are never injected";
     /// The kubelet mirrors this pod from a file.

@@ -144,6 +144,61 @@ async fn a_pod_comes_back_with_a_patch() {
     assert_eq!(again["auditAnnotations"]["reason"], "Current");
 }
 
+/// The pod after the answer's patch, and what the webhook wrote of the trial, if anything.
+async fn tried(webhook: &Webhook, trial: &str, dry_run: bool, object: &Value) -> (Value, Value) {
+    let mut object = object.clone();
+    object["metadata"]["annotations"]["picket.dev/trial"] = json!(trial);
+    let mut review = review(object.clone());
+    review["request"]["dryRun"] = json!(dry_run);
+    let response = ask(webhook, "/mutate/enforce", &review).await;
+    assert_eq!(response["allowed"], true, "{response}");
+    if let Some(patch) = response["patch"].as_str() {
+        let patch: json_patch::Patch =
+            serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap();
+        json_patch::patch(&mut object, &patch).unwrap();
+    }
+    let outcome = object["metadata"]["annotations"]["picket.dev/trial-outcome"].as_str();
+    let outcome = outcome.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+    (object, outcome)
+}
+
+#[tokio::test]
+async fn a_trial_shows_what_one_policy_would_do_and_only_on_a_dry_run() {
+    let webhook = webhook();
+    let mut chosen = common::everything("shop");
+    chosen.name = "chosen".into();
+    chosen.spec.compute_type = picket_crds::ComputeType::Fargate;
+    chosen.spec.containers.include = vec!["other".into()];
+    chosen.spec.on_inject_failure = OnInjectFailure::Deny;
+    chosen.spec.pod_selector.match_labels = [("app".into(), "web".into())].into();
+    webhook.store.replace([common::everything("shop"), chosen]);
+    let plain = pod(Some("/bin/web"));
+
+    // Neither the selector nor the choice of containers nor another policy keeps it out.
+    let (injected, outcome) = tried(&webhook, "shop/chosen", true, &plain).await;
+    assert_eq!(outcome["reason"], "Injected", "{outcome}");
+    let status = injected["metadata"]["annotations"]["picket.dev/status"].as_str();
+    assert!(status.is_some_and(|status| status.contains("shop/chosen")));
+    // The API server asks again; nothing more is done.
+    let (again, outcome) = tried(&webhook, "shop/chosen", true, &injected).await;
+    assert_eq!(outcome["reason"], "Current", "{outcome}");
+    assert_eq!(again["spec"], injected["spec"]);
+
+    let (bare, outcome) = tried(&webhook, "none", true, &plain).await;
+    assert_eq!(outcome["reason"], "TrialLeftBare");
+    assert_eq!(bare["spec"], plain["spec"]);
+    let (_, outcome) = tried(&webhook, "shop/unknown", true, &plain).await;
+    assert_eq!(outcome["reason"], "NotSelected");
+    // What would be refused is told instead.
+    let (_, outcome) = tried(&webhook, "shop/chosen", true, &pod(None)).await;
+    assert_eq!(outcome["reason"], "EntrypointUnresolved");
+
+    // A pod that is stored is injected like any other, whatever it says of itself.
+    let (stored, outcome) = tried(&webhook, "none", false, &plain).await;
+    assert_eq!(outcome, Value::Null);
+    assert_eq!(stored["spec"]["initContainers"][0]["name"], "picket-setup");
+}
+
 #[tokio::test]
 async fn a_pod_that_cannot_be_planned_is_let_in_with_the_reason() {
     let webhook = webhook();

@@ -6,6 +6,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use super::review::{Malformed, Refusal, Request, Response, text};
+use super::trial::Trial;
 use crate::entrypoint::Images;
 use crate::namespace::Namespace;
 use crate::plan::{Context, Plan, plan, plan_ephemeral, plan_exec};
@@ -119,7 +120,10 @@ pub fn answer(
     let metadata = &pod["metadata"];
     let namespace = request.namespace();
     let context = known.context(&namespace);
-    let Plan { operations, report } = if request.creates_a_pod() {
+    let trial = Trial::of(request);
+    let Plan { operations, report } = if let Some(trial) = trial {
+        trial.plan(pod, &context)
+    } else if request.creates_a_pod() {
         plan(pod, &context)
     } else if request.adds_ephemeral_containers() {
         plan_ephemeral(pod, &request.old_object, &context)
@@ -130,7 +134,8 @@ pub fn answer(
         }
     };
     let controller = controller(pod);
-    let refused = entry == Entry::Enforce && report.wants_refusal();
+    // A trial wants to be told, not refused.
+    let refused = entry == Entry::Enforce && trial.is_none() && report.wants_refusal();
     let mut response = match refused {
         true => Response {
             allowed: false,
