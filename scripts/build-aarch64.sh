@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Builds the product's static binaries for aarch64 on x86-64 into dist/bin-arm64.
 # Rust brings its own standard library and linker; ring has some C in it that
-# needs a compiler, but nothing of a C library.
+# needs a compiler and a few headers, but nothing of a C library.
 source "$(dirname "$0")/lib.sh"
 source "$root/scripts/aarch64.sh"
 
 cd "$root"
 aarch64_is_there || die "rustup cannot fetch the standard library of $aarch64_target: rustup target add $aarch64_target"
 if [ -z "${CC_aarch64_unknown_linux_musl:-}" ]; then
-	command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 || scripts/packages.sh gcc-aarch64-linux-gnu
+	# Headers that freestanding code includes (stdint.h) come from the C library's package.
+	[ -e /usr/aarch64-linux-gnu/include/stdint.h ] || scripts/packages.sh gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 	export CC_aarch64_unknown_linux_musl=aarch64-linux-gnu-gcc
 fi
 

@@ -116,6 +116,13 @@ pub struct Arguments {
     /// patch pods. Their agents are told in any case.
     #[arg(long, env = "PICKET_QUARANTINE", default_value_t = false, action = ArgAction::Set)]
     pub quarantine: bool,
+
+    /// Whether a pod is created for trial, as a dry run, in each namespace with a policy, before
+    /// there are real ones; needs the right to create pods, which something else must limit to dry
+    /// runs.
+    #[arg(long, env = "PICKET_PREFLIGHT", default_value_t = false, action = ArgAction::Set)]
+    pub preflight: bool,
+
     /// Where agents report, as host:port; without it there is no relay, and agents keep to
     /// themselves and the built-in rules.
     #[arg(long, env = "PICKET_RELAY_ADDRESS")]

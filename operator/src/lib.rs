@@ -11,7 +11,7 @@
 //! * [`facts`]: what the webhook is told about namespaces.
 //! * [`status`]: what the operator thinks of each policy.
 //! * [`suspensions`]: workloads whose pods are left alone for a while; [`breaker`]: decides which.
-//! * [`preflight`]: whether the sidecar image can be had.
+//! * [`preflight`]: what would become of new pods, tried before there are any.
 //! * [`images`]: what images run, asked of registries.
 //! * [`lease`]: which replica writes.
 //! * [`relay`]: where agents report and fetch rules.

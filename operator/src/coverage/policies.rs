@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::Client;
+use kube::api::ApiResource;
 use kube::core::ObjectMeta;
-use kube::{Api, Client};
 use picket_crds::{
     ClusterProtectionPolicy, Health, InjectionVersion, Mode, PodCounts, ProtectionPolicy,
     ProtectionPolicyStatus, conditions,
@@ -18,6 +18,7 @@ use super::build::{Tally, in_words};
 use super::notify::Turn;
 use super::reports::FIELD_MANAGER;
 use crate::policies::Policies;
+use crate::status::{Statement, Target};
 
 /// What is said of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,41 +247,28 @@ async fn write(
     verdict: &Verdict,
     before: &ProtectionPolicyStatus,
 ) -> kube::Result<()> {
-    let client = client.clone();
     let name = seen.metadata.name.clone().unwrap_or_default();
-    let api: Api<DynamicObject> = match &seen.metadata.namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &seen.resource),
-        None => Api::all_with(client, &seen.resource),
-    };
-    let last_transition_time = match covered(before) {
-        Some(said) if said.status == verdict.status => said.last_transition_time.clone(),
-        _ => Time(Timestamp::now()),
-    };
-    let condition = Condition {
-        type_: conditions::COVERED.to_owned(),
-        status: verdict.status.to_owned(),
+    let said = Statement {
+        type_: conditions::COVERED,
+        status: verdict.status,
         reason: verdict.reason.to_owned(),
         message: verdict.message.clone(),
-        observed_generation: verdict.generation,
-        last_transition_time,
     };
-    let patch = json!({
-        "apiVersion": seen.resource.api_version,
-        "kind": seen.resource.kind,
-        "metadata": {"name": name, "uid": seen.metadata.uid},
-        "status": {
-            "conditions": [condition],
-            "coverage": verdict.counts,
-            "injection": verdict.injection,
-        },
+    let condition = said.condition(verdict.generation, &before.conditions, Timestamp::now());
+    let policy = Target {
+        resource: &seen.resource,
+        namespace: seen.metadata.namespace.as_deref(),
+        name: &name,
+        uid: seen.metadata.uid.as_deref(),
+    };
+    let status = json!({
+        "conditions": [condition],
+        "coverage": verdict.counts,
+        "injection": verdict.injection,
     });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    match api
-        .patch_status(&name, &parameters, &Patch::Apply(patch))
-        .await
-    {
+    match policy.apply(client, FIELD_MANAGER, &status).await {
         // It is gone, or another one has its name: the watch will say so.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        other => other.map(drop),
+        other => other,
     }
 }

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use picket_crds::{
     ClusterProtectionPolicy, DEFAULT_RULE_SET, NamedText, ProtectionPolicy, ProtectionPolicySpec,
@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::compile::Compiled;
 use super::library::{Entry, Library};
 use crate::policies::{Policies, View};
+use crate::status::{Statement, Target};
 
 /// The field manager that owns what is written here.
 pub const FIELD_MANAGER: &str = "picket-rules";
@@ -210,23 +211,14 @@ impl RuleSetWriter {
     where
         K: Resource<DynamicType = ()> + Debug,
     {
-        // Untyped, because an object that cannot be understood has a status too.
         let resource = ApiResource::erase::<K>(&());
-        let objects: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
+        let object = Target {
+            resource: &resource,
+            namespace,
+            name,
+            uid: None,
         };
-        let patch = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {"name": name},
-            "status": status,
-        });
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        match objects
-            .patch_status(name, &parameters, &Patch::Apply(patch))
-            .await
-        {
+        match object.apply(&self.client, FIELD_MANAGER, status).await {
             Ok(_) => true,
             Err(kube::Error::Api(status)) if status.code == 404 => true,
             Err(error) => {
@@ -332,27 +324,19 @@ fn status_of(entry: &Entry, before: &RuleSetStatus) -> RuleSetStatus {
 
 /// A condition; its time is kept where its status is that of before.
 fn condition(
-    kind: &str,
+    kind: &'static str,
     (holds, reason): (bool, &str),
     message: String,
     generation: Option<i64>,
     before: &[Condition],
 ) -> Condition {
-    let status = if holds { "True" } else { "False" };
-    let old = before
-        .iter()
-        .find(|old| old.type_ == kind && old.status == status);
-    Condition {
-        type_: kind.to_owned(),
-        status: status.to_owned(),
+    let said = Statement {
+        type_: kind,
+        status: if holds { "True" } else { "False" },
         reason: reason.to_owned(),
         message,
-        observed_generation: generation,
-        last_transition_time: match old {
-            Some(old) => old.last_transition_time.clone(),
-            None => Time(Timestamp::now()),
-        },
-    }
+    };
+    said.condition(generation, before, Timestamp::now())
 }
 
 #[cfg(test)]

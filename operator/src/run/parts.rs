@@ -27,7 +27,7 @@ use crate::lease::Candidate;
 use crate::metrics::StateCollector;
 use crate::pods::{Pods, follow_pods};
 use crate::policies::{Namespaces, Policies, View, follow_namespaces, follow_policies};
-use crate::preflight::Preflight;
+use crate::preflight::{Preflight, Trials};
 use crate::readiness::Readiness;
 use crate::relay::start::{RelayState, Start};
 use crate::rule_sets::status::RuleSetWriter;
@@ -243,7 +243,7 @@ impl Parts {
         }
     }
 
-    /// Watches over the pods that are injected.
+    /// Tries pods before there are any, and watches over those that are injected.
     pub(super) fn guard(
         &mut self,
         client: &Client,
@@ -253,14 +253,28 @@ impl Parts {
         (recorder, counts): (EventRecorder, BreakerCounts),
     ) {
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let settings = Arc::new(settings.clone());
+        let preflight = Preflight::new(resolver);
+        let trials = Trials {
+            client: client.clone(),
+            policies: self.policies.clone(),
+            namespaces: self.namespaces.clone(),
+            configuration: self.readiness.configuration.clone(),
+            suspensions: self.suspensions.clone(),
+            settings: Arc::clone(&settings),
+            preflight: preflight.clone(),
+            excluded: arguments.excluded_namespaces(),
+            tries: arguments.preflight,
+            port: arguments.webhook_port,
+        };
         let breaker = Breaker {
             client: client.clone(),
             pods: self.pods.clone(),
             policies: self.readiness.policies.clone(),
             namespaces: self.facts.clone(),
-            settings: Arc::new(settings.clone()),
+            settings,
             suspensions: self.suspensions.clone(),
-            preflight: Preflight::new(resolver),
+            preflight,
             recorder,
             counts,
             configuration: self.readiness.configuration.clone(),
@@ -270,6 +284,11 @@ impl Parts {
                 suspension: seconds(arguments.suspension_seconds),
             },
         };
+        let leading = self.leading.clone();
+        self.tasks.spawn(async move {
+            trials.run(leading).await;
+            "preflight"
+        });
         let leading = self.leading.clone();
         self.tasks.spawn(async move {
             breaker.run(leading).await;

@@ -2,16 +2,17 @@
 //! replica that leads, and only when it changes.
 
 mod overlap;
+mod statement;
 mod writer;
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use picket_crds::{Mode, OnInjectFailure, ProtectionPolicyStatus, conditions, labels};
 use picket_webhook::{Policy, Scope};
 
 pub use overlap::may_overlap;
+pub use statement::{Statement, Target};
 pub use writer::{FIELD_MANAGER, StatusWriter};
 
 use crate::policies::{Namespaces, Policies, for_webhook};
@@ -220,7 +221,7 @@ fn overlaps(candidate: &Candidate<'_>, all: &[Candidate<'_>]) -> String {
 }
 
 /// Names in a sentence, the first few of them.
-fn named(names: &[&str]) -> String {
+pub(crate) fn named(names: &[&str]) -> String {
     let shown: Vec<String> = names
         .iter()
         .take(NAMED_AT_MOST)
@@ -240,35 +241,19 @@ impl Assessment {
         before: &ProtectionPolicyStatus,
         now: Timestamp,
     ) -> Option<ProtectionPolicyStatus> {
-        let status = if self.accepted { "True" } else { "False" };
-        let old = before
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == conditions::ACCEPTED);
-        let same = old.is_some_and(|old| {
-            old.status == status
-                && old.reason == self.reason
-                && old.message == self.message
-                && old.observed_generation == self.generation
-        });
-        if same && before.observed_generation == self.generation {
+        let said = Statement {
+            type_: conditions::ACCEPTED,
+            status: if self.accepted { "True" } else { "False" },
+            reason: self.reason.to_owned(),
+            message: self.message.clone(),
+        };
+        let accepted = said.condition(self.generation, &before.conditions, now);
+        if before.conditions.contains(&accepted) && before.observed_generation == self.generation {
             return None;
         }
-        // The time tells when the status last flipped, not when it was written.
-        let last_transition_time = match old {
-            Some(old) if old.status == status => old.last_transition_time.clone(),
-            _ => Time(now),
-        };
         Some(ProtectionPolicyStatus {
             observed_generation: self.generation,
-            conditions: vec![Condition {
-                type_: conditions::ACCEPTED.to_owned(),
-                status: status.to_owned(),
-                reason: self.reason.to_owned(),
-                message: self.message.clone(),
-                observed_generation: self.generation,
-                last_transition_time,
-            }],
+            conditions: vec![accepted],
             // Written by the coverage controller, as a manager of its own.
             coverage: None,
             injection: None,

@@ -1,3 +1,5 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::*;
 use kube::core::error_boundary::InvalidObject;
 use picket_crds::{ClusterProtectionPolicy, ProtectionPolicy};

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Client;
+use kube::api::{ApiResource, DynamicObject};
 use picket_crds::{ClusterProtectionPolicy, ProtectionPolicy, ProtectionPolicyStatus};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Assessment, Kind, assess};
+use super::{Assessment, Kind, Target, assess};
 use crate::policies::{Namespaces, Policies, View};
 
 /// The field manager that owns the status of policies.
@@ -92,36 +92,28 @@ impl StatusWriter {
     }
 
     async fn write(&self, assessment: &Assessment) -> Result<bool, kube::Error> {
-        // Untyped, because a policy that cannot be understood has a status too.
-        let client = self.client.clone();
-        let (resource, policies): (_, Api<DynamicObject>) = match assessment.kind {
+        let (resource, namespace) = match assessment.kind {
             Kind::Namespaced => {
                 let resource = ApiResource::erase::<ProtectionPolicy>(&());
-                let policies = Api::namespaced_with(client, &assessment.namespace, &resource);
-                (resource, policies)
+                (resource, Some(assessment.namespace.as_str()))
             }
-            Kind::Cluster => {
-                let resource = ApiResource::erase::<ClusterProtectionPolicy>(&());
-                let policies = Api::all_with(client, &resource);
-                (resource, policies)
-            }
+            Kind::Cluster => (ApiResource::erase::<ClusterProtectionPolicy>(&()), None),
+        };
+        let policy = Target {
+            resource: &resource,
+            namespace,
+            name: &assessment.name,
+            uid: None,
         };
         let before = match &assessment.before {
             Some(before) => before.clone(),
-            None => status_of(&policies.get(&assessment.name).await?),
+            None => status_of(&policy.api(&self.client).get(&assessment.name).await?),
         };
         let Some(status) = assessment.change(&before, Timestamp::now()) else {
             return Ok(false);
         };
-        let patch = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {"name": assessment.name},
-            "status": status,
-        });
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        policies
-            .patch_status(&assessment.name, &parameters, &Patch::Apply(patch))
+        policy
+            .apply(&self.client, FIELD_MANAGER, &json!(status))
             .await?;
         Ok(true)
     }
