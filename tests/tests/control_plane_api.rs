@@ -53,6 +53,7 @@ fn defaults_are_filled_in_and_shown_in_columns() {
         [
             "NAME",
             "MODE",
+            "READY",
             "MATCHED",
             "INJECTED",
             "CURRENT",

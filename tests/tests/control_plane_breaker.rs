@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use picket_tests::kube::kubelet::{Ailment, Fault, Patient};
-use picket_tests::kube::objects::{deployment, is_bare};
+use picket_tests::kube::objects::{condition, deployment, is_bare};
 use picket_tests::kube::{ControlPlane, Kubectl, Kubelet, Operator, Options, eventually};
 use serde_json::{Value, json};
 
@@ -97,6 +97,18 @@ fn a_workload_whose_sidecar_image_cannot_be_pulled_starts_bare_until_that_is_men
         assert!(served.is_some_and(|value| value.trim() != "0"), "{metrics}");
     }
 
+    // The policy names the workload.
+    let suspended = |status: &str| {
+        eventually(&format!("the policy says {status} of suspensions"), || {
+            let policy = kubectl.get("protectionpolicy", &namespace, "all")?;
+            let found = condition(&policy, "InjectionSuspended");
+            (found["status"] == status).then_some(found)
+        })
+    };
+    let message = suspended("True")["message"].to_string();
+    let expected = format!("Deployment/web in {namespace}: SidecarImagePull");
+    assert!(message.contains(&expected), "{message}");
+
     // Another workload is not touched by this one's suspension: it is tried.
     kubectl.apply(&deployment(&namespace, "api", 1), false);
     eventually("a pod of api is injected", || {
@@ -107,6 +119,7 @@ fn a_workload_whose_sidecar_image_cannot_be_pulled_starts_bare_until_that_is_men
     // Mended: another image. A restart brings the tracer back.
     operator.restart(&options("registry.example/picket-sidecar:mended"));
     told(&kubectl, &namespace, "InjectionResumed");
+    suspended("False");
     let restart = ["rollout", "restart", "deployment/web", "-n", &namespace];
     kubectl.run(&restart, "").expect_success();
     eventually("the pods of web are injected and available", || {

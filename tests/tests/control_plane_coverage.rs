@@ -117,6 +117,7 @@ fn a_workload_older_than_its_policy_is_a_gap_until_it_is_restarted() {
     let expected = [
         "NAME",
         "MODE",
+        "READY",
         "MATCHED",
         "INJECTED",
         "CURRENT",

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use picket_tests::kube::objects::is_bare;
+use picket_tests::kube::objects::{condition, is_bare};
 use picket_tests::kube::{ControlPlane, Operator, Options, eventually};
 use picket_tests::product;
 use picket_tests::registry::{Access, PASSWORD, Registry, USER};
@@ -160,6 +160,34 @@ fn counted(operator: &Operator, name: &str, labels: &[&str]) -> u64 {
     samples
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum()
+}
+
+#[test]
+fn a_policy_whose_sidecar_image_is_not_in_the_registry_is_not_ready() {
+    let registry = Registry::start(Access::Open);
+    let options = Options {
+        sidecar_image: format!("{}/picket-sidecar:missing", registry.host),
+        arguments: vec![
+            "--preflight=true".to_owned(),
+            "--registry-allow-network=127.0.0.0/8".to_owned(),
+            format!("--registry-ca={}", registry.authority().display()),
+        ],
+        further_rules: vec!["preflight.yaml"],
+        ..Options::default()
+    };
+    let operator = Operator::install(ControlPlane::shared(), &options);
+    let namespace = operator.protected("unpullable", &[]);
+    let told = eventually("the policy says that it is not ready", || {
+        let policy = operator
+            .kubectl()
+            .get("protectionpolicy", &namespace, "all")?;
+        let ready = condition(&policy, "Ready");
+        (ready["reason"] == "SidecarImageUnpullable").then_some(ready)
+    });
+    assert_eq!(told["status"], "False", "{told:#}");
+    let message = told["message"].as_str().expect("message");
+    assert!(message.contains("ImageNotFound"), "{message}");
+    assert!(message.contains(&namespace), "{message}");
 }
 
 #[test]

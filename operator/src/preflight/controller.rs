@@ -142,9 +142,10 @@ impl Trials {
                 Some(Asked::No) | None => {}
             }
         }
+        let generation = configuration.and_then(|found| found.metadata.generation);
         let policies = known(policies).into_iter().map(|policy| {
             let for_it = |(name, facts): (&&'a str, &Namespace)| {
-                let fingerprint = self.fingerprint(&policy.policy, name, facts);
+                let fingerprint = self.fingerprint(&policy.policy, (name, facts), generation);
                 policy
                     .policy
                     .is_for(name, facts)
@@ -159,11 +160,16 @@ impl Trials {
         }
     }
 
-    /// Names what is tried: another one is tried anew.
-    fn fingerprint(&self, policy: &Policy, namespace: &str, facts: &Namespace) -> String {
+    /// Names what is tried, and how: another one is tried anew.
+    fn fingerprint(
+        &self,
+        policy: &Policy,
+        (namespace, facts): (&str, &Namespace),
+        configuration: Option<i64>,
+    ) -> String {
         let settings = self.settings.for_namespace(namespace, facts);
-        let labels = json!(facts.labels);
-        format!("{} {labels}", fingerprint(&settings, policy))
+        let rest = json!([facts.labels, configuration]);
+        format!("{} {rest}", fingerprint(&settings, policy))
     }
 
     /// Tries what is due, if anything is; returns when to look again.
@@ -239,11 +245,9 @@ impl Trials {
             if !policy.conditions.iter().any(accepted) {
                 continue;
             }
-            // Nobody asks this control plane about its pods: whoever is asked will tell.
-            if wanted.is_empty()
-                && !protected.switched_off
-                && !policy.conditions.iter().any(is_ours)
-            {
+            // Nobody asks this control plane about its pods: `Accepted` says so, and if another one
+            // is asked, that one tells.
+            if wanted.is_empty() && !protected.switched_off && !told.contains_key(&uid) {
                 continue;
             }
             let key = policy.policy.key();
@@ -334,15 +338,6 @@ fn known(policies: &Policies) -> Vec<Known<'_>> {
 
 fn conditions_of(status: Option<&ProtectionPolicyStatus>) -> &[Condition] {
     status.map_or(&[], |status| status.conditions.as_slice())
-}
-
-fn is_ours(condition: &Condition) -> bool {
-    [
-        conditions::WEBHOOK_REACHABLE,
-        conditions::READY,
-        conditions::INJECTION_SUSPENDED,
-    ]
-    .contains(&condition.type_.as_str())
 }
 
 impl Known<'_> {
