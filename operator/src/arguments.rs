@@ -61,8 +61,8 @@ pub struct Arguments {
     #[arg(long, env = "PICKET_CERTIFICATES", value_enum, default_value_t)]
     pub certificates: CertificateMode,
 
-    /// Seconds after the publication of another authority until a certificate of it is served,
-    /// where somebody else keeps the Secret.
+    /// Seconds after the publication of another authority until a certificate of it is served: API
+    /// servers need a moment to notice.
     #[arg(
         long,
         env = "PICKET_CERTIFICATE_GRACE_SECONDS",

@@ -189,7 +189,7 @@ fn steps_follow_the_wall_clock() {
     ];
     for (name, stored, published, now, expected) in cases {
         assert_eq!(
-            next_step(stored, &names(), published, now),
+            next_step(stored, &names(), (published, PUBLICATION_GRACE), now),
             expected,
             "{name}"
         );
@@ -273,7 +273,12 @@ fn two_years_of_rotation_never_refuse_a_caller() {
         let published = stored
             .as_ref()
             .is_some_and(|bundle| bundle.trust() == trusted);
-        let step = next_step(facts.as_ref(), &names(), published, now);
+        let step = next_step(
+            facts.as_ref(),
+            &names(),
+            (published, PUBLICATION_GRACE),
+            now,
+        );
         match step {
             Step::Create | Step::NewAuthority => authorities += 1,
             Step::NewLeaf => leaves += 1,

@@ -11,9 +11,11 @@ pub mod exec_endpoint;
 pub mod helm;
 mod https;
 pub mod kubelet;
+mod load;
 pub mod objects;
 mod operator;
 pub mod relay;
+pub mod release;
 mod supervised;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -28,6 +30,7 @@ pub use aws::FargateWebhook;
 pub use client::{Kubectl, Output};
 pub use https::Response;
 pub use kubelet::Kubelet;
+pub use load::{Load, Outcome};
 pub use operator::{ADMISSION_TIMEOUT_SECONDS, Operator, Options};
 pub use supervised::Supervised;
 
@@ -182,6 +185,8 @@ impl ControlPlane {
             in_folder("token-auth-file", "tokens.csv"),
             "--allow-privileged=true".to_owned(),
             "--enable-admission-plugins=ServiceAccount,PodSecurity".to_owned(),
+            // Webhooks behind a Service are reached at its endpoints: there is no kube-proxy.
+            "--enable-aggregator-routing=true".to_owned(),
         ];
         let api_server = start_api_server(&folder, &assets, &arguments)?;
 

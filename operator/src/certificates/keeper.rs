@@ -82,6 +82,9 @@ pub struct Keeper {
     pub configurations: Api<MutatingWebhookConfiguration>,
     /// Names for which certificates are issued.
     pub names: ServerNames,
+    /// How long after its authority was published a certificate is issued by it: time for API
+    /// servers to notice a `caBundle`.
+    pub grace: Duration,
 }
 
 impl Keeper {
@@ -96,7 +99,7 @@ impl Keeper {
         loop {
             let secret_seen = secret.borrow_and_update().clone();
             let configuration_seen = configuration.borrow_and_update().clone();
-            let mut pause = WALL_CLOCK_CHECK;
+            let mut pause = WALL_CLOCK_CHECK.min(self.grace);
             if *leading.borrow_and_update() {
                 match self
                     .tend(&secret_seen, &configuration_seen, SystemTime::now())
@@ -147,7 +150,7 @@ impl Keeper {
             }
             _ => false,
         };
-        let step = next_step(facts.as_ref(), &self.names, published, now);
+        let step = next_step(facts.as_ref(), &self.names, (published, self.grace), now);
         if let Some(changed) = take(step, bundle.as_ref(), &self.names, now)? {
             self.store(&changed, secret.present(), configuration, step)
                 .await?;

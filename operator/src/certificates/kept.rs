@@ -37,6 +37,7 @@ pub(crate) fn tasks(
             .cloned()
             .chain(arguments.relay_names()),
     );
+    let grace = Duration::from_secs(arguments.certificate_grace_seconds);
     match arguments.certificates {
         CertificateMode::SelfManaged => {
             let keeper = Keeper {
@@ -44,6 +45,7 @@ pub(crate) fn tasks(
                 secret_name: arguments.certificate_secret.clone(),
                 configurations,
                 names,
+                grace,
             };
             (
                 Box::pin(serve_from_secret(secret.clone(), serving)),
@@ -54,7 +56,7 @@ pub(crate) fn tasks(
             let follower = Follower {
                 serving,
                 names,
-                grace: Duration::from_secs(arguments.certificate_grace_seconds),
+                grace,
             };
             let publisher = Publisher { configurations };
             (

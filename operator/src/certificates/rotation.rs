@@ -42,12 +42,12 @@ pub enum Step {
 ///
 /// `stored` is `None` if there is none or if it cannot be read. `published`
 /// says whether the webhook configuration was seen to hold the bundle's
-/// [trust](Bundle::trust).
+/// [trust](Bundle::trust); `grace` is [`PUBLICATION_GRACE`], or what takes its place.
 #[must_use]
 pub fn next_step(
     stored: Option<&Facts>,
     wanted: &ServerNames,
-    published: bool,
+    (published, grace): (bool, Duration),
     now: SystemTime,
 ) -> Step {
     let Some(facts) = stored else {
@@ -68,11 +68,11 @@ pub fn next_step(
         return Step::NewAuthority;
     }
     if !facts.leaf_signed_by_authority {
-        let trusted_everywhere = facts.authority_made + PUBLICATION_GRACE;
+        let trusted_everywhere = facts.authority_made + grace;
         if published && now >= trusted_everywhere {
             return Step::NewLeaf;
         }
-        return Step::Wait(trusted_everywhere.max(now + PUBLICATION_GRACE));
+        return Step::Wait(trusted_everywhere.max(now + grace));
     }
     let renew_leaf = facts.leaf_expires - LEAF_RENEW_BEFORE;
     if now >= renew_leaf {

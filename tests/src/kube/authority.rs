@@ -6,6 +6,8 @@ use k8s_openapi::ByteString;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Signs serving certificates.
 #[derive(Debug)]
 pub struct Authority {
@@ -21,9 +23,20 @@ impl Authority {
     /// When keys cannot be made.
     #[must_use]
     pub fn new() -> Self {
+        Self::valid_for(10 * 365 * DAY)
+    }
+
+    /// One that ends after this time.
+    ///
+    /// # Panics
+    /// When keys cannot be made.
+    #[must_use]
+    pub fn valid_for(validity: Duration) -> Self {
         let key = KeyPair::generate().expect("key");
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.not_before = (SystemTime::now() - DAY).into();
+        parameters.not_after = (SystemTime::now() + validity).into();
         let name = "an authority of tests";
         parameters.distinguished_name.push(DnType::CommonName, name);
         let certificate = parameters.self_signed(&key).expect("certificate");
@@ -47,7 +60,6 @@ impl Authority {
     /// When the certificate cannot be made.
     #[must_use]
     pub fn secret(&self, namespace: &str, name: &str, names: &[&str], validity: Duration) -> Value {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let issuer = Issuer::from_params(&self.parameters, &self.key);
         let key = KeyPair::generate().expect("key");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -72,6 +84,21 @@ impl Authority {
                 "ca.crt": data(self.certificate.clone()),
             },
         })
+    }
+}
+
+impl Authority {
+    /// A Secret as the operator keeps it itself, the authority's key with it: a certificate that is
+    /// valid for this time, for 127.0.0.1 only, so another one will be made soon.
+    ///
+    /// # Panics
+    /// When the certificate cannot be made.
+    #[must_use]
+    pub fn whole_secret(&self, name: &str, validity: Duration) -> Value {
+        let mut secret = self.secret("", name, &["127.0.0.1"], validity);
+        secret["metadata"] = json!({"name": name});
+        secret["data"]["ca.key"] = json!(ByteString(self.key.serialize_pem().into_bytes()));
+        secret
     }
 }
 

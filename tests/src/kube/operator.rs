@@ -36,6 +36,8 @@ pub struct Options {
     /// A Secret with a certificate that somebody else keeps: it is there before the operator,
     /// which may only read it.
     pub given_certificate: Option<Value>,
+    /// A Secret with a certificate of its own that the operator finds when it starts.
+    pub stored_certificate: Option<Value>,
     /// Files of the chart with further rules for the whole cluster, which its values turn on.
     pub further_rules: Vec<&'static str>,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             replicas: 1,
             arguments: Vec::new(),
             given_certificate: None,
+            stored_certificate: None,
             further_rules: Vec::new(),
         }
     }
@@ -118,7 +121,8 @@ impl Operator {
         // Both are of the cluster, so the namespace's unique name is theirs too.
         let configuration = format!("zz-{namespace}");
         let account = grant(control_plane, &namespace, &configuration, options);
-        if let Some(secret) = &options.given_certificate {
+        let secrets = [&options.given_certificate, &options.stored_certificate];
+        for secret in secrets.into_iter().flatten() {
             let mut secret = secret.clone();
             secret["metadata"]["namespace"] = json!(namespace);
             kubectl.apply(&secret, false);
