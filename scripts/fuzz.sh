@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Fuzzes each target (or those named) for FUZZ_SECONDS, one minute unless set.
-# What was found on the way stays in CRATE/fuzz/corpus for the next run.
+#
+# CRATE/fuzz/corpus is what every run starts from. What is found on the way stays in
+# CRATE/fuzz/found, outside of the tree, for the next run; with FUZZ_MINIMISE=1 the corpora become
+# the inputs of both that cover something of their own.
 source "$(dirname "$0")/lib.sh"
 
 seconds=${FUZZ_SECONDS:-60}
@@ -18,26 +21,37 @@ if [ ! -x "$tool/bin/cargo-fuzz" ]; then
 fi
 PATH=$tool/bin:$PATH
 
-# Examples to start from, where the tree has any.
-seeds() {
-	case $1 in
-	policy) find "$root/charts/picket/rules" -name '*.policy' ;;
-	relay_body) find "$root/operator/fuzz/seeds/$1" -type f ;;
-	admission_review | registry_answer) find "$root/webhook/fuzz/seeds/$1" -type f ;;
-	esac
-}
+# What an input may cost: over five seconds, or 2 GiB, it counts as a crash. The slowest that were
+# met are printed on the way from one second on.
+limits=(-timeout=5 -rss_limit_mb=2048 -report_slow_units=1)
 
 # fuzz CRATE TARGET
 fuzz() {
 	cd "$root/$1"
-	local corpus=fuzz/corpus/$2 number=0 seed
-	mkdir -p "$corpus"
-	while read -r seed; do
-		number=$((number + 1))
-		cp "$seed" "$corpus/seed-$number"
-	done < <(seeds "$2")
-	say "fuzzing $2 of $1 for $seconds s"
-	cargo +nightly fuzz run "$2" -- -max_total_time="$seconds" -print_final_stats=1 -verbosity=0
+	local target=$2 policy
+	local found=fuzz/found/$target corpus=fuzz/corpus/$target words=fuzz/words.dict
+	mkdir -p "$found" "$corpus"
+	# Our own rules are good examples of policies.
+	if [ "$target" = policy ]; then
+		while read -r policy; do
+			cp "$policy" "$found/$(basename "$policy")"
+		done < <(find "$root/charts/picket/rules" "$root/rules/tests/corpus" -name '*.policy')
+	fi
+	if [ -n "${FUZZ_MINIMISE:-}" ]; then
+		say "keeping of $target what covers something of its own"
+		local all=fuzz/all/$target
+		mkdir -p "$(dirname "$all")"
+		mv "$corpus" "$all"
+		mkdir "$corpus"
+		cargo +nightly fuzz run "$target" "$corpus" "$all" "$found" -- "${limits[@]}" \
+			-set_cover_merge=1 -max_len="${FUZZ_MAX_LEN:-4096}" -verbosity=0
+		rm -r "$all"
+		return
+	fi
+	say "fuzzing $target of $1 for $seconds s"
+	[ ! -f "$words" ] || limits+=("-dict=$words")
+	cargo +nightly fuzz run "$target" "$found" "$corpus" -- "${limits[@]}" \
+		-max_total_time="$seconds" -print_final_stats=1 -verbosity=0
 }
 
 cd "$root"

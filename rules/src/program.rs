@@ -158,6 +158,7 @@ pub(crate) enum Part {
     Int(IntNode),
     Bool(BoolNode),
     Address(AddressNode),
+    Bools(Source),
     Texts(TextList),
     Ints(IntList),
     Addresses(Source),

@@ -42,6 +42,8 @@ const FIELDS: &[(&str, EventField)] = &[
     }),
     ("event.origin", |_| Some(Value::Str("ebpfless"))),
     ("event.os", |_| Some(Value::Str("linux"))),
+    // A rule knows its own tags from where it was loaded.
+    ("event.rule.tags", |_| Some(Value::Strs(&[]))),
     ("event.service", |scene| {
         Some(Value::Str(scene.identity.service()))
     }),

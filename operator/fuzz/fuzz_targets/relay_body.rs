@@ -2,7 +2,7 @@
 //!
 //! The first byte says whether the rest is a heartbeat or a batch of findings.
 //!
-//! `cargo +nightly fuzz run relay_body fuzz/corpus/relay_body fuzz/seeds/relay_body`
+//! `cargo +nightly fuzz run relay_body fuzz/found/relay_body fuzz/corpus/relay_body`
 
 #![no_main]
 

@@ -287,6 +287,7 @@ impl Loader<'_> {
         let role = match field.role.as_deref() {
             None => None,
             Some("open_flags") => Some(Role::OpenFlags),
+            Some("rule_tags") => Some(Role::RuleTags),
             Some(other) => return Err(fault(&name, &format!("role {other:?} is not known"))),
         };
         let needs = needs(&name, field.needs.as_deref())?;

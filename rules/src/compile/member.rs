@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::compare::Comparer;
-use super::operand::{AddressItem, Items, Operand, TextItem, TextKind};
+use super::operand::{AddressItem, Items, Operand, Origin, TextItem, TextKind};
 use super::texts::MatcherBuilder;
 use super::{Compiler, Result};
 use crate::matcher::{AddressSet, normalize};
@@ -91,7 +91,9 @@ impl<'a> Compiler<'a> {
         };
         Ok(match operand {
             Operand::List(items) => items,
-            Operand::Int(IntNode::Constant(number), _) => Items::Ints(vec![number]),
+            Operand::Int(IntNode::Constant(number), origin) if origin != Origin::Duration => {
+                Items::Ints(vec![number])
+            }
             Operand::Address(AddressNode::Constant(network)) => {
                 Items::Addresses(vec![AddressItem::Network(network)])
             }

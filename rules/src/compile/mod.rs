@@ -17,7 +17,7 @@ use crate::program::{AnyNode, BoolNode, IntNode, Program, TextNode};
 use crate::syntax::ast::{Arithmetic, Comparison, Kind, Node};
 use crate::syntax::{ExpressionError, MAX_DEPTH, Problem, nearest};
 use crate::value::{EventId, FieldId, IteratorId};
-use crate::variable::VariableTable;
+use crate::variable::{VariableId, VariableTable};
 
 use alternatives::widen;
 pub(crate) use expand::expand;
@@ -51,6 +51,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) catalogue: &'a Catalogue,
     pub(crate) macros: &'a MacroTable,
     pub(crate) variables: &'a VariableTable,
+    /// The variable whose default is the tags of the rule that is compiled, where there is one.
+    pub(crate) rule_tags: Option<VariableId>,
     /// Counts what is compiled, so that a policy cannot grow without limit.
     pub(crate) work: &'a Work,
 }

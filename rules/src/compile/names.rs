@@ -2,6 +2,7 @@
 
 use super::operand::{Operand, Origin, TextKind};
 use super::{Compiler, Result};
+use crate::catalogue::Role;
 use crate::position::Span;
 use crate::program::{
     AddressNode, At, BoolNode, IntList, IntNode, Read, Source, TextList, TextNode,
@@ -108,6 +109,9 @@ impl<'a> Compiler<'a> {
             self.fields.push(field);
         }
         let kind = TextKind::of(info);
+        if let (Some(Role::RuleTags), Some(tags)) = (info.role, self.environment.rule_tags) {
+            return Ok(several(Source::Variable(tags), info.value_type, kind));
+        }
         let at = match (info.iterator, index) {
             (None, Index::None) => At::Event,
             (Some(iterator), Index::Number(index)) => At::Index(iterator, index),

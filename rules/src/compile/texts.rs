@@ -7,7 +7,7 @@ use regex::RegexBuilder;
 use super::operand::{Operand, TextItem, TextKind};
 use super::{Compiler, Result};
 use crate::catalogue::Matching;
-use crate::matcher::{Glob, TextMatcher, Wildcard};
+use crate::matcher::{Glob, TextMatcher, Wildcard, from_re2};
 use crate::position::Span;
 use crate::program::{Part, TextNode, ignores_case};
 use crate::syntax::{ExpressionError, Problem};
@@ -77,6 +77,7 @@ fn part(operand: Operand, span: Span) -> Result<Part> {
         Operand::Int(node, _) => Part::Int(node),
         Operand::Text(node, _) => Part::TextNode(node),
         Operand::Address(node) => Part::Address(node),
+        Operand::Bools(source) => Part::Bools(source),
         Operand::Texts(list, _) => Part::Texts(list),
         Operand::Ints(list) => Part::Ints(list),
         Operand::Addresses(source) => Part::Addresses(source),
@@ -176,7 +177,7 @@ impl MatcherBuilder {
         if self.kind.resolved {
             return Err(ExpressionError::new(Problem::RegexOnPath, span));
         }
-        let compiled = RegexBuilder::new(regex)
+        let compiled = RegexBuilder::new(&from_re2(regex))
             .size_limit(MAX_REGEX)
             .dfa_size_limit(MAX_REGEX)
             .nest_limit(64)
@@ -212,7 +213,8 @@ fn check_path(path: &str, span: Span) -> Result<()> {
     } else if path.split('/').any(|segment| segment == "..") {
         "`..` does not occur in resolved paths"
     } else if path.len() > 1 && path.ends_with('/') {
-        suggestion = Some(format!("{:?}", path.trim_end_matches('/')));
+        let shorter = path.trim_end_matches('/');
+        suggestion = (shorter != "*").then(|| format!("{shorter:?}"));
         "a path does not end with `/`"
     } else if path.contains("//") || path.split('/').any(|segment| segment == ".") {
         "`//` and `.` do not occur in resolved paths"

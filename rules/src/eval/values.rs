@@ -77,8 +77,11 @@ impl<C: Context + ?Sized> Frame<'_, C> {
             Part::Text(constant) => text.push_str(constant),
             Part::TextNode(node) => text.push_str(&self.text(node)),
             Part::Int(node) => text.push_str(&self.int(node).to_string()),
-            Part::Bool(node) => text.push_str(if self.bool(node) { "true" } else { "false" }),
+            Part::Bool(node) => text.push_str(bool_text(self.bool(node))),
             Part::Address(node) => text.push_str(&address_text(self.address(node))),
+            Part::Bools(list) => {
+                self.any_bool(*list, |element| separator.push(text, bool_text(element)));
+            }
             Part::Texts(list) => {
                 self.any_text(*list, |element| separator.push(text, element));
             }
@@ -125,6 +128,10 @@ impl<C: Context + ?Sized> Frame<'_, C> {
             AnyNode::AddressConstants(values) => Stored::Addresses(values.to_vec()),
         }
     }
+}
+
+fn bool_text(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }
 
 /// Collects a value and asks for the next.

@@ -1,6 +1,7 @@
 //! Compares texts and addresses with constants.
 
 mod address;
+mod re2;
 mod table;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use regex::Regex;
 
 pub(crate) use address::{AddressSet, normalize, overlap};
 pub(crate) use picket_events::pattern::{Glob, Wildcard};
+pub(crate) use re2::from_re2;
 pub(crate) use table::TextTable;
 
 /// The constants a text is compared with: it matches when it equals or fits any of them.

@@ -95,6 +95,7 @@ impl Facts {
             catalogue: &self.catalogue,
             macros: &macros,
             variables: &variables,
+            rule_tags: None,
             work: &work,
         };
         let compiled = parse_expression(filter)

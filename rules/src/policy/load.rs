@@ -11,7 +11,7 @@ use super::filters::Facts;
 use super::merge::{Merged, MergedRule, merge};
 use super::set::define;
 use crate::action::Action;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, FieldInfo, Role};
 use crate::compile::{
     Compiled, Environment, Macro, MacroTable, Work, compile, compile_value, expand,
 };
@@ -22,8 +22,8 @@ use crate::report::{LoadError, LoadReport, PolicyReport, PolicySource, Status};
 use crate::rule::Rule;
 use crate::ruleset::LoadOptions;
 use crate::syntax::{ExpressionError, Problem, parse_expression, parse_macro};
-use crate::value::EventId;
-use crate::variable::VariableTable;
+use crate::value::{EventId, Scope, ValueType};
+use crate::variable::{Stored, VariableId, VariableInfo, VariableTable};
 
 /// The file whose definitions others build on; loaded before them.
 const FIRST: &str = "default.policy";
@@ -73,6 +73,7 @@ pub(crate) fn load(
         list_uses: BTreeMap::new(),
         macros: MacroTable::new(),
         variables: VariableTable::default(),
+        rule_tags: None,
         work: Work::default(),
         reports,
         rules: Vec::new(),
@@ -102,6 +103,8 @@ struct Loader<'a> {
     list_uses: BTreeMap<String, ListUse>,
     macros: MacroTable,
     variables: VariableTable,
+    /// Of the rule that is being compiled.
+    rule_tags: Option<VariableId>,
     work: Work,
     reports: Vec<PolicyReport>,
     rules: Vec<Rule>,
@@ -148,10 +151,42 @@ impl Loader<'_> {
                 let row = &mut self.reports[rule.policy].rules[rule.row];
                 row.status = Status::Filtered;
                 row.warnings.push("disabled".to_owned());
-            } else if !failed && let Err(error) = self.rule(rule) {
+                continue;
+            }
+            self.rule_tags = self.tags_of(rule);
+            if !failed && let Err(error) = self.rule(rule) {
                 self.rule_fault(rule, error);
             }
         }
+    }
+
+    /// A variable that nobody sets, with the rule's tags for its default; only where a policy
+    /// asks for tags at all.
+    fn tags_of(&mut self, rule: &MergedRule) -> Option<VariableId> {
+        let asked = |field: &FieldInfo| {
+            field.role == Some(Role::RuleTags)
+                && self
+                    .sources
+                    .iter()
+                    .any(|source| source.text.contains(&field.name))
+        };
+        if !self.catalogue.fields().any(|(_, field)| asked(field)) {
+            return None;
+        }
+        let tags = rule.document.tags.iter();
+        self.variables.insert(VariableInfo {
+            // No name that an expression could spell.
+            name: format!("tags of {}", rule.document.id),
+            scope: Scope::Global,
+            value_type: ValueType::Strings,
+            inherited: false,
+            ttl: None,
+            size: usize::MAX,
+            private: true,
+            default: Some(Stored::Texts(
+                tags.map(|(key, value)| format!("{key}:{value}")).collect(),
+            )),
+        })
     }
 
     /// A macro of values and list files.
@@ -216,6 +251,7 @@ impl Loader<'_> {
             catalogue: self.catalogue,
             macros: &self.macros,
             variables: &self.variables,
+            rule_tags: self.rule_tags,
             work: &self.work,
         }
     }

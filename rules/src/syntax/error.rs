@@ -59,6 +59,9 @@ pub enum Problem {
     /// A number that does not fit.
     #[error("number {0} is out of range")]
     Number(String),
+    /// A leading zero, and digits that are none of octal.
+    #[error("number {0} is octal, for it begins with 0, and octal knows no 8 and no 9")]
+    Octal(String),
     /// Not an address.
     #[error("{0:?} is not an IP address or network")]
     Address(String),

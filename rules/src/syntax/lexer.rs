@@ -207,6 +207,9 @@ impl<'a> Lexer<'a> {
                 self.at += length;
                 Ok(Token::Int(number))
             }
+            Err(_) if octal && digits.contains(['8', '9']) => {
+                Err(self.error(Problem::Octal(text.to_owned()), length))
+            }
             Err(_) => Err(self.error(Problem::Number(text.to_owned()), length)),
         }
     }

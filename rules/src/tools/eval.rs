@@ -97,6 +97,7 @@ pub fn answer(catalogue: &Arc<Catalogue>, line: &str, now: i64) -> Answer {
         catalogue,
         macros: &macros,
         variables: &table,
+        rule_tags: None,
         work: &work,
     };
     let programs = parse_expression(&request.expr)

@@ -155,6 +155,8 @@ impl WrittenEvent {
             return Ok(());
         }
         match (self.catalogue.field(name), value) {
+            // Nothing is what a field has that is not given.
+            (Some(field), Json::Null) if self.catalogue.info(field).iterator.is_none() => Ok(()),
             (Some(field), _) if self.catalogue.info(field).iterator.is_none() => {
                 let value_type = self.catalogue.info(field).value_type;
                 self.fields[usize::from(field.0)] = Some(owned(name, value_type, value)?);
@@ -219,6 +221,7 @@ fn read_fields(
             false => format!("{prefix}.{key}"),
         };
         match (catalogue.field(&name), value) {
+            (Some(field), Json::Null) if catalogue.info(field).iterator == Some(iterator) => {}
             (Some(field), value) if catalogue.info(field).iterator == Some(iterator) => {
                 fields.push((
                     field,

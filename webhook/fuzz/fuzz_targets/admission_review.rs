@@ -1,7 +1,7 @@
 //! Whatever arrives at the webhook: an answer or a named fault, never a crash; and what is
 //! answered can be applied and is then settled.
 //!
-//! `cargo +nightly fuzz run admission_review fuzz/corpus/admission_review fuzz/seeds/admission_review`
+//! `cargo +nightly fuzz run admission_review fuzz/found/admission_review fuzz/corpus/admission_review`
 
 #![no_main]
 
@@ -72,6 +72,7 @@ fn check_command(body: &[u8]) {
         settings: &SETTINGS,
         workload: None,
         fargate: None,
+        suspension: None,
         images: Images::NONE,
     };
     let plan = plan_exec(&request.object, Some(&POD), &issue, &context);
@@ -117,7 +118,6 @@ fuzz_target!(|body: &[u8]| {
         fargate: None,
         suspension: None,
         images: Images::NONE,
-        suspension: None,
     };
     let whole: serde_json::Value = serde_json::from_slice(body).expect("was read before");
     let mut pod = whole["request"]["object"].clone();

@@ -3,7 +3,7 @@
 //!
 //! The first byte says which reader gets the rest.
 //!
-//! `cargo +nightly fuzz run registry_answer fuzz/corpus/registry_answer fuzz/seeds/registry_answer`
+//! `cargo +nightly fuzz run registry_answer fuzz/found/registry_answer fuzz/corpus/registry_answer`
 
 #![no_main]
 
