@@ -355,6 +355,9 @@ pub(crate) enum Rules {
         /// Test files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Tell everything about a rule.
     Explain {
@@ -363,6 +366,9 @@ pub(crate) enum Rules {
         /// The rule's id.
         #[arg(add = clap_complete::ArgValueCompleter::new(crate::complete::rule))]
         rule: String,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// List the rules.
     List {
@@ -400,6 +406,9 @@ pub(crate) enum Rules {
         /// Events of each type.
         #[arg(long, default_value_t = 1_000_000)]
         events: u32,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
 }
 

@@ -14,6 +14,7 @@ use picket_events::Interest;
 use picket_rules::tools::eval::Answer;
 use picket_rules::tools::{bench, check, describe, eval, testing};
 use picket_rules::{Catalogue, LoadOptions, RuleSet};
+use serde::Serialize;
 
 use crate::arguments::{self, Format};
 use crate::run;
@@ -34,15 +35,27 @@ pub(crate) fn rules(command: &arguments::Rules) -> anyhow::Result<bool> {
             format,
         } => check(files, lists, *format),
         Rules::Eval { fields } => evaluate(fields.as_deref()),
-        Rules::Test { sources, files } => test(sources, files),
-        Rules::Explain { sources, rule } => explain(sources, rule),
+        Rules::Test {
+            sources,
+            files,
+            format,
+        } => test(sources, files, *format),
+        Rules::Explain {
+            sources,
+            rule,
+            format,
+        } => explain(sources, rule, *format),
         Rules::List { sources, format } => list(sources, *format),
         Rules::Lists { sources, format } => lists(sources, *format),
         Rules::Fields { name, recursive } => {
             print(&fields::explain(name.as_deref(), *recursive)?)?;
             Ok(true)
         }
-        Rules::Bench { sources, events } => measure(sources, *events),
+        Rules::Bench {
+            sources,
+            events,
+            format,
+        } => measure(sources, *events, *format),
     }
 }
 
@@ -125,17 +138,37 @@ fn now() -> i64 {
     })
 }
 
-fn test(sources: &arguments::RuleSources, files: &[PathBuf]) -> anyhow::Result<bool> {
+/// The tests of a file, and what became of them.
+#[derive(Serialize)]
+struct Tested {
+    file: PathBuf,
+    tests: Vec<testing::Outcome>,
+}
+
+fn test(
+    sources: &arguments::RuleSources,
+    files: &[PathBuf],
+    format: Format,
+) -> anyhow::Result<bool> {
     let rules = load(sources)?;
-    let (mut passed, mut failed) = (0, 0);
+    let mut tested = Vec::with_capacity(files.len());
     for path in files {
-        let name = path.display();
-        let text = read_to_string(path).with_context(|| name.to_string())?;
-        let outcomes = testing::run(&rules, &text);
-        for outcome in outcomes
-            .map_err(anyhow::Error::msg)
-            .with_context(|| name.to_string())?
-        {
+        let text = read_to_string(path).with_context(|| path.display().to_string())?;
+        let outcomes = testing::run(&rules, &text).map_err(anyhow::Error::msg);
+        tested.push(Tested {
+            file: path.clone(),
+            tests: outcomes.with_context(|| path.display().to_string())?,
+        });
+    }
+    if format == Format::Json {
+        print(&(serde_json::to_string_pretty(&tested)? + "\n"))?;
+        let mut outcomes = tested.iter().flat_map(|file| &file.tests);
+        return Ok(outcomes.all(testing::Outcome::passed));
+    }
+    let (mut passed, mut failed) = (0, 0);
+    for Tested { file, tests } in &tested {
+        let name = file.display();
+        for outcome in tests {
             let verdict = if outcome.passed() { "ok" } else { "FAILED" };
             print(&format!("{verdict:<6} {name}: {}\n", outcome.name))?;
             for failure in &outcome.failures {
@@ -152,10 +185,14 @@ fn test(sources: &arguments::RuleSources, files: &[PathBuf]) -> anyhow::Result<b
     Ok(failed == 0)
 }
 
-fn explain(sources: &arguments::RuleSources, id: &str) -> anyhow::Result<bool> {
+fn explain(sources: &arguments::RuleSources, id: &str, format: Format) -> anyhow::Result<bool> {
     let explained = describe::explain(&*load(sources)?, id);
     if explained.is_empty() {
         anyhow::bail!("there is no rule {id}; `picket rules list` lists them");
+    }
+    if format == Format::Json {
+        print(&(serde_json::to_string_pretty(&explained)? + "\n"))?;
+        return Ok(true);
     }
     for rule in &explained {
         let row = |label: &str, text: &str| match text.trim() {
@@ -227,20 +264,27 @@ fn lists(sources: &arguments::RuleSources, format: Format) -> anyhow::Result<boo
     Ok(true)
 }
 
-fn measure(sources: &arguments::RuleSources, events: u32) -> anyhow::Result<bool> {
+fn measure(sources: &arguments::RuleSources, events: u32, format: Format) -> anyhow::Result<bool> {
     let rules = load(sources)?;
-    print(&format!(
-        "{:<18} {:>6} {:>10} {:>14}\n",
-        "EVENT", "RULES", "UNINDEXED", "EVENTS/S"
-    ))?;
+    if format == Format::Text {
+        print(&format!(
+            "{:<18} {:>6} {:>10} {:>14}\n",
+            "EVENT", "RULES", "UNINDEXED", "EVENTS/S"
+        ))?;
+    }
     let start = Instant::now();
     for event in describe::events(rules.catalogue()) {
         let measured = bench::measure(&rules, &event.name, events, || start.elapsed());
-        if let Some(measured) = measured.filter(|measured| measured.rules > 0) {
-            print(&format!(
+        let Some(measured) = measured.filter(|measured| measured.rules > 0) else {
+            continue;
+        };
+        // A line for each event type, for it takes its time.
+        match format {
+            Format::Json => print(&(serde_json::to_string(&measured)? + "\n"))?,
+            Format::Text => print(&format!(
                 "{:<18} {:>6} {:>10} {:>14.0}\n",
                 measured.event, measured.rules, measured.unindexed, measured.events_per_second
-            ))?;
+            ))?,
         }
     }
     Ok(true)

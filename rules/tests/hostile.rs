@@ -43,6 +43,16 @@ fn patterns_full_of_stars_take_linear_time() {
 }
 
 #[test]
+fn a_long_piece_between_stars_costs_no_more_than_a_short_one() {
+    let piece = format!("{}b", "a".repeat(60_000));
+    let (rules, report) = load(&one(&format!("open.file.name =~ \"x*{piece}*\"")));
+    assert!(report.is_ok(), "{report:?}");
+    let name = format!("x{}", "a".repeat(1_000_000));
+    assert_eq!(matches(&rules, "/x", &name), 0);
+    assert_eq!(matches(&rules, "/x", &format!("{name}b")), 1);
+}
+
+#[test]
 fn regular_expressions_cannot_explode() {
     let (_, report) = load(&one(
         r#"open.file.name =~ r"((a{1,1000}){1,1000}){1,1000}""#,

@@ -117,6 +117,25 @@ rules:
 }
 
 #[test]
+fn a_rule_knows_its_own_tags() {
+    let rules = load_one(
+        r#"
+macros: [{id: LOUD, expression: '"severity:high" in event.rule.tags'}]
+rules:
+  - {id: high, expression: open.file.name == "a" && LOUD, tags: {severity: high, team: x}}
+  - {id: low, expression: open.file.name == "a" && LOUD, tags: {severity: low}}
+  - {id: none, expression: open.file.name == "a" && event.rule.tags.length == 0}
+  - {id: team, expression: 'open.file.name == "a" && event.rule.tags == ~"team:*"', tags: {team: y}}
+"#,
+    );
+    let mut evaluator = Evaluator::new(rules);
+    let open = event(json!({"type": "open", "open.file.name": "a"}));
+    assert_eq!(matched(&mut evaluator, &open), ["high", "none", "team"]);
+    // They are nothing that a finding has to show as a variable.
+    assert_eq!(evaluator.variables(&open).len(), 0);
+}
+
+#[test]
 fn broken_yaml_costs_its_own_file_only() {
     let (rules, report) = load(&[
         ("broken.policy", "rules:\n  - id: x\n   expression: [\n"),

@@ -24,6 +24,28 @@ fn load(text: &str) -> Arc<RuleSet> {
 }
 
 #[test]
+fn a_mistake_in_a_line_without_end_is_shown_with_what_is_around_it() {
+    let list = vec!["\"/etc/passwd\""; 200].join(", ");
+    let text = format!(
+        "rules: [{{id: long, expression: 'open.file.path in [{list}] && open.file.nam == \"é\" && open.file.path in [{list}]'}}]"
+    );
+    let source = PolicySource {
+        name: "one".to_owned(),
+        text,
+        origin: "test".to_owned(),
+    };
+    let sources = [source];
+    let found = check::check(&Catalogue::standard(), &sources, &LoadOptions::default());
+    let shown = found.render(&sources, &[]);
+    let mut lines = shown.lines().skip_while(|line| !line.contains('|'));
+    let (line, caret) = (lines.next().unwrap(), lines.next().unwrap());
+    assert!(line.chars().count() < 200 && line.ends_with('…'), "{line}");
+    let place = caret.chars().take_while(|c| *c != '^').count();
+    let marked: String = line.chars().skip(place).collect();
+    assert!(marked.starts_with("open.file.nam "), "{shown}");
+}
+
+#[test]
 fn check_marks_the_place_of_a_mistake() {
     let sources = [source(
         "rules:\n  - id: good\n    expression: exec.file.name == \"x\"\n  - id: bad\n    expression: exec.file.nam == \"x\"\n  - id: never\n    expression: packet.size > 5\n",

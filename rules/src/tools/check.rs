@@ -158,6 +158,27 @@ impl Check {
     }
 }
 
+/// Longest line that is shown as it is, in characters.
+const MAX_SHOWN: usize = 160;
+
+/// What is shown of a line with a mistake behind `before` characters, and how many of those are in
+/// it: policies that a program wrote have lines without end.
+fn excerpt(line: &str, before: usize) -> (String, usize) {
+    let length = line.chars().count();
+    if length <= MAX_SHOWN {
+        return (line.to_owned(), before);
+    }
+    let start = before.saturating_sub(MAX_SHOWN / 2);
+    let end = (start + MAX_SHOWN).min(length);
+    let shown: String = line.chars().skip(start).take(end - start).collect();
+    let (left, right) = (
+        if start > 0 { "…" } else { "" },
+        if end < length { "…" } else { "" },
+    );
+    let before = before - start + left.chars().count();
+    (format!("{left}{shown}{right}"), before)
+}
+
 fn render_error(out: &mut String, policy: &str, text: &str, id: &str, error: &LoadError) {
     let place = error.file.map(|at| format!(":{at}")).unwrap_or_default();
     let name = if id.is_empty() {
@@ -169,8 +190,9 @@ fn render_error(out: &mut String, policy: &str, text: &str, id: &str, error: &Lo
     if let Some(at) = error.file
         && let Some(line) = text.lines().nth(at.line.saturating_sub(1))
     {
+        let (line, before) = excerpt(line, at.column.saturating_sub(1));
         // Tabs stay, so that the caret stands under its place.
-        let indent = line.chars().take(at.column.saturating_sub(1));
+        let indent = line.chars().take(before);
         let indent: String = indent.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let _ = writeln!(out, "     | {line}\n     | {indent}^");
     }

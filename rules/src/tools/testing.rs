@@ -37,6 +37,8 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Rules that matched in it.
     pub covered: Vec<String>,
+    /// Rules that were tried on an event that no rule reports, and did not match.
+    pub spared: Vec<String>,
 }
 
 impl Outcome {
@@ -135,7 +137,7 @@ impl<'a> Runner<'a> {
             );
         }
         for (index, step) in test.steps.into_iter().enumerate() {
-            match self.step(&step) {
+            match self.step(&step, &mut outcome.spared) {
                 Ok(matches) => self.judge(index, &step, &matches, &mut outcome),
                 Err(message) => outcome
                     .failures
@@ -144,10 +146,13 @@ impl<'a> Runner<'a> {
         }
         outcome.covered.sort_unstable();
         outcome.covered.dedup();
+        outcome.spared.sort_unstable();
+        outcome.spared.dedup();
         outcome
     }
 
-    fn step(&mut self, step: &Step) -> Result<Vec<Match>, String> {
+    /// Evaluates a step's event, and notes the rules that leave it alone when all do.
+    fn step(&mut self, step: &Step, spared: &mut Vec<String>) -> Result<Vec<Match>, String> {
         if let Some(after) = &step.after {
             let nanoseconds =
                 duration::parse(after).ok_or_else(|| format!("after: {after:?} is no duration"))?;
@@ -160,6 +165,13 @@ impl<'a> Runner<'a> {
         let event_type = event.event_type().ok_or("the event has no type")?;
         let mut matches = Vec::new();
         self.evaluator.evaluate(event_type, &event, &mut matches);
+        if !matches.iter().any(|one| one.report) {
+            let rules = self.rules.rules().iter().enumerate();
+            let missed = rules.filter(|(index, rule)| {
+                rule.event == event_type && !matches.iter().any(|one| one.rule == *index)
+            });
+            spared.extend(missed.map(|(_, rule)| rule.id.clone()));
+        }
         Ok(matches)
     }
 
@@ -227,10 +239,43 @@ impl<'a> Runner<'a> {
         for (name, value) in fields {
             event.set(name, value).map_err(fault)?;
         }
+        self.describe_new_program(fields, pid, &mut event)
+            .map_err(fault)?;
         event.now = self.now;
         event.process = pid;
         event.ancestors = keys;
         Ok(event)
+    }
+
+    /// What an exec leaves as it is holds for the new program too: its fields are those of the
+    /// process, unless the event says otherwise.
+    fn describe_new_program(
+        &self,
+        fields: &Map<String, Json>,
+        pid: u64,
+        event: &mut WrittenEvent,
+    ) -> Result<(), super::event::EventError> {
+        const REPLACED: [&str; 7] = [
+            "file.",
+            "interpreter.",
+            "called.",
+            "comm",
+            "arg",
+            "env",
+            "is_",
+        ];
+        if fields.get("type").and_then(Json::as_str) != Some("exec") {
+            return Ok(());
+        }
+        let known = self.processes.get(&pid).map(|process| &process.fields);
+        for (key, value) in known.into_iter().flatten() {
+            let name = format!("exec.{key}");
+            let is_kept = !REPLACED.iter().any(|prefix| key.starts_with(prefix));
+            if is_kept && !fields.contains_key(&name) {
+                event.set(&name, value)?;
+            }
+        }
+        Ok(())
     }
 
     fn judge(&self, index: usize, step: &Step, matches: &[Match], outcome: &mut Outcome) {
