@@ -312,7 +312,7 @@ pub enum EventKind {
         option: u32,
         /// Second argument.
         argument: u64,
-        /// New name for `PR_SET_NAME`.
+        /// New name for `PR_SET_NAME` as it was passed; see [`kept_name`](crate::kept_name).
         name: String,
     },
     /// `kill`, `tkill`, `tgkill`, `pidfd_send_signal`.

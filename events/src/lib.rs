@@ -34,3 +34,4 @@ pub use file::File;
 pub use interest::{Interest, OpenInterest};
 pub use network::{Address, Protocol};
 pub use process::{Credentials, Image, Process};
+pub use text::kept_name;

@@ -22,6 +22,17 @@ pub fn from_bytes(bytes: &[u8]) -> String {
     text
 }
 
+/// What the kernel keeps of a thread's name: 15 bytes of it (`TASK_COMM_LEN`, with the zero at its
+/// end), here up to a character's end.
+///
+/// ```
+/// assert_eq!(picket_events::kept_name("a-very-long-name-indeed"), "a-very-long-nam");
+/// ```
+pub fn kept_name(name: &str) -> &str {
+    const KEPT: usize = 15;
+    &name[..name.floor_char_boundary(KEPT)]
+}
+
 /// Text of a stranger for people's eyes: control characters, which could disturb a terminal or
 /// forge a line, become spaces.
 ///

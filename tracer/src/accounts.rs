@@ -26,6 +26,10 @@ impl Accounts {
         let mut accounts = Vec::new();
         match kind {
             EventKind::SetUid(ids) | EventKind::SetGid(ids) => self.collect(&mut accounts, ids),
+            EventKind::Chown { uid, gid, .. } => {
+                accounts.extend(uid.and_then(|uid| self.first_use(false, uid)));
+                accounts.extend(gid.and_then(|gid| self.first_use(true, gid)));
+            }
             EventKind::Fork(process) => self.collect(&mut accounts, &process.credentials),
             _ => {}
         }

@@ -319,6 +319,44 @@ fn parse_auxiliary<const SIZE: usize>(bytes: &[u8]) -> Auxiliary {
     found
 }
 
+/// Largest part of a process's list of mappings that is looked through, in bytes: some twenty
+/// thousand of them.
+const MAX_MAPPINGS: usize = 2 << 20;
+
+/// The `PROT_…` bits of the memory at an address; 0 where nothing is mapped.
+pub(crate) fn protection(tid: u32, address: u64) -> Result<u32> {
+    let mappings = read(&format!("/proc/{tid}/maps"), MAX_MAPPINGS)?;
+    Ok(protection_in(&mappings, address))
+}
+
+/// Looks through lines such as `7f00-7f20 r-xp 00000000 08:01 1 /lib/x.so`, in ascending order.
+fn protection_in(mappings: &[u8], address: u64) -> u32 {
+    for line in mappings.split(|byte| *byte == b'\n') {
+        let Some((start, end, bits)) = mapping(line) else {
+            continue;
+        };
+        if address < start {
+            return 0;
+        }
+        if address < end {
+            let bits = bits.iter().zip([(b'r', 1), (b'w', 2), (b'x', 4)]);
+            return bits
+                .filter(|(byte, (letter, _))| *byte == letter)
+                .map(|(_, (_, bit))| bit)
+                .sum();
+        }
+    }
+    0
+}
+
+fn mapping(line: &[u8]) -> Option<(u64, u64, &[u8])> {
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (range, bits) = (std::str::from_utf8(parts.next()?).ok()?, parts.next()?);
+    let (start, end) = range.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    Some((address(start)?, address(end)?, bits))
+}
+
 /// Runs `work`; where it is not permitted, runs it again as the tracee's own user.
 pub(crate) fn as_tracee<T>(credentials: &Credentials, work: impl Fn() -> Result<T>) -> Result<T> {
     match work() {
@@ -334,6 +372,21 @@ pub(crate) fn as_tracee<T>(credentials: &Credentials, work: impl Fn() -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_protection_of_memory_is_that_of_the_mapping_around_it() {
+        let mappings = b"1000-3000 r-xp 00000000 08:01 1 /lib/x\n3000-4000 rw-p 0 0:0 0\nf000-f100 ---p 0 0:0 0 [x y]\n";
+        for (address, expected) in [
+            (0xfff, 0),
+            (0x1000, 5),
+            (0x2fff, 5),
+            (0x3000, 3),
+            (0x4000, 0),
+            (0xf000, 0),
+        ] {
+            assert_eq!(protection_in(mappings, address), expected, "{address:x}");
+        }
+    }
 
     #[test]
     fn status_is_parsed() {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use picket_events::{Address, Event, EventKind, EventType};
+use picket_events::{Address, Event, EventKind, EventType, kept_name};
 use serde_json::{Map, Value, json};
 
 use super::process::{brief, capability_names};
@@ -110,7 +110,7 @@ fn own(event: &Event) -> Option<Value> {
             name,
         } => match name.is_empty() {
             true => json!({"option": option, "argument": argument}),
-            false => json!({"option": option, "new_name": name}),
+            false => json!({"option": option, "new_name": kept_name(name)}),
         },
         EventKind::Signal { signal, target } => json!({"type": signal, "pid": target}),
         EventKind::Ptrace { request, target } => json!({"request": request, "pid": target}),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use picket_events::wire::Summed;
-use picket_events::{Address, Event, EventKind, EventType, File, Outcome};
+use picket_events::{Address, Event, EventKind, EventType, File, Outcome, kept_name};
 use picket_rules::{ActionRequest, Catalogue, Evaluator, EventId, FieldId, Match, RuleSet, Scope};
 
 use super::actions::Summing;
@@ -544,7 +544,7 @@ fn after(tree: &mut ProcessTree, key: Key, event: &Event) {
             name,
             ..
         } if event.tid == event.pid => {
-            tree.rename(key, name);
+            tree.rename(key, kept_name(name));
         }
         _ => {}
     }

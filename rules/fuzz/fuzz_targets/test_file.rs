@@ -7,14 +7,16 @@ use libfuzzer_sys::fuzz_target;
 use picket_rules::tools::testing::run;
 use picket_rules::{Catalogue, LoadOptions, PolicySource, RuleSet};
 
-const POLICY: &str = "
+const POLICY: &str = r#"
 rules:
-  - {id: shell, expression: exec.file.name in [\"sh\", \"bash\"] && process.parent.file.name == \"nginx\"}
-  - {id: passwd, expression: open.file.path == \"/etc/passwd\", every: 10s}
-  - {id: mark, expression: connect.addr.port == 4444, actions: [{set: {name: seen, value: true, scope: process, ttl: 5s}}]}
-  - {id: after, expression: 'open.file.path =~ \"/tmp/*\" && ${process.seen}'}
-  - {id: above, expression: 'chmod.retval == 0 && process.ancestors[A].comm == \"a\" && process.ancestors[A].uid > 0'}
-";
+  - {id: shell, expression: 'exec.file.name in ["sh", "bash"] && process.parent.file.name == "nginx"'}
+  - {id: passwd, expression: 'open.file.path == "/etc/passwd"', every: 10s}
+  - id: mark
+    expression: connect.addr.port == 4444
+    actions: [{set: {name: seen, value: true, scope: process, ttl: 5s}}]
+  - {id: after, expression: 'open.file.path =~ "/tmp/*" && ${process.seen}'}
+  - {id: above, expression: 'chmod.retval == 0 && process.ancestors[A].comm == "a" && process.ancestors[A].uid > 0'}
+"#;
 
 /// Loading them takes longer than what is to be tried.
 static RULES: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {

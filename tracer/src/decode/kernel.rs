@@ -6,6 +6,7 @@ use super::{Call, Located, Verdict, traffic};
 use crate::confirm::Check;
 use crate::memory::PATH_MAX;
 use crate::mounts;
+use crate::proc;
 
 const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 
@@ -179,8 +180,10 @@ fn mapping(call: &Call<'_>, protection: u32, flags: u32, descriptor: i32) -> Ver
 }
 
 pub(crate) fn mprotect(call: &Call<'_>) -> Verdict {
+    let credentials = &call.process.credentials;
+    let before = proc::as_tracee(credentials, || proc::protection(call.tid, call.address(0)));
     watch(EventKind::Mprotect {
-        before: 0,
+        before: before.unwrap_or(0),
         requested: call.word(2),
     })
 }

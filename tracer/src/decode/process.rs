@@ -25,9 +25,11 @@ pub(crate) fn exit_group(call: &Call<'_>) -> Verdict {
 
 pub(crate) fn prctl(call: &Call<'_>) -> Verdict {
     const SET_NAME: u32 = 15;
+    /// More than the kernel keeps: what it cuts off can be seen.
+    const LONGEST_NAME: usize = 64;
     let option = call.word(0);
     let name = if option == SET_NAME {
-        call.text(1, 15)
+        call.text(1, LONGEST_NAME)
     } else {
         String::new()
     };

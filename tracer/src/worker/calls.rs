@@ -174,6 +174,7 @@ impl Worker<'_> {
             Verdict::Watch(EventKind::Signal { signal, target }, _) if *target <= 0 => {
                 self.note_group_signal(*signal, *target);
             }
+            Verdict::Watch(kind, _) => self.know_target(kind),
             _ => {}
         }
         self.note_contacts(pid, &verdict);
@@ -229,6 +230,21 @@ impl Worker<'_> {
         }
         if let Some(entry) = self.processes.get_mut(pid) {
             entry.exit_code = Some(code);
+        }
+    }
+
+    /// Registers the process that a call is aimed at, while it is there: one that only forked, and
+    /// has made no call of interest since, is not known yet.
+    fn know_target(&mut self, kind: &EventKind) {
+        let target = match kind {
+            EventKind::Signal { target, .. } => u32::try_from(*target).unwrap_or(0),
+            EventKind::Ptrace { target, .. }
+            | EventKind::MemoryWrite { target }
+            | EventKind::TakeDescriptor { target, .. } => *target,
+            _ => 0,
+        };
+        if target != 0 && self.processes.get(target).is_none() && self.processes.is_traced(target) {
+            self.process_of(target);
         }
     }
 
