@@ -113,6 +113,9 @@ async fn trace(
     let options = Options {
         // There is one tracer, and it has ended by then.
         settle: Duration::from_millis(20),
+        // What it sent has all been sent by then, and nobody minds waiting until it is read, which
+        // takes its time where many rules find something on a busy machine.
+        drain: Duration::from_secs(300),
         heartbeat: Duration::ZERO,
         ..Options::default()
     };

@@ -446,6 +446,83 @@ fn memory_that_can_be_written_and_run_is_told() {
 }
 
 #[test]
+fn memory_that_becomes_executable_is_told_with_what_it_was() {
+    let record = record("mprotect", "mprotect", |_| {
+        "python3 -c 'import ctypes
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+at = libc.mmap(None, 8192, 3, 0x22, -1, 0)
+assert libc.mprotect(at, 4096, 5) == 0
+assert libc.mprotect(at, 4096, 7) == 0'"
+            .into()
+    });
+    let changes = record.of(EventType::Mprotect);
+    let changes: Vec<_> = changes.iter().map(|event| &event.kind).collect();
+    let change = |before, requested| EventKind::Mprotect { before, requested };
+    assert!(
+        changes.ends_with(&[&change(3, 5), &change(5, 7)]),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn whoever_a_signal_is_sent_to_is_known_even_if_it_only_forked() {
+    let record = record("target", "signal", |_| {
+        "python3 -c 'import os, signal
+ready, told = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(told, b\"x\")
+    while True:
+        signal.pause()
+os.read(ready, 1)
+os.kill(child, signal.SIGTERM)
+assert os.waitpid(child, 0)[1] == signal.SIGTERM'"
+            .into()
+    });
+    let [event] = record.of(EventType::Signal)[..] else {
+        panic!("{record:#?}")
+    };
+    let EventKind::Signal { target, .. } = event.kind else {
+        panic!("{event:?}")
+    };
+    assert_eq!(record.parents()[&(target as u32)], event.pid);
+}
+
+#[test]
+fn a_name_is_told_as_it_was_given_and_an_owner_by_name() {
+    need_root();
+    let record = record("given", "prctl,chown", |scratch| {
+        let file = scratch.text("file");
+        std::fs::write(&file, "").unwrap();
+        format!(
+            "python3 -c 'import ctypes, os
+ctypes.CDLL(None).prctl(15, b\"a-name-that-is-cut-off\", 0, 0, 0)
+os.chown(\"{file}\", 33, 33)'"
+        )
+    });
+    let names = record
+        .of(EventType::Prctl)
+        .into_iter()
+        .map(|event| &event.kind);
+    let names: Vec<_> = names
+        .filter_map(|kind| match kind {
+            EventKind::Prctl { name, .. } if !name.is_empty() => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(names, ["a-name-that-is-cut-off"]);
+    assert!(
+        record.0.iter().any(|message| matches!(
+            message,
+            picket_events::wire::ToAgent::Account(account) if account.id == 33 && !account.group
+        )),
+        "{record:#?}"
+    );
+}
+
+#[test]
 fn a_memory_file_that_is_run_is_told_as_one() {
     let record = record("memfd", "exec,open", |_| {
         "python3 -c 'import os

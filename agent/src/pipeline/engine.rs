@@ -1,24 +1,25 @@
 //! One event: into the tree, past the rules, out as findings.
 
-use std::net::IpAddr;
+mod effects;
+mod sums;
+
 use std::sync::Arc;
 
 use picket_events::wire::Summed;
-use picket_events::{Address, Event, EventKind, EventType, File, Outcome, kept_name};
-use picket_rules::{ActionRequest, Catalogue, Evaluator, EventId, FieldId, Match, RuleSet, Scope};
+use picket_events::{Event, EventKind, EventType};
+use picket_rules::{ActionRequest, Catalogue, Evaluator, EventId, Match, RuleSet, Scope};
 
+use self::effects::{after, before, remote_address, target_pid};
+use self::sums::{Hashed, compare, hashed, late};
 use super::actions::Summing;
 use super::container::Container;
 use super::waiting::{HeldEvent, HeldFinding, Released, Waiting};
 use super::{ConnectionId, Observer, Output, Outputs, actions};
 use crate::context::{Accessors, Derived, Scene, Second};
 use crate::finding::{self, Finding, RuleOutcome};
-use crate::hashes::{self, COMPARED_LIMIT, FileId, Hashes, Unhashed};
+use crate::hashes::{self, FileId, Hashes, Unhashed};
 use crate::identity::{Identity, Mode};
-use crate::tree::{Key, ProcessNode, ProcessTree};
-
-/// `prctl` option that renames the calling thread.
-const PR_SET_NAME: u32 = 15;
+use crate::tree::{Key, ProcessNode};
 
 /// Rules, and what evaluating them needs again and again.
 pub(super) struct Engine {
@@ -56,15 +57,6 @@ enum Pass {
     Early,
     /// Those that do, once the sums are there.
     Late,
-}
-
-/// Files of an event that rules compare by their sums.
-#[derive(Debug, Clone, Copy, Default)]
-struct Hashed {
-    /// That of the event itself.
-    event: bool,
-    /// That of the process's program.
-    program: bool,
 }
 
 impl Engine {
@@ -400,52 +392,6 @@ impl Judge {
     }
 }
 
-impl Hashed {
-    /// The files of an event whose sums are compared.
-    fn files<'a>(
-        self,
-        event: &'a Event,
-        process: Option<&'a ProcessNode>,
-    ) -> [Option<&'a File>; 2] {
-        [
-            event.kind.file().filter(|_| self.event),
-            process
-                .filter(|_| self.program)
-                .map(|process| &process.program.image.file),
-        ]
-    }
-}
-
-/// Sums of the files that rules on an event compare. True when a tracer was asked for some.
-fn compare(
-    summing: &mut Summing<'_>,
-    event: &Event,
-    files: [Option<&File>; 2],
-    derived: &mut Derived,
-    outputs: &mut dyn Outputs,
-) -> bool {
-    let mut asked = false;
-    for file in files.into_iter().flatten() {
-        match (
-            FileId::of(file),
-            summing.of(file, Some(event.pid), COMPARED_LIMIT, outputs),
-        ) {
-            (Some(id), Some(sums)) => derived.hashed(id, sums),
-            (_, None) => asked = true,
-            (None, Some(_)) => {}
-        }
-    }
-    asked
-}
-
-/// By rule, whether it compares the sums of a file.
-fn late(rules: &RuleSet) -> Vec<bool> {
-    let catalogue = rules.catalogue();
-    let is_sum = |field: &FieldId| catalogue.info(*field).name.ends_with("file.hashes");
-    let rules = rules.rules().iter();
-    rules.map(|rule| rule.fields.iter().any(is_sum)).collect()
-}
-
 fn event_ids(catalogue: &Catalogue) -> Vec<Option<EventId>> {
     let types = EventType::ALL.iter();
     types.map(|kind| catalogue.event(kind.name())).collect()
@@ -455,113 +401,4 @@ fn derived_ids(catalogue: &Catalogue) -> Vec<(Second, EventId)> {
     let all = [Second::Sysctl, Second::CgroupWrite].into_iter();
     all.filter_map(|second| Some((second, catalogue.event(second.name())?)))
         .collect()
-}
-
-/// Which files of which events the rules compare by their sums.
-fn hashed(rules: &RuleSet) -> Vec<Hashed> {
-    let catalogue = rules.catalogue();
-    let mut hashed = vec![Hashed::default(); catalogue.events().count()];
-    for rule in rules.rules().iter().filter(|rule| !rule.never_matches()) {
-        for field in &rule.fields {
-            let info = catalogue.info(*field);
-            if !info.name.ends_with("file.hashes") {
-                continue;
-            }
-            let of = &mut hashed[usize::from(rule.event.0)];
-            match info.event {
-                Some(_) => of.event = true,
-                None => of.program = true,
-            }
-        }
-    }
-    hashed
-}
-
-/// The other end of a connection.
-fn remote_address(kind: &EventKind) -> Option<IpAddr> {
-    match kind {
-        EventKind::Connect {
-            address: Address::Ip { ip, .. },
-            ..
-        }
-        | EventKind::Accept {
-            peer: Some(Address::Ip { ip, .. }),
-            ..
-        } => Some(*ip),
-        _ => None,
-    }
-}
-
-/// True when the call did what it was meant to, as far as is known.
-fn took_effect(outcome: Outcome) -> bool {
-    match outcome {
-        Outcome::Returned(value) => value >= 0,
-        Outcome::Succeeded | Outcome::Unconfirmed => true,
-        Outcome::Denied(_) => false,
-    }
-}
-
-/// Brings the tree to where rules are to see it: a new process is there, a new program runs.
-/// For an exec that was refused, the process as it would have been comes back too.
-fn before(tree: &mut ProcessTree, event: &Event) -> (Option<Key>, Option<ProcessNode>) {
-    match &event.kind {
-        EventKind::Fork(process) => (tree.insert((**process).clone()), None),
-        EventKind::Exec(image) => {
-            let Some(key) = tree.find_or_insert(event.pid) else {
-                return (None, None);
-            };
-            if took_effect(event.outcome) {
-                return (Some(tree.exec(key, (**image).clone(), event.time)), None);
-            }
-            let refused = tree
-                .get(key)
-                .map(|node| node.running((**image).clone(), event.time));
-            (Some(key), refused)
-        }
-        _ => (tree.find_or_insert(event.pid), None),
-    }
-}
-
-/// Brings the tree to where it is after the event. Ids change only now, so that a rule sees
-/// both those before (`process.uid`) and those after (`setuid.uid`).
-fn after(tree: &mut ProcessTree, key: Key, event: &Event) {
-    if !took_effect(event.outcome) {
-        return;
-    }
-    match &event.kind {
-        EventKind::Exit(_) => tree.end(key, event.time),
-        EventKind::SetUid(ids) | EventKind::SetGid(ids) => {
-            tree.set_credentials(key, (**ids).clone())
-        }
-        EventKind::Capset {
-            effective,
-            permitted,
-        } => {
-            tree.set_capabilities(key, *effective, *permitted);
-        }
-        EventKind::Prctl {
-            option: PR_SET_NAME,
-            name,
-            ..
-        } if event.tid == event.pid => {
-            tree.rename(key, kept_name(name));
-        }
-        _ => {}
-    }
-}
-
-/// The process that an event is aimed at, where it is aimed at one.
-fn target_pid(kind: &EventKind, own_pid: u32) -> Option<u32> {
-    let own_if_zero = |pid: u32| if pid == 0 { own_pid } else { pid };
-    match kind {
-        EventKind::Signal { target, .. } => match *target {
-            0 => Some(own_pid),
-            target => u32::try_from(target).ok(),
-        },
-        EventKind::SetRlimit { target, .. }
-        | EventKind::Ptrace { target, .. }
-        | EventKind::MemoryWrite { target }
-        | EventKind::TakeDescriptor { target, .. } => Some(own_if_zero(*target)),
-        _ => None,
-    }
 }
