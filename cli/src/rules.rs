@@ -83,6 +83,9 @@ fn check(files: &[PathBuf], lists: &[PathBuf], format: Format) -> anyhow::Result
         lists,
         ..LoadOptions::default()
     };
+    if policies.is_empty() && unreadable.policies.is_empty() {
+        anyhow::bail!("no policy there: a folder's are its *.policy files");
+    }
     let mut check = check::check(&Catalogue::standard(), &policies, &options);
     check.report.policies.extend(unreadable.policies);
     check.report.lists.extend(unreadable.lists);

@@ -9,7 +9,9 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use picket_rules::tools::bench::sample;
 use picket_rules::tools::event::WrittenEvent;
-use picket_rules::{Catalogue, Evaluator, LoadOptions, PolicySource, RuleSet, defaults};
+use picket_rules::{
+    Catalogue, Evaluator, ListSource, LoadOptions, PolicySource, RuleSet, defaults,
+};
 
 /// Counts allocations: evaluating must make none, and a loaded set should stay small.
 #[global_allocator]
@@ -29,8 +31,12 @@ fn sources() -> Vec<PolicySource> {
 }
 
 fn load(sources: &[PolicySource]) -> Arc<RuleSet> {
+    load_with(sources, defaults::lists())
+}
+
+fn load_with(sources: &[PolicySource], lists: Vec<ListSource>) -> Arc<RuleSet> {
     let options = LoadOptions {
-        lists: defaults::lists(),
+        lists,
         ..LoadOptions::default()
     };
     let (rules, report) = RuleSet::load(&Catalogue::standard(), sources, &options);
@@ -39,10 +45,14 @@ fn load(sources: &[PolicySource]) -> Arc<RuleSet> {
 }
 
 fn run(bencher: Bencher<'_, '_>, sources: &[PolicySource], event: &str) {
+    evaluate(bencher, load(sources), event);
+}
+
+fn evaluate(bencher: Bencher<'_, '_>, rules: Arc<RuleSet>, event: &str) {
     let catalogue = Catalogue::standard();
     let id = catalogue.event(event).unwrap();
     let events: Vec<WrittenEvent> = (0..64).map(|n| sample(&catalogue, event, n)).collect();
-    let mut evaluator = Evaluator::new(load(sources));
+    let mut evaluator = Evaluator::new(rules);
     let mut matches = Vec::new();
     bencher
         .counter(ItemsCount::new(events.len()))
@@ -62,6 +72,49 @@ fn default_rules(bencher: Bencher<'_, '_>, event: &str) {
 #[divan::bench(args = ["open", "exec"])]
 fn synthetic_300_rules(bencher: Bencher<'_, '_>, event: &str) {
     run(bencher, &sources(), event);
+}
+
+/// A hundred thousand entries of each kind of list, as feeds of threat intelligence have them.
+fn large_lists() -> (Vec<PolicySource>, Vec<ListSource>) {
+    let text = "
+macros: [{id: I, list: l.ips}, {id: D, list: l.domains}, {id: H, list: l.hashes}, {id: N, list: l.names}]
+rules:
+  - {id: i, expression: connect.addr.ip in I}
+  - {id: d, expression: dns.question.name in D}
+  - {id: h, expression: exec.file.hashes in H}
+  - {id: n, expression: exec.file.name in N}
+";
+    let policy = PolicySource {
+        name: "lists.policy".to_owned(),
+        text: text.to_owned(),
+        origin: String::new(),
+    };
+    let entry: [(&str, fn(u32) -> String); 4] = [
+        ("l.ips", |n| {
+            format!("203.{}.{}.{}", n >> 14 & 255, n >> 6 & 255, n << 2 & 255)
+        }),
+        ("l.domains", |n| format!("host-{n}.example")),
+        ("l.hashes", |n| format!("{n:064x}")),
+        ("l.names", |n| format!("tool-{n}")),
+    ];
+    let lists = entry.map(|(name, entry)| ListSource {
+        name: name.to_owned(),
+        text: (0..100_000).map(|n| entry(n) + "\n").collect(),
+        origin: String::new(),
+    });
+    (vec![policy], lists.into())
+}
+
+#[divan::bench(args = ["connect", "dns", "exec"])]
+fn lists_of_100_000(bencher: Bencher<'_, '_>, event: &str) {
+    let (policies, lists) = large_lists();
+    evaluate(bencher, load_with(&policies, lists), event);
+}
+
+#[divan::bench]
+fn load_lists_of_100_000(bencher: Bencher<'_, '_>) {
+    let (policies, lists) = large_lists();
+    bencher.bench_local(|| load_with(&policies, lists.clone()));
 }
 
 #[divan::bench]
