@@ -176,6 +176,10 @@ impl Pipeline {
         self.next_connection += 1;
         self.connections.insert(id, name.clone());
         outputs.push(Output::Message(id, ToTracer::Welcome));
+        let watched = self.loaded.rules.watched_files();
+        if !watched.is_empty() {
+            outputs.push(Output::Message(id, ToTracer::WatchReads(watched)));
+        }
         if self.quarantined {
             outputs.push(Output::Message(id, ToTracer::Quarantine(true)));
         }

@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     quarantine: watch::Sender<bool>,
     /// What tracers were told last to refuse, where that has changed.
     denials: watch::Sender<Vec<DenyRule>>,
+    /// Patterns of the files that the rules in use have tracers watch.
+    watched: watch::Sender<Vec<String>>,
     /// Whether the operator has ordered that.
     ordered: AtomicBool,
 }
@@ -131,6 +133,7 @@ impl Server {
             ended: watch::Sender::new(false),
             quarantine: watch::Sender::new(false),
             denials: watch::Sender::new(Vec::new()),
+            watched: watch::Sender::default(),
             ordered: AtomicBool::new(false),
         });
         let tasks = vec![
@@ -156,10 +159,13 @@ impl Server {
 
     /// Takes other rules into use between two events.
     pub async fn replace_rules(&self, loaded: LoadedRules) {
+        let watched = loaded.rules.watched_files();
         let mut outputs = Vec::new();
         let mut pipeline = self.shared.pipeline.lock().await;
         pipeline.replace_rules(loaded, now(), &mut outputs);
         self.pass_on(outputs);
+        // Under the lock: who is welcomed later is told of these rules' files then.
+        self.shared.watched.send_replace(watched);
     }
 
     /// What the relay is told.

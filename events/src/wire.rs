@@ -31,7 +31,7 @@ pub use frames::{Frame, FrameReader, FrameWriter, Messages, WireError};
 
 /// Version of this protocol. Any change of a type in this crate that crosses the wire
 /// raises it.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Largest frame, without its length: 256 KiB.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -81,6 +81,10 @@ pub enum ToTracer {
     /// From now on refuse what these say, and nothing else: they take the place of those sent
     /// before.
     Deny(Vec<DenyRule>),
+    /// Watch the files whose paths fit one of these patterns, and no others, for reads that the
+    /// filter lets pass. A pattern is an absolute path, in which `*` stands for any characters
+    /// of a part, and `**` as its last part for anything below.
+    WatchReads(Vec<String>),
 }
 
 /// Asks for the sums of a file of the container, which the agent itself cannot read.

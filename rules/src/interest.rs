@@ -45,15 +45,20 @@ pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
             interest = interest.union(needs);
         }
         match EventType::from_name(catalogue.event_name(rule.event)) {
-            Some(EventType::Open) => {
-                let flags = open_flags(catalogue);
-                interest.insert_open(open_interest(&rule.program.root, flags));
-            }
+            Some(EventType::Open) => interest.insert_open(of_opens(catalogue, rule)),
             Some(event_type) => interest.insert(event_type),
             None => {}
         }
     }
     interest
+}
+
+/// Which opens a rule can match; `None` for one about other events.
+pub(crate) fn of_opens(catalogue: &Catalogue, rule: &Rule) -> OpenInterest {
+    match EventType::from_name(catalogue.event_name(rule.event)) {
+        Some(EventType::Open) => open_interest(&rule.program.root, open_flags(catalogue)),
+        _ => OpenInterest::None,
+    }
 }
 
 fn open_flags(catalogue: &Catalogue) -> Option<FieldId> {

@@ -38,6 +38,7 @@ pub mod syntax;
 pub mod tools;
 pub mod value;
 mod variable;
+mod watching;
 
 pub use action::{ActionRequest, KillScope};
 pub use catalogue::Catalogue;

@@ -119,6 +119,13 @@ impl RuleSet {
         self.rules.iter().filter_map(|rule| rule.deny.as_ref())
     }
 
+    /// Patterns of the files that rules are about which leave out reads with flags that most
+    /// reads have (`O_CLOEXEC` and others): what the tracer has to watch to see those as well.
+    /// Exact paths, and ones with `*` inside their parts or `**` as the last.
+    pub fn watched_files(&self) -> Vec<String> {
+        crate::watching::watched(&self.catalogue, &self.rules)
+    }
+
     /// A short text that differs when the policies or the options do.
     pub fn hash(&self) -> String {
         self.hash.clone()

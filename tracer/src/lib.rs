@@ -42,6 +42,7 @@ mod sys;
 mod table;
 mod told;
 mod transport;
+mod watched;
 mod worker;
 
 use std::ffi::OsString;

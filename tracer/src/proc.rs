@@ -228,6 +228,16 @@ pub(crate) fn threads(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Numbers of the descriptors of a process.
+pub(crate) fn descriptors(pid: u32) -> Result<Vec<u32>> {
+    let names = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let names = names.flatten();
+    Ok(names
+        .filter_map(|name| name.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
 /// Children of all threads of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();

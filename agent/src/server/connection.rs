@@ -89,7 +89,9 @@ async fn serve(shared: &Shared, stream: UnixStream) {
     let (messages, queue) = mpsc::channel(QUEUE);
     let quarantine = shared.quarantine.subscribe();
     let denials = shared.denials.subscribe();
-    let writing = tokio::spawn(write_messages(writer, queue, quarantine, denials));
+    let watched = shared.watched.subscribe();
+    let changes = (quarantine, denials, watched);
+    let writing = tokio::spawn(write_messages(writer, queue, changes));
     let mut delivery = Delivery {
         findings: Findings(&*shared.sink),
         quarantine: &shared.quarantine,
@@ -159,11 +161,17 @@ async fn greet(
     Ok(())
 }
 
+/// What all tracers are told when it has changed.
+type Changes = (
+    watch::Receiver<bool>,
+    watch::Receiver<Vec<DenyRule>>,
+    watch::Receiver<Vec<String>>,
+);
+
 async fn write_messages(
     mut writer: OwnedWriteHalf,
     mut queue: mpsc::Receiver<ToTracer>,
-    mut quarantine: watch::Receiver<bool>,
-    mut denials: watch::Receiver<Vec<DenyRule>>,
+    (mut quarantine, mut denials, mut watched): Changes,
 ) {
     loop {
         let message = tokio::select! {
@@ -175,6 +183,9 @@ async fn write_messages(
             }
             Ok(()) = denials.changed() => {
                 Some(ToTracer::Deny(denials.borrow_and_update().clone()))
+            }
+            Ok(()) = watched.changed() => {
+                Some(ToTracer::WatchReads(watched.borrow_and_update().clone()))
             }
         };
         let Some(message) = message else { return };

@@ -7,6 +7,8 @@ use super::wildcard::Wildcard;
 /// A path with `*` inside its segments and possibly `**` as its last one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Glob {
+    /// As it was written, but for the slash that it begins with.
+    pattern: Box<str>,
     /// Literal beginning up to and including a slash: every match begins with it.
     directory: Box<str>,
     /// Segments behind it.
@@ -26,6 +28,7 @@ impl Glob {
             true => format!("/{pattern}"),
             false => pattern.to_owned(),
         };
+        let whole = pattern.clone().into_boxed_str();
         let (pattern, anything_below) = match pattern.strip_suffix("/**") {
             Some(rest) => (rest, true),
             None => (pattern.as_str(), false),
@@ -48,10 +51,16 @@ impl Glob {
             segments.clear();
         }
         Ok(Self {
+            pattern: whole,
             directory: directory.into(),
             segments: segments.into(),
             anything_below,
         })
+    }
+
+    /// The whole pattern.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
     }
 
     /// The directory (ending in a slash) that every match lies in.

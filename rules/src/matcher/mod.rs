@@ -87,6 +87,18 @@ impl TextMatcher {
             || self.tables.iter().any(|table| table.contains(text))
     }
 
+    /// All constants as patterns of paths, where they are that and no more than `limit`.
+    pub(crate) fn patterns(&self, limit: usize) -> Option<Vec<String>> {
+        let others = self.wildcards.len() + self.regexes.len() + self.tables.len();
+        let count = self.exact.entries.len() + self.globs.len();
+        if self.exact.no_case || others > 0 || count > limit {
+            return None;
+        }
+        let exact = self.exact.entries.iter().map(|(_, text)| text.to_string());
+        let globs = self.globs.iter().map(|glob| glob.pattern().to_owned());
+        Some(exact.chain(globs).collect())
+    }
+
     /// What every matching text has in common with one of these keys, if that can be said in
     /// no more than `limit` keys.
     pub(crate) fn keys(&self, limit: usize) -> Option<Vec<TextKey<'_>>> {

@@ -1,9 +1,20 @@
-//! inotify, for directories and links that get another name.
+//! inotify: for directories and links that get another name, and for files that are opened.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{Result, check};
+
+/// Something that was noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Noticed {
+    /// Number of the watch; -1 when the kernel had more to tell than it kept.
+    pub(crate) watch: i32,
+    /// `IN_*` bits.
+    pub(crate) mask: u32,
+    /// Name in the directory that is watched; empty for the watched thing itself.
+    pub(crate) name: Vec<u8>,
+}
 
 /// An inotify instance.
 #[derive(Debug)]
@@ -31,6 +42,41 @@ impl Watcher {
         // SAFETY: the path lives during the call.
         let watch = unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), mask) };
         Ok(check(watch.into())? as i32)
+    }
+
+    /// Tells of these events (`IN_*`) of what a path leads to; gives the number of the watch, the
+    /// same for the same file.
+    pub(crate) fn watch(&self, path: &CStr, mask: u32) -> Result<i32> {
+        // SAFETY: the path lives during the call.
+        let watch = unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), mask) };
+        Ok(check(watch.into())? as i32)
+    }
+
+    /// Everything that waits to be told.
+    pub(crate) fn noticed(&self) -> Vec<Noticed> {
+        const HEAD: usize = size_of::<libc::inotify_event>();
+        let mut all = Vec::new();
+        let mut buffer = [0u8; 4096];
+        loop {
+            // SAFETY: the kernel writes at most the buffer's length.
+            let got =
+                unsafe { libc::read(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+            let Some(mut rest) = usize::try_from(got).ok().and_then(|got| buffer.get(..got)) else {
+                return all;
+            };
+            while let Some((head, behind)) = rest.split_at_checked(HEAD) {
+                let word = |at: usize| head[at..at + 4].try_into().map_or(0, u32::from_ne_bytes);
+                let length = (word(12) as usize).min(behind.len());
+                let (name, next) = behind.split_at(length);
+                let end = name.iter().position(|byte| *byte == 0).unwrap_or(length);
+                all.push(Noticed {
+                    watch: word(0) as i32,
+                    mask: word(4),
+                    name: name[..end].to_vec(),
+                });
+                rest = next;
+            }
+        }
     }
 
     /// Ends a watch.

@@ -65,6 +65,7 @@ impl Worker<'_> {
                     self.denials.replace(rules, self.start.board);
                     self.prepare_openers();
                 }
+                ToTracer::WatchReads(patterns) => self.watch_reads(patterns),
             }
         }
     }
@@ -160,6 +161,7 @@ impl Worker<'_> {
             signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status) as u32),
             last_sequence: self.transport.sequence(),
         };
+        self.reads_noticed();
         self.transport.push(&ToAgent::Goodbye(goodbye));
         let start = poll::monotonic_ms();
         let mut space = Space::new();

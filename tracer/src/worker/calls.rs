@@ -113,6 +113,7 @@ impl Worker<'_> {
                 false => Outcome::Returned(value),
             };
             confirm::set_file(&mut pending.kind, file);
+            self.note_open(pid, &pending.kind);
             self.emit(pid, tid, time, outcome, pending.kind);
             return;
         }
@@ -413,6 +414,7 @@ impl Worker<'_> {
                 Outcome::Succeeded
             }
         };
+        self.note_open(pid, &pending.kind);
         self.emit(pid, tid, time, known.unwrap_or(outcome), pending.kind);
     }
 }

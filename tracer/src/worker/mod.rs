@@ -9,6 +9,7 @@ mod denying;
 mod ends;
 mod execs;
 mod making;
+mod reads;
 mod report;
 mod traced;
 
@@ -60,6 +61,7 @@ const TOKEN_AGENT: u64 = 2 << 32;
 const TOKEN_WATCHES: u64 = 3 << 32;
 const TOKEN_SUMS: u64 = 4 << 32;
 const TOKEN_OPENED: u64 = 5 << 32;
+const TOKEN_READS: u64 = 6 << 32;
 // A token below 1 << 32 is a process id: its pidfd tells of its end.
 
 /// How long the last events may take to get out, milliseconds: to an agent that is or was
@@ -95,6 +97,8 @@ struct Worker<'a> {
     denials: Denials,
     /// Opens in our tracees' place that may block; there once something is denied.
     openers: Option<Openers<answering::Apart>>,
+    /// Reads that the filter lets pass; there once the agent has asked for some.
+    reads: Option<reads::Reads>,
     /// No process has the filter any more.
     all_gone: bool,
     /// The main process has been in the table.
@@ -226,6 +230,7 @@ impl<'a> Worker<'a> {
             summing: None,
             denials: Denials::default(),
             openers: None,
+            reads: None,
             all_gone: false,
             is_main_known: false,
             ended_at: None,
@@ -252,9 +257,13 @@ impl<'a> Worker<'a> {
                 signals::drain(signals.as_fd());
                 self.children_changed();
             }
+            // Before ends: who has opened a file is found only as long as it lives.
+            if ready.iter().any(|ready| ready.token == TOKEN_READS) {
+                self.reads_noticed();
+            }
             for ready in ready {
                 match ready.token {
-                    TOKEN_SIGNALS => {}
+                    TOKEN_SIGNALS | TOKEN_READS => {}
                     TOKEN_AGENT => self.agent_ready(ready),
                     TOKEN_WATCHES => self.looks.changed(),
                     TOKEN_SUMS => self.summed(),
@@ -269,6 +278,7 @@ impl<'a> Worker<'a> {
             }
             self.settle_due();
             self.look_at_openers();
+            self.search_reads();
             self.connect();
             self.send();
             self.finish_if_done();
@@ -294,6 +304,7 @@ impl<'a> Worker<'a> {
             .chain(self.transport.flush_at())
             .chain(self.openers.as_ref().and_then(Openers::due))
             .chain(linger)
+            .chain(self.reads.as_ref().and_then(reads::Reads::search_at))
             .min();
         let now = poll::monotonic_ms();
         due.map_or(-1, |due| due.saturating_sub(now).min(60_000) as i32)

@@ -1,0 +1,127 @@
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn scratch(name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("picket-watched-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path.canonicalize().unwrap()
+}
+
+fn watching(patterns: &[String]) -> Watched {
+    let mut watched = Watched::new().unwrap();
+    watched.set(patterns.to_vec());
+    watched
+}
+
+/// Takes in what has happened, until it includes the opening of this file.
+fn sees(watched: &mut Watched, path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
+        File::open(path).unwrap();
+        let opened = watched.opened();
+        if opened
+            .iter()
+            .any(|file| file.path == path.as_os_str().as_bytes())
+        {
+            return true;
+        }
+        watched.search_if_due();
+        std::thread::yield_now();
+    }
+    false
+}
+
+#[test]
+fn a_star_stands_for_any_part_of_a_name() {
+    for (part, name, expected) in [
+        ("shadow", "shadow", true),
+        ("shadow", "shadow-", false),
+        ("id_*", "id_rsa", true),
+        ("id_*", "known", false),
+        ("*.key", "a.key", true),
+        ("a*b*c", "a1b2c", true),
+        ("a*b*c", "a1c2b", false),
+        ("*", "", true),
+        ("**", "any", true),
+    ] {
+        assert_eq!(
+            fits(part.as_bytes(), name.as_bytes()),
+            expected,
+            "{part} {name}"
+        );
+    }
+}
+
+#[test]
+fn only_files_that_fit_are_told_and_only_once_for_what_was_together() {
+    let home = scratch("fit");
+    let (secret, other) = (home.join("secret"), home.join("other"));
+    fs::write(&secret, "x").unwrap();
+    fs::write(&other, "x").unwrap();
+    let mut watched = watching(&[secret.display().to_string()]);
+    for _ in 0..3 {
+        File::open(&secret).unwrap();
+        File::open(&other).unwrap();
+    }
+    let opened: Vec<_> = watched.opened().into_iter().map(|file| file.path).collect();
+    assert_eq!(opened, [secret.display().to_string().into_bytes()]);
+    assert!(watched.opened().is_empty());
+    fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn files_that_come_later_and_new_ones_under_an_old_name_are_watched() {
+    let home = scratch("later");
+    let patterns =
+        ["a/.ssh/id_*", "deep/**"].map(|pattern| home.join(pattern).display().to_string());
+    let mut watched = watching(&patterns);
+    let key = home.join("a/.ssh/id_rsa");
+    fs::create_dir_all(key.parent().unwrap()).unwrap();
+    fs::write(&key, "x").unwrap();
+    assert!(sees(&mut watched, &key));
+
+    let replacement = home.join("new");
+    fs::write(&replacement, "y").unwrap();
+    fs::rename(&replacement, &key).unwrap();
+    assert!(sees(&mut watched, &key));
+
+    let below = home.join("deep/one/two/token");
+    fs::create_dir_all(below.parent().unwrap()).unwrap();
+    fs::write(&below, "x").unwrap();
+    assert!(sees(&mut watched, &below));
+    fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn what_is_not_asked_for_any_more_is_not_told() {
+    let home = scratch("less");
+    let secret = home.join("secret");
+    fs::write(&secret, "x").unwrap();
+    let mut watched = watching(&[secret.display().to_string()]);
+    watched.set(Vec::new());
+    watched.opened(); // that the watches have ended
+    File::open(&secret).unwrap();
+    assert!(watched.opened().is_empty());
+    fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn the_number_of_watches_is_bounded() {
+    let home = scratch("many");
+    for number in 0..100 {
+        let directory = home.join(format!("{number}/inner"));
+        fs::create_dir_all(&directory).unwrap();
+        for file in 0..10 {
+            fs::write(directory.join(file.to_string()), "x").unwrap();
+        }
+    }
+    let watched = watching(&[home.join("**").display().to_string()]);
+    assert!(watched.files.len() <= FILES_MAX && !watched.files.is_empty());
+    assert!(watched.directories.len() <= DIRECTORIES_MAX);
+    fs::remove_dir_all(home).unwrap();
+}

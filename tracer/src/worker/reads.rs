@@ -1,0 +1,228 @@
+//! Reads of watched files that the filter let pass.
+//!
+//! inotify tells that a file was opened, not by whom. The filter stops for every open that can
+//! write and for reads as tools make them; those are told already, by who made them. For the rest
+//! the descriptors of our processes are searched for one that was not there before. A program
+//! that has closed its own by then is not found: its read is told of process 0.
+
+use std::collections::{HashSet, VecDeque};
+use std::ffi::CString;
+
+use picket_events::{EventKind, EventType, OpenInterest, Outcome};
+
+use super::{TOKEN_READS, Worker};
+use crate::confirm::{Check, Pending};
+use crate::decode::{self, Located};
+use crate::proc;
+use crate::sys::files::{self, AT_FDCWD};
+use crate::sys::poll;
+use crate::watched::{Watched, WatchedFile};
+
+/// Descriptors that are looked at in a search, at most: of one process, and of all.
+const DESCRIPTORS_MAX: usize = 64;
+const SEARCH_MAX: usize = 1024;
+/// For how long an open that was told answers for what inotify tells, milliseconds.
+const TOLD_FOR: u64 = 100;
+/// Opens remembered as told.
+const TOLD_MAX: usize = 64;
+
+/// An open descriptor of a process: process, number, device and inode.
+type Holder = (u32, u32, u64, u64);
+
+/// What is known of reads of watched files.
+#[derive(Debug)]
+pub(super) struct Reads {
+    watched: Watched,
+    /// Opens that were told because the filter stopped for them.
+    told: VecDeque<Told>,
+    /// Descriptors for watched files that the last search has found.
+    held: HashSet<Holder>,
+}
+
+/// An open that was told.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    pid: u32,
+    device: u64,
+    inode: u64,
+    /// Milliseconds, monotonic.
+    at: u64,
+}
+
+impl Reads {
+    /// When names are to be searched anew (milliseconds, monotonic).
+    pub(super) fn search_at(&self) -> Option<u64> {
+        self.watched.search_at()
+    }
+}
+
+impl Worker<'_> {
+    /// Watches files that fit these patterns for reads, and no others.
+    pub(super) fn watch_reads(&mut self, patterns: Vec<String>) {
+        if self.interest.open == OpenInterest::All || !self.interest.contains(EventType::Open) {
+            return; // the filter stops for all of them, or nobody asks
+        }
+        if self.reads.is_none() && !patterns.is_empty() {
+            self.reads = Watched::new().map(|watched| Reads {
+                watched,
+                told: VecDeque::new(),
+                held: HashSet::new(),
+            });
+            if let Some(reads) = &self.reads {
+                let _ = self.poller.add(reads.watched.descriptor(), TOKEN_READS);
+            }
+        }
+        if let Some(reads) = &mut self.reads {
+            reads.watched.set(patterns);
+        }
+    }
+
+    /// Names have changed a while ago.
+    pub(super) fn search_reads(&mut self) {
+        if let Some(reads) = &mut self.reads {
+            reads.watched.search_if_due();
+        }
+    }
+
+    /// Remembers an open that is told, so that it is not told again.
+    pub(super) fn note_open(&mut self, pid: u32, kind: &EventKind) {
+        let (Some(reads), EventKind::Open { file, .. }) = (&mut self.reads, kind) else {
+            return;
+        };
+        if reads.watched.holds(file.device, file.inode) {
+            reads.told.truncate(TOLD_MAX - 1);
+            reads.told.push_front(Told {
+                pid,
+                device: file.device,
+                inode: file.inode,
+                at: poll::monotonic_ms(),
+            });
+        }
+    }
+
+    /// Tells of watched files that were opened.
+    pub(super) fn reads_noticed(&mut self) {
+        let opened = self.reads.as_mut().map(|reads| reads.watched.opened());
+        for file in opened.into_iter().flatten() {
+            self.read_noticed(&file);
+        }
+    }
+
+    fn read_noticed(&mut self, file: &WatchedFile) {
+        // First of all: it may be closed at any moment.
+        let holders = self.holders(file);
+        let told = self.tellers(file);
+        let Some(reads) = &mut self.reads else {
+            return;
+        };
+        let this = |holder: &Holder| (holder.2, holder.3) == (file.device, file.inode);
+        let new = holders.difference(&reads.held).copied();
+        let new: Vec<Holder> = new.filter(|(pid, ..)| !told.contains(pid)).collect();
+        reads.held.retain(|holder| !this(holder));
+        reads.held.extend(holders);
+        for (pid, number, ..) in &new {
+            self.tell_read(*pid, Some(*number), file);
+        }
+        if new.is_empty() && told.is_empty() {
+            self.tell_read(0, None, file);
+        }
+    }
+
+    /// Descriptors of our processes for a file, those of the youngest programs looked for first.
+    fn holders(&self, file: &WatchedFile) -> HashSet<Holder> {
+        let mut all: Vec<_> = self.processes.all().collect();
+        all.sort_unstable_by_key(|entry| {
+            std::cmp::Reverse(entry.executed_at.max(entry.started_at))
+        });
+        let mut found = HashSet::new();
+        let mut looks = 0;
+        for entry in all {
+            let numbers = proc::as_tracee(&entry.credentials, || proc::descriptors(entry.pid));
+            for number in numbers
+                .unwrap_or_default()
+                .into_iter()
+                .take(DESCRIPTORS_MAX)
+            {
+                looks += 1;
+                if looks > SEARCH_MAX {
+                    return found;
+                }
+                let path = CString::new(format!("/proc/{}/fd/{number}", entry.pid));
+                let path = path.unwrap_or_default();
+                let look = || files::metadata(AT_FDCWD, &path, true);
+                let is_it = proc::as_tracee(&entry.credentials, look)
+                    .is_ok_and(|now| (now.device, now.inode) == (file.device, file.inode));
+                if is_it {
+                    found.insert((entry.pid, number, file.device, file.inode));
+                }
+            }
+        }
+        found
+    }
+
+    /// Processes whose opens of this file the filter has stopped for just now.
+    fn tellers(&mut self, file: &WatchedFile) -> HashSet<u32> {
+        let mut told = HashSet::new();
+        let since = poll::monotonic_ms().saturating_sub(TOLD_FOR);
+        if let Some(reads) = &mut self.reads {
+            reads.told.retain(|told| told.at >= since);
+            let of_file = |told: &&Told| (told.device, told.inode) == (file.device, file.inode);
+            told.extend(reads.told.iter().filter(of_file).map(|told| told.pid));
+        }
+        let Self {
+            pending,
+            processes,
+            looks,
+            mounts,
+            ..
+        } = self;
+        for Pending {
+            pid, tid, check, ..
+        } in pending
+        {
+            let Check::Open { at, .. } = check else {
+                continue;
+            };
+            let Some(entry) = processes.get(*pid) else {
+                continue;
+            };
+            let (_, now) = looks.look(&entry.view(*tid), at, mounts);
+            let is_it = |now: files::Metadata| (now.device, now.inode) == (file.device, file.inode);
+            if now.metadata.is_some_and(is_it) {
+                told.insert(*pid);
+            }
+        }
+        told
+    }
+
+    fn tell_read(&mut self, pid: u32, number: Option<u32>, file: &WatchedFile) {
+        let entry = self.processes.get(pid);
+        let found = match entry.zip(number) {
+            Some((entry, number)) => entry.view(pid).descriptor(number as i32),
+            None => Default::default(),
+        };
+        // Closed meanwhile, or by nobody we know: the file is known all the same.
+        let is_it = |now: &files::Metadata| (now.device, now.inode) == (file.device, file.inode);
+        let file = if found.metadata.as_ref().is_some_and(is_it) {
+            decode::file_of(&found, &self.mounts)
+        } else {
+            let at = Located {
+                path: file.path.clone(),
+                descriptor: None,
+                follow: true,
+                fault: None,
+            };
+            let main = self.main_pid();
+            match entry.or_else(|| self.processes.get(main)) {
+                Some(entry) => decode::look(&entry.view(entry.pid), &at, &self.mounts).0,
+                None => picket_events::File::from_path(picket_events::text::from_bytes(&file.path)),
+            }
+        };
+        let kind = EventKind::Open {
+            file,
+            flags: 0, // but for reading, it is not known how
+            mode: 0,
+        };
+        self.emit(pid, pid, poll::now(), Outcome::Succeeded, kind);
+    }
+}

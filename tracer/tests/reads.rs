@@ -1,0 +1,142 @@
+//! Reads of secret files by programs that open files as most do, which the filter lets pass.
+#![allow(missing_docs)]
+
+mod support;
+
+use picket_events::wire::ToTracer;
+use picket_events::{Event, EventKind, EventType, Outcome};
+use support::*;
+
+/// Stops for writes and for reads without flags, as the default rules ask for.
+const INTEREST: &str = "exec,open:plain";
+
+/// Reads a file quietly (`O_NONBLOCK`) and holds it until somebody reads the pipe.
+const HOLD: &str =
+    "dd if=\"$1\" iflag=nonblock of=pipe 2>/dev/null & sleep 0.05; cat pipe >/dev/null; wait";
+
+fn reads<'a>(record: &'a Record, path: &str) -> Vec<&'a Event> {
+    let opens = record.of(EventType::Open).into_iter();
+    opens
+        .filter(|event| event.kind.file().is_some_and(|file| file.path == path))
+        .collect()
+}
+
+/// Whether an event is about a process that runs a program of this name.
+fn is_by(record: &Record, event: &Event, name: &str) -> bool {
+    record
+        .images()
+        .iter()
+        .any(|(exec, image)| exec.pid == event.pid && image.file.name == name)
+}
+
+fn watch(agent: &Agent, patterns: &[String]) {
+    agent.until("the greeting", |record| !record.0.is_empty());
+    agent.say(&ToTracer::WatchReads(patterns.to_vec()));
+}
+
+#[test]
+fn a_quiet_read_is_told_with_the_process_that_has_the_file_open() {
+    let scratch = Scratch::new("reads-held");
+    let (secret, later) = (scratch.text("secret"), scratch.text("inner/later"));
+    std::fs::write(&secret, "x").unwrap();
+    let agent = Agent::start(&scratch);
+    let script = format!(
+        "cd {}; mkfifo pipe
+        hold() {{ {HOLD}; }}
+        until [ -e first ]; do hold secret; done
+        mkdir inner; echo x >inner/later
+        until [ -e second ]; do hold inner/later; done",
+        scratch.text("")
+    );
+    let mut child = start(&mut traced(&agent, INTEREST, &sh(&script)));
+    watch(&agent, &[secret.clone(), scratch.text("inner/*")]);
+    for (path, done) in [(&secret, "first"), (&later, "second")] {
+        let record = agent.until("the read by dd", |record| {
+            let mut reads = reads(record, path).into_iter();
+            reads.any(|event| is_by(record, event, "dd"))
+        });
+        for event in reads(&record, path) {
+            let EventKind::Open { file, flags, .. } = &event.kind else {
+                panic!("an open");
+            };
+            if is_by(&record, event, "dd") {
+                assert_eq!((*flags, event.outcome), (0, Outcome::Succeeded));
+                assert!(file.inode != 0 && file.mode & libc::S_IFMT == libc::S_IFREG);
+            }
+        }
+        std::fs::write(scratch.path(done), "").unwrap();
+    }
+    assert!(wait(&mut child).success());
+    agent.finish();
+}
+
+#[test]
+fn a_read_whose_program_is_gone_is_told_of_nobody_and_not_of_somebody_else() {
+    let scratch = Scratch::new("reads-gone");
+    let secret = scratch.text("secret");
+    std::fs::write(&secret, "x").unwrap();
+    let agent = Agent::start(&scratch);
+    let script = format!(
+        "cd {}; until [ -e done ]; do dd if=secret iflag=nonblock of=/dev/null 2>/dev/null; done",
+        scratch.text("")
+    );
+    let mut child = start(&mut traced(&agent, INTEREST, &sh(&script)));
+    watch(&agent, std::slice::from_ref(&secret));
+    agent.until("twenty reads", |record| reads(record, &secret).len() >= 20);
+    std::fs::write(scratch.path("done"), "").unwrap();
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    for event in reads(&record, &secret) {
+        assert!(event.pid == 0 || is_by(&record, event, "dd"), "{event:?}");
+    }
+}
+
+#[test]
+fn a_read_that_the_filter_stops_for_is_told_once() {
+    let scratch = Scratch::new("reads-once");
+    let (secret, proof) = (scratch.text("secret"), scratch.text("proof"));
+    for file in [&secret, &proof] {
+        std::fs::write(file, "x").unwrap();
+    }
+    let agent = Agent::start(&scratch);
+    let script = format!(
+        "cd {}; mkfifo pipe
+        hold() {{ {HOLD}; }}
+        until [ -e first ]; do hold proof; done
+        cat secret >/dev/null
+        until [ -e second ]; do hold proof; done",
+        scratch.text("")
+    );
+    let mut child = start(&mut traced(&agent, INTEREST, &sh(&script)));
+    watch(&agent, &[secret.clone(), proof.clone()]);
+    // Watches are there, and after the read as well.
+    for done in ["first", "second"] {
+        let before = reads(&Record(agent.messages()), &proof).len();
+        agent.until("a read that is watched", |record| {
+            reads(record, &proof).len() > before
+        });
+        std::fs::write(scratch.path(done), "").unwrap();
+    }
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    let by = record.about(EventType::Open, &secret);
+    assert!(is_by(&record, by, "cat"), "{by:?}");
+}
+
+#[test]
+fn where_the_filter_stops_for_every_read_nothing_is_told_twice() {
+    let scratch = Scratch::new("reads-all");
+    let secret = scratch.text("secret");
+    std::fs::write(&secret, "x").unwrap();
+    let agent = Agent::start(&scratch);
+    let script = format!(
+        "cd {}; until [ -e go ]; do /bin/true; done; dd if=secret iflag=nonblock of=/dev/null",
+        scratch.text("")
+    );
+    let mut child = start(&mut traced(&agent, "exec,open", &sh(&script)));
+    watch(&agent, std::slice::from_ref(&secret));
+    std::fs::write(scratch.path("go"), "").unwrap();
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    assert!(is_by(&record, record.about(EventType::Open, &secret), "dd"));
+}
