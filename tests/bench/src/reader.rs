@@ -79,6 +79,8 @@ struct Counts {
     events: AtomicU64,
     /// Of these, opens of the path that is counted apart.
     opens: AtomicU64,
+    /// Of these, opens of which it is not known who made them.
+    unattributed: AtomicU64,
     /// Events that the agent reports as lost.
     lost: AtomicU64,
     /// Of these, opens.
@@ -119,8 +121,28 @@ impl Observer for Counter {
             && file.path == self.path
         {
             self.counts.opens.fetch_add(1, Ordering::Relaxed);
+            if scene.event.pid == 0 {
+                self.counts.unattributed.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
+}
+
+/// The default rules, and one about the path that is counted apart, which has tracers watch it as
+/// they watch the default rules' files. It finds nothing.
+fn rules(what: &What) -> anyhow::Result<RuleFiles> {
+    let mut files = RuleFiles::default();
+    if let Some(path) = &what.count {
+        let policy = what.socket.with_extension("policy");
+        let text = format!(
+            "rules:\n- id: counted_path\n  expression: >-\n    open.file.path == \"{path}\" \
+             && process.comm == \"none\" \
+             && open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH) == 0\n"
+        );
+        std::fs::write(&policy, text)?;
+        files.paths.push(policy);
+    }
+    Ok(files)
 }
 
 /// Takes the counts out of a report of losses.
@@ -141,7 +163,7 @@ fn evaluate(what: &What) -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let socket = Socket::bind(&what.socket, 0o666)?;
-        let mut pipeline = Pipeline::new(RuleFiles::default().load(), Identity::default());
+        let mut pipeline = Pipeline::new(rules(what)?.load(), Identity::default());
         let counts = Arc::new(Counts::default());
         if let Some(path) = &what.count {
             pipeline.observe(Box::new(Counter {
