@@ -11,8 +11,8 @@ use std::ffi::CString;
 use picket_events::{EventKind, EventType, OpenInterest, Outcome};
 
 use super::{TOKEN_READS, Worker};
-use crate::confirm::{Check, Pending};
-use crate::decode::{self, Located};
+use crate::confirm::Check;
+use crate::decode::{self, Located, Verdict};
 use crate::proc;
 use crate::sys::files::{self, AT_FDCWD};
 use crate::sys::poll;
@@ -174,22 +174,25 @@ impl Worker<'_> {
             processes,
             looks,
             mounts,
+            traced,
             ..
         } = self;
-        for Pending {
-            pid, tid, check, ..
-        } in pending
-        {
+        let waiting = pending.iter().map(|call| (call.pid, call.tid, &call.check));
+        let running = traced.calls().filter_map(|call| match &call.verdict {
+            Verdict::Watch(_, check) => Some((call.pid, call.tid, check)),
+            _ => None,
+        });
+        for (pid, tid, check) in waiting.chain(running) {
             let Check::Open { at, .. } = check else {
                 continue;
             };
-            let Some(entry) = processes.get(*pid) else {
+            let Some(entry) = processes.get(pid) else {
                 continue;
             };
-            let (_, now) = looks.look(&entry.view(*tid), at, mounts);
+            let (_, now) = looks.look(&entry.view(tid), at, mounts);
             let is_it = |now: files::Metadata| (now.device, now.inode) == (file.device, file.inode);
             if now.metadata.is_some_and(is_it) {
-                told.insert(*pid);
+                told.insert(pid);
             }
         }
         told

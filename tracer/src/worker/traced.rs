@@ -46,6 +46,13 @@ impl Traced {
         self.behind
     }
 
+    /// Calls that are to be reported when they return.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Judged> {
+        self.threads
+            .values()
+            .filter_map(|thread| thread.call.as_ref())
+    }
+
     /// Wait status of a process that is just being told to have ended.
     pub(super) fn status_of(&self, pid: u32) -> Option<i32> {
         let (ended, status) = self.ended?;
