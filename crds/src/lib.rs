@@ -2,7 +2,7 @@
 //!
 //! * [`policy`]: which pods are protected, and how ([`ProtectionPolicy`]); [`cluster`]: the
 //!   same for several namespaces ([`ClusterProtectionPolicy`]).
-//! * [`provider`], [`coverage`], [`rollout`]: parts of both.
+//! * [`agent`], [`entrypoint`], [`provider`], [`coverage`], [`rollout`]: parts of both.
 //! * [`report`]: what is protected ([`CoverageReport`]); [`gap`]: what is not, by name.
 //! * [`rule_set`]: rules of the user's ([`RuleSet`]).
 //! * [`selector`]: label selectors as a pure function.
@@ -11,9 +11,11 @@
 //!
 //! This crate does no I/O. Doc comments on API types become `kubectl explain`.
 
+pub mod agent;
 pub mod cluster;
 pub mod conditions;
 pub mod coverage;
+pub mod entrypoint;
 pub mod gap;
 pub mod manifest;
 pub mod names;
@@ -24,8 +26,10 @@ pub mod rollout;
 pub mod rule_set;
 pub mod selector;
 
+pub use agent::{Agent, AgentResources, Amounts, Engine, NativeSidecar, Sizing, Startup, Tracer};
 pub use cluster::{ClusterProtectionPolicy, ClusterProtectionPolicySpec};
 pub use coverage::Coverage;
+pub use entrypoint::{Entrypoint, EntrypointOverride, OnEntrypointFailure, Resolve};
 pub use gap::Gap;
 pub use manifest::{manifests, unknown_field};
 pub use names::{
@@ -33,10 +37,8 @@ pub use names::{
     TOKEN_VOLUME, VOLUME, annotations, labels,
 };
 pub use policy::{
-    Agent, AgentResources, Amounts, ComputeType, Containers, Engine, Entrypoint,
-    EntrypointOverride, InjectionVersion, Mode, NativeSidecar, OnEntrypointFailure,
-    OnInjectFailure, OptOut, ProtectionPolicy, ProtectionPolicySpec, ProtectionPolicyStatus,
-    Resolve, Sizing, Startup, Tracer,
+    ComputeType, Containers, InjectionVersion, Mode, OnInjectFailure, OptOut, ProtectionPolicy,
+    ProtectionPolicySpec, ProtectionPolicyStatus,
 };
 pub use provider::{Datadog, Provider, SecretKey};
 pub use report::{

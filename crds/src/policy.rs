@@ -11,7 +11,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::{Agent, Tracer};
 use crate::coverage::Coverage;
+use crate::entrypoint::Entrypoint;
 use crate::provider::{Datadog, Provider};
 use crate::report::PodCounts;
 use crate::rollout::Rollout;
@@ -281,205 +283,6 @@ fn yes() -> bool {
     true
 }
 
-/// How the agent runs.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self.native != 'Never' || self.startup != 'Require'").message("`startup: Require` needs a native sidecar, which `native: Never` rules out")
-)]
-pub struct Agent {
-    /// Whether the agent is a native sidecar: an init container that keeps running, starts
-    /// before the application and lets Jobs end. Auto: where the cluster has them (Kubernetes
-    /// 1.29). Never: an ordinary container, with which Jobs do not end.
-    #[serde(default)]
-    pub native: NativeSidecar,
-    /// Requests and limits of the agent. Without one for memory it requests 64Mi and is
-    /// limited to 128Mi; without one for CPU it requests "0" and is not limited.
-    #[serde(default)]
-    pub resources: AgentResources,
-    /// FitHeadroom: the memory request shrinks, down to 32Mi, when that keeps the pod in the
-    /// Fargate size that it has without Picket. Fixed: the request is taken as it is.
-    #[serde(default)]
-    pub sizing: Sizing,
-    /// Optional: the application does not wait for the agent; events are buffered. Require: a
-    /// startup probe holds the application back until the agent has loaded its rules (native
-    /// sidecars only).
-    #[serde(default)]
-    pub startup: Startup,
-}
-
-/// How the tracer runs.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Tracer {
-    /// Auto: by seccomp user notification, and by ptrace where that is refused. Ptrace: dearer,
-    /// and no debugger works inside; for programs with a periodic signal whose handler lacks
-    /// SA_RESTART, which with notifications can see a call interrupted (nginx with
-    /// `timer_resolution`).
-    #[serde(default)]
-    pub engine: Engine,
-}
-
-/// By what means calls are traced.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum Engine {
-    /// The cheapest that the node allows.
-    #[default]
-    Auto,
-    /// By ptrace.
-    Ptrace,
-}
-
-/// Whether the agent is a native sidecar.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum NativeSidecar {
-    /// Where the cluster has them.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// An ordinary container.
-    Never,
-}
-
-/// How the agent's memory request is chosen.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum Sizing {
-    /// What is left of the pod's Fargate size, if that is enough.
-    #[default]
-    FitHeadroom,
-    /// As requested.
-    Fixed,
-}
-
-/// Whether the application waits for the agent.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum Startup {
-    /// It does not.
-    #[default]
-    Optional,
-    /// It does.
-    Require,
-}
-
-/// Requests and limits of the agent.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.limits) || !has(self.limits.memory) || !isQuantity(self.limits.memory) || quantity(self.limits.memory).compareTo(quantity('32Mi')) >= 0").message("`limits.memory` of the agent must be at least 32Mi"),
-    validation = Rule::new("!has(self.limits) || !has(self.requests) || !has(self.limits.memory) || !has(self.requests.memory) || !isQuantity(self.limits.memory) || !isQuantity(self.requests.memory) || quantity(self.limits.memory).compareTo(quantity(self.requests.memory)) >= 0").message("`limits.memory` must not be below `requests.memory`"),
-    validation = Rule::new("!has(self.limits) || !has(self.requests) || !has(self.limits.cpu) || !has(self.requests.cpu) || !isQuantity(self.limits.cpu) || !isQuantity(self.requests.cpu) || quantity(self.limits.cpu).compareTo(quantity(self.requests.cpu)) >= 0").message("`limits.cpu` must not be below `requests.cpu`")
-)]
-pub struct AgentResources {
-    /// What the agent is promised.
-    #[serde(default, skip_serializing_if = "Amounts::is_empty")]
-    pub requests: Amounts,
-    /// What the agent may use at most.
-    #[serde(default, skip_serializing_if = "Amounts::is_empty")]
-    pub limits: Amounts,
-}
-
-/// Amounts of CPU and memory.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.cpu) || (isQuantity(self.cpu) && quantity(self.cpu).compareTo(quantity('0')) >= 0)").message("`cpu` must be a quantity such as \"50m\" or \"0\""),
-    validation = Rule::new("!has(self.memory) || (isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('0')) >= 0)").message("`memory` must be a quantity such as \"64Mi\"")
-)]
-pub struct Amounts {
-    /// CPU, for example `50m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(max = 32))]
-    pub cpu: Option<String>,
-    /// Memory, for example `64Mi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(max = 32))]
-    pub memory: Option<String>,
-}
-
-impl Amounts {
-    /// True when neither is given.
-    pub fn is_empty(&self) -> bool {
-        self.cpu.is_none() && self.memory.is_none()
-    }
-}
-
-/// Where it comes from what a container without `command` runs.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.pinDigest) || !self.pinDigest || !has(self.resolve) || self.resolve == 'Registry'").message("`pinDigest` needs `resolve: Registry`: only registries know digests")
-)]
-pub struct Entrypoint {
-    /// Registry: the registry is asked for ENTRYPOINT and CMD of images that no override fits.
-    /// SpecOnly: no registry is ever asked; a container without `command` that no override
-    /// fits is left alone with reason EntrypointUnresolved.
-    #[serde(default)]
-    pub resolve: Resolve,
-    /// What happens to a pod with a container whose entrypoint cannot be found out. Skip: the
-    /// container is left alone, and `onInjectFailure` decides about the pod. Deny: the pod is
-    /// refused even where `onInjectFailure` would admit it; like that it holds only in
-    /// namespaces labelled `picket.dev/enforce: "true"`.
-    #[serde(default)]
-    pub on_failure: OnEntrypointFailure,
-    /// True: a container whose entrypoint came from the registry gets the digest of that image
-    /// appended to its image reference, so that kubelet runs exactly what was looked at, even
-    /// if the tag moves in between.
-    #[serde(default)]
-    pub pin_digest: bool,
-    /// ENTRYPOINT and CMD of images, for containers without `command`. The first entry that
-    /// fits a container is taken, and the registry is not asked about it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub overrides: Vec<EntrypointOverride>,
-}
-
-/// Whether registries are asked what an image runs.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum Resolve {
-    /// Yes.
-    #[default]
-    Registry,
-    /// Only what the pod and the policy say counts.
-    SpecOnly,
-}
-
-/// What happens to a pod with a container whose entrypoint cannot be found out.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum OnEntrypointFailure {
-    /// The container is left alone.
-    #[default]
-    Skip,
-    /// The pod is refused, in namespaces labelled for enforcement.
-    Deny,
-}
-
-/// ENTRYPOINT and CMD of an image.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.container) || has(self.image)").message("an entrypoint override needs `container` or `image` to say what it is for"),
-    validation = Rule::new("(has(self.entrypoint) && self.entrypoint.size() > 0) || (has(self.cmd) && self.cmd.size() > 0)").message("an entrypoint override needs `entrypoint` or `cmd`, as the image defines them")
-)]
-pub struct EntrypointOverride {
-    /// Name of the container; `*` and `?` are wildcards.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 63))]
-    pub container: Option<String>,
-    /// Image as the pod names it; `*` (also across `/`) and `?` are wildcards.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String", length(min = 1, max = 512))]
-    pub image: Option<String>,
-    /// The image's ENTRYPOINT.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub entrypoint: Vec<String>,
-    /// The image's CMD; a container's `args` take its place.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub cmd: Vec<String>,
-}
-
 /// What the operator knows about a policy.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -523,6 +326,7 @@ impl ProtectionPolicySpec {
         let decisive = serde_json::json!([
             self.containers,
             self.agent,
+            self.tracer,
             self.entrypoint,
             self.coverage,
             self.provider,
@@ -540,6 +344,7 @@ impl ProtectionPolicySpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Engine;
 
     #[test]
     fn the_hash_changes_with_what_is_injected_and_with_nothing_else() {
@@ -553,6 +358,7 @@ mod tests {
         assert_eq!(hash(|spec| spec.mode = Mode::Enforce), plain);
         assert_eq!(hash(|spec| spec.datadog.site = "other".into()), plain);
         assert_ne!(hash(|spec| spec.coverage.exec = true), plain);
+        assert_ne!(hash(|spec| spec.tracer.engine = Engine::Ptrace), plain);
         assert_ne!(
             hash(|spec| spec.containers.exclude = vec!["a".into()]),
             plain

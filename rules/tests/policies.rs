@@ -403,6 +403,33 @@ rules:
 }
 
 #[test]
+fn reports_are_limited_for_each_session_of_its_own() {
+    let rules = load_one(
+        r#"
+rules:
+  - {id: plain, expression: open.file.name == "p"}
+  - {id: rare, expression: open.file.name == "r", every: 1m, limiter_token: [open.file.name]}
+"#,
+    );
+    let mut evaluator = Evaluator::new(rules);
+    let mut reports = |name: &str, session: &str, times: usize| {
+        let event = event(json!({
+            "type": "open", "open.file.name": name, "process.user_session.id": session,
+        }));
+        (0..times)
+            .filter(|_| evaluate(&mut evaluator, &event)[0].report)
+            .count()
+    };
+    for session in ["", "alice's", "mallory's"] {
+        assert_eq!(
+            (reports("r", session, 3), reports("p", session, 100)),
+            (1, 40),
+            "{session}"
+        );
+    }
+}
+
+#[test]
 fn a_pseudo_field_stands_for_a_rule_for_each_event_type() {
     let rules = load_one(
         "rules:\n  - {id: fim, expression: 'fim.write.file.path == \"/etc/passwd\" && process.uid == 0'}\n",

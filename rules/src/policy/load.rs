@@ -357,6 +357,8 @@ impl Loader<'_> {
             };
             limiter_fields.push(limiter_field(reader, self.catalogue, &token.text, event)?);
         }
+        // What one person does in a session must not hide what another does, or the application.
+        limiter_fields.extend(self.catalogue.field(SESSION));
         let expression = document.expression.as_ref().map(|text| text.text.clone());
         Ok(Rule {
             id: document.id.clone(),
@@ -407,6 +409,9 @@ impl Loader<'_> {
             .map_err(|reason| reader.fault(node, format!("deny: {reason}")))
     }
 }
+
+/// The field by which sessions of `kubectl exec` are told apart.
+const SESSION: &str = "process.user_session.id";
 
 fn limiter_field(
     reader: Reader<'_>,
