@@ -12,10 +12,12 @@ pub mod helm;
 mod https;
 pub mod kubelet;
 mod load;
+mod metrics;
 pub mod objects;
 mod operator;
 pub mod relay;
 pub mod release;
+mod served;
 mod supervised;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -31,6 +33,7 @@ pub use client::{Kubectl, Output};
 pub use https::Response;
 pub use kubelet::Kubelet;
 pub use load::{Load, Outcome};
+pub use metrics::MetricsApi;
 pub use operator::{ADMISSION_TIMEOUT_SECONDS, Operator, Options};
 pub use supervised::Supervised;
 
@@ -222,6 +225,7 @@ impl ControlPlane {
             "--secure-port=0".to_owned(),
             "--kube-api-qps=500".to_owned(),
             "--kube-api-burst=1000".to_owned(),
+            "--horizontal-pod-autoscaler-sync-period=1s".to_owned(),
         ];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let name = "kube-controller-manager";
@@ -351,12 +355,13 @@ impl ControlPlane {
 }
 
 /// The controllers that tests are about. Others would act on nodes, of which there are none.
-const CONTROLLERS: [&str; 10] = [
+const CONTROLLERS: [&str; 11] = [
     "cronjob-controller",
     "daemonset-controller",
     "deployment-controller",
     "disruption-controller",
     "garbage-collector-controller",
+    "horizontal-pod-autoscaler-controller",
     "job-controller",
     "namespace-controller",
     "replicaset-controller",

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use picket_tests::containers::{Engine, RunningPod, Surroundings};
+use picket_tests::kube::exec_endpoint::{Asked, ExecEndpoint};
 use picket_tests::kube::{ControlPlane, Kubectl, Operator, Options, eventually, objects};
 use picket_tests::shop::{self, AGENT, Attack, SETUP, SIDECAR_IMAGE, WEB};
 use serde_json::{Value, json};
@@ -103,6 +104,80 @@ fn an_attack_in_a_pod_of_a_real_api_server_becomes_a_finding() {
         );
     }
     shop::wait_until_open(&pod).expect("the shop is still open");
+}
+
+/// Runs kubectl exec as alice until the operator knows the pod, and gives the command that would
+/// reach kubelet.
+fn admitted(kubectl: &Kubectl, endpoint: &ExecEndpoint, namespace: &str, command: &str) -> Asked {
+    eventually("the command is traced", || {
+        let before = endpoint.asked_about(namespace, "shop").len();
+        let alice = [
+            "--as=alice",
+            "--as-group=developers",
+            "--as-group=system:masters",
+        ];
+        let shop = ["exec", "shop", "-n", namespace];
+        let command = ["--", "sh", "-c", command];
+        kubectl.run(&[&shop[..], &alice, &command].concat(), "");
+        let asked = endpoint
+            .asked_about(namespace, "shop")
+            .get(before)
+            .cloned()?;
+        (asked.command[0] == "/picket/picket-tracer").then_some(asked)
+    })
+}
+
+#[test]
+fn who_runs_kubectl_exec_is_in_the_finding() {
+    let control_plane = ControlPlane::shared();
+    let (operator, namespace) = protected_namespace(control_plane);
+    let policy = json!({"computeType": "Any", "coverage": {"exec": true}, "priority": 9});
+    operator.protect(&namespace, "sessions", policy);
+    let kubectl = control_plane.kubectl();
+    let endpoint = ExecEndpoint::start(control_plane);
+    let mut pod = shop::pod();
+    pod["spec"]["nodeName"] = json!(endpoint.node);
+    let stored = created(&kubectl, &namespace, pod);
+
+    let engine = Engine::open().expect("container engine");
+    let pod = RunningPod::run(&engine, &stored, &surroundings(&kubectl, &namespace))
+        .expect("the injected pod runs");
+    shop::wait_until_open(&pod).expect("the shop opens");
+
+    // What kubelet would have run, run by the container engine.
+    let script = "cat /var/run/secrets/kubernetes.io/serviceaccount/token; exit 5";
+    let asked = admitted(&kubectl, &endpoint, &namespace, script);
+    let words: Vec<&str> = asked.command.iter().map(String::as_str).collect();
+    let executed = pod.exec(WEB, &words).expect("the command runs");
+    assert_eq!(executed.code, 5, "{executed:?}");
+    assert!(executed.logs.stdout.contains('.'), "no token: {executed:?}");
+    let finding = shop::wait_for_finding(&pod, Attack::Token.rule()).expect("the finding");
+    let session = &finding["process"]["user_session"];
+    assert_eq!(session["k8s_username"], "alice", "{finding:#}");
+    assert_eq!(session["unidentified"], Value::Null, "{finding:#}");
+    let groups = session["k8s_groups"].as_array().expect("groups");
+    assert!(groups.contains(&json!("developers")), "{groups:?}");
+    assert_eq!(finding["container"]["name"], WEB);
+    assert_eq!(finding["pod"]["uid"], stored["metadata"]["uid"]);
+
+    // The same words once more: traced, and nobody vouches for it.
+    let again = pod.exec(WEB, &words).expect("the command runs");
+    assert_eq!(again.code, 5, "{again:?}");
+    let told = shop::wait_for_finding(&pod, "unidentified_session").expect("the finding");
+    assert_eq!(
+        told["unidentified_session"]["reason"], "TokenReused",
+        "{told:#}"
+    );
+
+    // What the shop itself does is no session.
+    Attack::Token.launch(&pod).expect("the attack works");
+    eventually("the shop's own finding", || {
+        let findings = shop::findings(&pod).expect("the agent's log");
+        findings.into_iter().find(|finding| {
+            finding["agent"]["rule_id"] == Attack::Token.rule()
+                && finding["process"]["user_session"].is_null()
+        })
+    });
 }
 
 #[test]

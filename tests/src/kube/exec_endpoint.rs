@@ -3,14 +3,12 @@
 //! are for [`crate::containers`].
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 
-use super::{ControlPlane, KubeError, PATIENCE};
+use super::ControlPlane;
+use super::served::{Answer, Served, serve};
 
 /// A command as it arrived at kubelet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +35,17 @@ impl ExecEndpoint {
     /// When the port or the node cannot be had.
     #[must_use]
     pub fn start(control_plane: &ControlPlane) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let port = listener.local_addr().expect("address").port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        // API servers do not verify kubelets unless they are told to.
+        let Served { port, .. } = serve(move |request| {
+            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.extend(parse(&request.target));
+            Answer {
+                status: "403 Forbidden",
+                body: "nothing runs here".to_owned(),
+            }
+        });
         let node = format!("node-{port}");
         control_plane.kubectl().apply(
             &json!({
@@ -52,21 +59,6 @@ impl ExecEndpoint {
             }),
             false,
         );
-        let configuration = Arc::new(configuration().expect("a certificate"));
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&asked);
-        // Ends with the test's process.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (configuration, noted) = (Arc::clone(&configuration), Arc::clone(&noted));
-                std::thread::spawn(move || {
-                    if let Some(asked) = answer(stream, configuration) {
-                        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-                        noted.push(asked);
-                    }
-                });
-            }
-        });
         Self { node, asked }
     }
 
@@ -78,47 +70,6 @@ impl ExecEndpoint {
         let about = asked.iter().filter(|one| one.target.starts_with(&start));
         about.cloned().collect()
     }
-}
-
-/// API servers do not verify kubelets unless they are told to.
-fn configuration() -> Result<rustls::ServerConfig, KubeError> {
-    let key = rcgen::KeyPair::generate()?;
-    let names = vec!["127.0.0.1".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names)?.self_signed(&key)?;
-    let der = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let configuration = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate.der().clone()], der)
-        });
-    Ok(configuration.expect("a usable certificate"))
-}
-
-/// Reads a request to its end, refuses it, and says what it asked for.
-fn answer(stream: TcpStream, configuration: Arc<rustls::ServerConfig>) -> Option<Asked> {
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let connection = rustls::ServerConnection::new(configuration).ok()?;
-    let mut stream = BufReader::new(rustls::StreamOwned::new(connection, stream));
-    let mut first = String::new();
-    stream.read_line(&mut first).ok()?;
-    loop {
-        let mut line = String::new();
-        let length = stream.read_line(&mut line).ok()?;
-        if length == 0 || line.trim().is_empty() {
-            break;
-        }
-    }
-    let body = "nothing runs here";
-    let length = body.len();
-    let refusal = format!(
-        "HTTP/1.1 403 Forbidden\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    );
-    let asked = parse(first.split(' ').nth(1)?);
-    stream.get_mut().write_all(refusal.as_bytes()).ok()?;
-    asked
 }
 
 /// From the path and query of a request: `/exec/namespace/pod/container?command=…`.
