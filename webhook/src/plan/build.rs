@@ -3,11 +3,12 @@
 //! Every field that the API server would fill in with a default is written out in our own
 //! containers, so that a pod which comes back on re-invocation is recognised as current.
 
-use picket_crds::{Coverage, MOUNT_PATH, Startup, VOLUME, annotations};
+use picket_crds::{Coverage, Startup, VOLUME, annotations};
 use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::commands;
+use super::container;
 use super::decide::Injection;
 use super::kit::Kit;
 use super::limits;
@@ -164,8 +165,7 @@ fn trace_containers(
                     status.argv_source = Some(*source);
                     status.command = length(&container["command"]);
                     status.args = length(&container["args"]);
-                    container["command"] = kit.traced_command(&report.name).into();
-                    container["args"] = argv.clone().into();
+                    container::trace(container, kit.traced_command(&report.name), argv);
                     if let Some(image) = &report.image {
                         status.image =
                             Some(image.digest.clone()).filter(|digest| !digest.is_empty());
@@ -174,8 +174,7 @@ fn trace_containers(
                             container["image"] = pinned(&container["image"], &image.digest);
                         }
                     }
-                    let mount = json!({"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": true});
-                    insert(container, "volumeMounts", None, mount);
+                    container::mount(container);
                     commands::wrap(container, coverage, |part| {
                         kit.traced_command(&format!("{}:{part}", report.name))
                     });

@@ -1,23 +1,22 @@
 //! Whether a pod is injected, and which of its containers are traced.
 
 use picket_crds::{
-    AGENT_CONTAINER, Containers, MOUNT_PATH, Mode, NativeSidecar, OptOut, ProtectionPolicySpec,
-    Provider, SETUP_CONTAINER, annotations, labels,
+    AGENT_CONTAINER, NativeSidecar, OptOut, Provider, SETUP_CONTAINER, annotations, labels,
 };
 use serde_json::Value;
 
 use super::Context;
-use super::argv::{self, Argv};
+use super::argv;
 use super::commands;
+use super::container::{self, traced};
 use super::datadog;
+use super::gate;
 use super::shape::{self, CONTAINER_LISTS};
 use super::strip::{entries, strip};
-use crate::entrypoint::{ImageConfig, Platform};
-use crate::glob;
-use crate::policy::{Selection, select};
+use crate::entrypoint::Platform;
+use crate::policy::Selection;
 use crate::reason::Reason;
-use crate::report::{ContainerReport, Decision, ImageReport, Note, PolicyReport, Report};
-use crate::settings::Settings;
+use crate::report::{Note, Report};
 use crate::status::{AgentKind, Status};
 use crate::suspension::fingerprint;
 
@@ -43,13 +42,7 @@ pub(super) struct Injection<'a> {
 
 /// Decides about a pod. A pod that is not injected gives the report that says why.
 pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection<'a>, Box<Report>> {
-    let skip = |reason| Err(Box::new(Report::of(reason)));
-    if !context.settings.enabled {
-        return skip(Reason::InjectionDisabled);
-    }
-    if [Settings::SYSTEM_NAMESPACE, &context.settings.own_namespace].contains(&context.namespace) {
-        return skip(Reason::NamespaceExcluded);
-    }
+    gate::enter(context)?;
     if let Err(fault) = shape::check(pod) {
         return Err(Box::new(Report {
             detail: Some(fault.to_string()),
@@ -60,32 +53,24 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
         .get(annotations::MIRROR)
         .is_some()
     {
-        return skip(Reason::MirrorPod);
+        return gate::skip(Reason::MirrorPod);
     }
     if runs_on_windows(pod) {
-        return skip(Reason::WindowsPod);
+        return gate::skip(Reason::WindowsPod);
     }
     let label = |key: &str| pod["metadata"]["labels"][key].as_str();
     let fargate = context
         .fargate
         .unwrap_or_else(|| label(labels::FARGATE_PROFILE).is_some());
-    let policies = context.policies.iter().map(AsRef::as_ref);
-    let namespace = (context.namespace, context.facts);
-    let selection = match select(policies, namespace, label, fargate) {
-        Ok(selection) => selection,
-        Err(reason) => return skip(reason),
+    let workload = context
+        .workload
+        .map_or_else(|| workload(pod), str::to_owned);
+    let report = Report {
+        workload: Some(workload),
+        ..Report::of(Reason::Injected)
     };
-    let mut report = Report::of(Reason::Injected);
-    report.policy = Some(policy_report(&selection));
-    report.workload = Some(
-        context
-            .workload
-            .map_or_else(|| workload(pod), str::to_owned),
-    );
+    let (selection, mut report) = gate::selection(context, label, fargate, report)?;
     let skip = |report: Report, reason| Err(Box::new(Report { reason, ..report }));
-    if selection.winner.spec.mode == Mode::Disabled {
-        return skip(report, Reason::PolicyDisabled);
-    }
     match label(labels::BREAK_GLASS).filter(|why| !why.is_empty()) {
         Some(why) if context.settings.break_glass => {
             report.detail = Some(why.to_owned());
@@ -108,7 +93,7 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
         return skip(report, Reason::InjectionSuspended);
     }
     let claimed = Status::of(pod);
-    let before = [SETUP_CONTAINER, AGENT_CONTAINER].map(|name| container(pod, name).cloned());
+    let before = [SETUP_CONTAINER, AGENT_CONTAINER].map(|name| container_named(pod, name).cloned());
     let baked = argv::baked(pod, claimed.as_ref());
     let mut pod = pod.clone();
     if let Err(conflict) = strip(&mut pod) {
@@ -134,67 +119,20 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
     for list in CONTAINER_LISTS {
         for container in entries(&pod["spec"], list) {
             let init = list == "initContainers";
-            let name = container["name"].as_str().unwrap_or_default().to_owned();
             let resolved = traced(container, init, &spec.containers)
                 .map_err(argv::Unknown::because)
                 .and_then(|()| argv::resolve(container, &source));
-            let mut entry = ContainerReport {
-                name,
-                init,
-                decision: Decision::Skipped {
-                    reason: Reason::EntrypointUnresolved,
-                },
-                detail: None,
-                image: None,
-            };
-            match resolved {
-                Ok(Argv {
-                    words,
-                    source,
-                    image,
-                    wanted,
-                }) => {
-                    report.wanted.extend(wanted);
-                    commands::note_gaps(container, &entry.name, &spec.coverage, &mut report.notes);
-                    note_setuid(container, &entry.name, &mut report.notes);
-                    image_uids.extend(image.as_ref().and_then(|image| image.uid()));
-                    entry.image = image.map(|image| image_report(&image, container, spec));
-                    entry.decision = Decision::Traced {
-                        argv: words,
-                        source,
-                    };
-                }
-                Err(unknown) => {
-                    report.wanted.extend(unknown.wanted);
-                    entry.detail = unknown.detail;
-                    entry.decision = Decision::Skipped {
-                        reason: unknown.reason,
-                    };
-                }
+            if let Ok(argv) = &resolved {
+                let name = container["name"].as_str().unwrap_or_default();
+                commands::note_gaps(container, name, &spec.coverage, &mut report.notes);
+                note_setuid(container, name, &mut report.notes);
+                image_uids.extend(argv.image.as_ref().and_then(|image| image.uid()));
             }
+            let entry = container::report(container, init, resolved, spec, &mut report.wanted);
             report.containers.push(entry);
         }
     }
-    report.wanted.sort();
-    report.wanted.dedup();
-    let failure = report.failed_containers().next().map(|(_, reason)| reason);
-    let any = report
-        .containers
-        .iter()
-        .any(|container| matches!(container.decision, Decision::Traced { .. }));
-    match (any, failure) {
-        (false, Some(failure)) => {
-            let of_failed = report.containers.iter().find_map(|container| {
-                let detail = container.detail.as_ref()?;
-                Some(format!("container {}: {detail}", container.name))
-            });
-            report.detail = of_failed;
-            return skip(report, failure);
-        }
-        (false, None) => return skip(report, Reason::NoContainerSelected),
-        (true, Some(_)) => report.reason = Reason::PartlyInjected,
-        (true, None) => {}
-    }
+    let report = container::sum_up(report)?;
     Ok(Injection {
         pod,
         claimed,
@@ -207,23 +145,11 @@ pub(super) fn decide<'a>(pod: &Value, context: &Context<'a>) -> Result<Injection
     })
 }
 
-fn container<'p>(pod: &'p Value, name: &str) -> Option<&'p Value> {
+fn container_named<'p>(pod: &'p Value, name: &str) -> Option<&'p Value> {
     let mut containers = CONTAINER_LISTS
         .into_iter()
         .flat_map(|list| entries(&pod["spec"], list));
     containers.find(|container| container["name"] == name)
-}
-
-pub(super) fn policy_report(selection: &Selection<'_>) -> PolicyReport {
-    PolicyReport {
-        winner: selection.winner.key(),
-        losers: selection.losers.iter().map(|policy| policy.key()).collect(),
-        mode: selection.winner.spec.mode,
-        provider: selection.winner.spec.provider,
-        rule_sets: selection.rule_sets.clone(),
-        on_inject_failure: selection.winner.spec.on_inject_failure,
-        on_entrypoint_failure: selection.winner.spec.entrypoint.on_failure,
-    }
 }
 
 fn runs_on_windows(pod: &Value) -> bool {
@@ -266,62 +192,6 @@ fn workload(pod: &Value) -> String {
         Some(deployment) if kind == "ReplicaSet" => format!("Deployment/{deployment}"),
         _ => format!("{kind}/{name}"),
     }
-}
-
-/// What is told of the image that said what a container runs.
-pub(super) fn image_report(
-    image: &ImageConfig,
-    container: &Value,
-    spec: &ProtectionPolicySpec,
-) -> ImageReport {
-    let has_digest = container["image"]
-        .as_str()
-        .is_some_and(|image| image.contains('@'));
-    ImageReport {
-        digest: image.digest.clone(),
-        pinned: spec.entrypoint.pin_digest && !has_digest && !image.digest.is_empty(),
-        user: image.user.clone(),
-        working_dir: image.working_dir.clone(),
-        stop_signal: image.stop_signal.clone(),
-        path: image.path.clone(),
-    }
-}
-
-/// Whether a container is meant to be traced and can be, as far as its own fields say.
-pub(super) fn traced(container: &Value, init: bool, containers: &Containers) -> Result<(), Reason> {
-    let Containers {
-        include,
-        exclude,
-        init_containers,
-    } = containers;
-    let name = container["name"].as_str().unwrap_or_default();
-    let named = |globs: &[String]| globs.iter().any(|pattern| glob::matches(pattern, name));
-    if named(exclude) {
-        return Err(Reason::Excluded);
-    }
-    if !include.is_empty() && !named(include) {
-        return Err(Reason::NotIncluded);
-    }
-    if init && !init_containers {
-        return Err(Reason::InitContainersExcluded);
-    }
-    if takes_our_path(container) {
-        return Err(Reason::MountConflict);
-    }
-    Ok(())
-}
-
-/// Something at our path, or below it, where a read-only mount of ours would leave no place
-/// for it.
-fn takes_our_path(container: &Value) -> bool {
-    let mounts = entries(container, "volumeMounts").map(|mount| &mount["mountPath"]);
-    let devices = entries(container, "volumeDevices").map(|device| &device["devicePath"]);
-    mounts.chain(devices).filter_map(Value::as_str).any(|path| {
-        let mut parts = path
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".");
-        parts.next() == MOUNT_PATH.strip_prefix('/')
-    })
 }
 
 fn note_setuid(container: &Value, name: &str, notes: &mut Vec<Note>) {

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use picket_crds::{MOUNT_PATH, Mode, SETUP_CONTAINER, VOLUME, labels};
-use serde_json::{Value, json};
+use picket_crds::{SETUP_CONTAINER, VOLUME, labels};
+use serde_json::Value;
 
-use super::argv::{self, Argv, Baked, ImageSource};
-use super::build::insert;
-use super::decide::{image_report, policy_report, traced};
+use super::argv::{self, Baked, ImageSource};
+use super::container::{self, traced};
+use super::gate;
 use super::kit::Kit;
 use super::shape;
 use super::strip::entries;
 use super::wrapper;
 use super::{Context, Plan, patch};
 use crate::entrypoint::Platform;
-use crate::policy::select;
 use crate::reason::Reason;
-use crate::report::{ContainerReport, Decision, Report};
-use crate::settings::Settings;
+use crate::report::{Decision, Report};
 
 /// The list that holds them.
 const LIST: &str = "ephemeralContainers";
@@ -42,13 +40,7 @@ fn desired(
     before: &Value,
     context: &Context<'_>,
 ) -> Result<(Value, Report), Box<Report>> {
-    let skip = |reason| Err(Box::new(Report::of(reason)));
-    if !context.settings.enabled {
-        return skip(Reason::InjectionDisabled);
-    }
-    if [Settings::SYSTEM_NAMESPACE, &context.settings.own_namespace].contains(&context.namespace) {
-        return skip(Reason::NamespaceExcluded);
-    }
+    gate::enter(context)?;
     if let Err(fault) = shape::check(pod).and_then(|()| shape::check_ephemeral(pod)) {
         return Err(Box::new(Report {
             detail: Some(fault.to_string()),
@@ -57,19 +49,10 @@ fn desired(
     }
     let label = |key: &str| pod["metadata"]["labels"][key].as_str();
     let fargate = label(labels::FARGATE_PROFILE).is_some();
-    let policies = context.policies.iter().map(AsRef::as_ref);
-    let namespace = (context.namespace, context.facts);
-    let selection = match select(policies, namespace, label, fargate) {
-        Ok(selection) => selection,
-        Err(reason) => return skip(reason),
-    };
+    let (selection, mut report) =
+        gate::selection(context, label, fargate, Report::of(Reason::Injected))?;
     let spec = &selection.winner.spec;
-    let mut report = Report::of(Reason::Injected);
-    report.policy = Some(policy_report(&selection));
     let skip = |report: Report, reason| Err(Box::new(Report { reason, ..report }));
-    if spec.mode == Mode::Disabled {
-        return skip(report, Reason::PolicyDisabled);
-    }
     if !holds_the_tracer(pod) {
         return skip(report, Reason::PodNotInjected);
     }
@@ -94,64 +77,26 @@ fn desired(
         }
         // It comes by again after another webhook: what we put there is put there anew.
         let wrapped = unwrap(container);
-        let resolved = match traced(container, false, &spec.containers) {
+        let chosen = match traced(container, false, &spec.containers) {
             Err(Reason::MountConflict) if wrapped => Ok(()),
             checked => checked,
         };
-        let resolved = resolved
+        let resolved = chosen
             .map_err(argv::Unknown::because)
             .and_then(|()| argv::resolve(container, &source));
-        let entry = match resolved {
-            Ok(argv) => {
-                report.wanted.extend(argv.wanted.clone());
-                let Argv {
-                    words,
-                    source,
-                    image,
-                    ..
-                } = argv;
-                let image = image.map(|image| image_report(&image, container, spec));
-                container["command"] = kit.traced_command(&name).into();
-                container["args"] = words.clone().into();
-                if !wrapped {
-                    let mount = json!({"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": true});
-                    insert(container, "volumeMounts", None, mount);
-                }
-                ContainerReport {
-                    name,
-                    init: false,
-                    decision: Decision::Traced {
-                        argv: words,
-                        source,
-                    },
-                    detail: None,
-                    image,
-                }
+        let entry = container::report(container, false, resolved, spec, &mut report.wanted);
+        if let Decision::Traced { argv, .. } = &entry.decision {
+            container::trace(container, kit.traced_command(&name), argv);
+            if !wrapped {
+                container::mount(container);
             }
-            Err(unknown) => {
-                report.wanted.extend(unknown.wanted);
-                ContainerReport {
-                    name,
-                    init: false,
-                    decision: Decision::Skipped {
-                        reason: unknown.reason,
-                    },
-                    detail: unknown.detail,
-                    image: None,
-                }
-            }
-        };
+        }
         report.containers.push(entry);
     }
-    let failure = report.failed_containers().next().map(|(_, reason)| reason);
-    let traced = |entry: &ContainerReport| matches!(entry.decision, Decision::Traced { .. });
-    report.reason = match (report.containers.iter().any(traced), failure) {
-        (true, None) if desired == *pod => Reason::Current,
-        (true, None) => Reason::Injected,
-        (true, Some(_)) => Reason::PartlyInjected,
-        (false, Some(failure)) => return skip(report, failure),
-        (false, None) => return skip(report, Reason::NoContainerSelected),
-    };
+    let mut report = container::sum_up(report)?;
+    if report.reason == Reason::Injected && desired == *pod {
+        report.reason = Reason::Current;
+    }
     Ok((desired, report))
 }
 
@@ -178,11 +123,14 @@ fn unwrap(container: &mut Value) -> bool {
 mod tests {
     use std::sync::Arc;
 
+    use serde_json::json;
+
     use super::*;
     use crate::entrypoint::Images;
     use crate::inject::catch_all;
     use crate::namespace::Namespace;
     use crate::policy::Policy;
+    use crate::settings::Settings;
 
     fn policy(covered: bool) -> Policy {
         let mut policy = catch_all("shop");

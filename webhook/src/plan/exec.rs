@@ -1,16 +1,14 @@
 //! Commands that somebody runs in a running pod (`kubectl exec`).
 
-use picket_crds::{AGENT_CONTAINER, Mode, Provider, SETUP_CONTAINER, labels};
+use picket_crds::{AGENT_CONTAINER, Provider, SETUP_CONTAINER, labels};
 use serde_json::{Value, json};
 
-use super::decide::policy_report;
+use super::gate;
 use super::wrapper::{self, strings};
 use super::{Context, Plan, patch};
-use crate::policy::select;
 use crate::reason::Reason;
 use crate::report::{ContainerReport, Decision, Report};
 use crate::sessions::{Issue, RunningContainer, RunningPod};
-use crate::settings::Settings;
 use crate::status::ArgvSource;
 
 /// Plans the options (PodExecOptions) of a command in a running pod. Twice is not once here: each
@@ -39,30 +37,16 @@ fn desired(
     issue: Issue<'_>,
     context: &Context<'_>,
 ) -> Result<(Value, Report), Box<Report>> {
-    let skip = |reason| Err(Box::new(Report::of(reason)));
-    if !context.settings.enabled {
-        return skip(Reason::InjectionDisabled);
-    }
-    if [Settings::SYSTEM_NAMESPACE, &context.settings.own_namespace].contains(&context.namespace) {
-        return skip(Reason::NamespaceExcluded);
-    }
+    gate::enter(context)?;
     let Some(pod) = pod else {
-        return skip(Reason::PodUnknown);
+        return gate::skip(Reason::PodUnknown);
     };
     let label = |key: &str| pod.labels.get(key).map(String::as_str);
     let fargate = label(labels::FARGATE_PROFILE).is_some();
-    let policies = context.policies.iter().map(AsRef::as_ref);
-    let selection = match select(policies, (context.namespace, context.facts), label, fargate) {
-        Ok(selection) => selection,
-        Err(reason) => return skip(reason),
-    };
+    let (selection, mut report) =
+        gate::selection(context, label, fargate, Report::of(Reason::ExecTraced))?;
     let spec = &selection.winner.spec;
-    let mut report = Report::of(Reason::ExecTraced);
-    report.policy = Some(policy_report(&selection));
     let skip = |report: Report, reason| Err(Box::new(Report { reason, ..report }));
-    if spec.mode == Mode::Disabled {
-        return skip(report, Reason::PolicyDisabled);
-    }
     if !pod
         .containers
         .iter()
@@ -140,12 +124,15 @@ fn words(value: &Value) -> Option<Vec<String>> {
 mod tests {
     use std::sync::Arc;
 
+    use picket_crds::Mode;
+
     use super::*;
     use crate::entrypoint::Images;
     use crate::inject::catch_all;
     use crate::namespace::Namespace;
     use crate::policy::Policy;
     use crate::sessions::Issued;
+    use crate::settings::Settings;
 
     fn policy() -> Policy {
         let mut policy = catch_all("shop");

@@ -7,10 +7,12 @@
 pub(crate) mod argv;
 mod build;
 mod commands;
+mod container;
 mod datadog;
 mod decide;
 mod ephemeral;
 mod exec;
+mod gate;
 mod kit;
 mod limits;
 mod patch;
