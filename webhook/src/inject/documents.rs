@@ -14,18 +14,14 @@ pub(super) fn rewrite(
         output.push_str(part.separator);
         let document = index + 1;
         let error = |message: String| ManifestError { document, message };
-        let has_content = part.body.lines().any(|line| {
-            let line = line.trim();
-            !line.is_empty() && !line.starts_with('#')
-        });
-        if !has_content {
+        if !has_content(part.body) {
             output.push_str(part.body);
             continue;
         }
         let mut value = read(part.body).map_err(error)?;
         if change(document, &mut value) {
             output.push_str(leading_comments(part.body));
-            output.push_str(&write(&value).map_err(error)?);
+            output.push_str(&write(&value, Style::of(part.body)).map_err(error)?);
         } else {
             output.push_str(part.body);
         }
@@ -84,10 +80,26 @@ fn is_separator(line: &str) -> bool {
     })
 }
 
+/// Whether there is more than comments, and directives for the document behind them.
+fn has_content(body: &str) -> bool {
+    body.trim_start_matches(BYTE_ORDER_MARK)
+        .lines()
+        .any(|line| {
+            let text = line.trim();
+            !(text.is_empty() || text.starts_with('#') || line.starts_with('%'))
+        })
+}
+
+/// Some editors put it at the start of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 fn leading_comments(body: &str) -> &str {
     let length = body
         .split_inclusive('\n')
-        .take_while(|line| line.trim().is_empty() || line.starts_with('#'))
+        .take_while(|line| {
+            let text = line.trim_start_matches(BYTE_ORDER_MARK);
+            text.trim().is_empty() || text.starts_with('#')
+        })
         .map(str::len)
         .sum();
     &body[..length]
@@ -99,13 +111,39 @@ fn read(text: &str) -> Result<Value, String> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
 
-fn write(value: &Value) -> Result<String, String> {
-    // Long lines are not folded: a status annotation is one line of JSON.
-    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-    let mut text =
-        serde_saphyr::to_string_with_options(value, options).map_err(|error| error.to_string())?;
+/// How a document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Style {
+    /// As JSON.
+    json: bool,
+    /// With the line ends of Windows.
+    carriage_returns: bool,
+}
+
+impl Style {
+    /// As this one is.
+    fn of(body: &str) -> Self {
+        Self {
+            json: serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok(),
+            carriage_returns: body.contains("\r\n"),
+        }
+    }
+}
+
+fn write(value: &Value, style: Style) -> Result<String, String> {
+    let text = if style.json {
+        serde_json::to_string_pretty(value).map_err(|error| error.to_string())
+    } else {
+        // Long lines are not folded: a status annotation is one line of JSON.
+        let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+        serde_saphyr::to_string_with_options(value, options).map_err(|error| error.to_string())
+    };
+    let mut text = text?;
     if !text.ends_with('\n') {
         text.push('\n');
+    }
+    if style.carriage_returns {
+        text = text.replace('\n', "\r\n");
     }
     Ok(text)
 }
@@ -154,7 +192,55 @@ mod tests {
             "tab": "a\tb",
             "crlf": "a\r\nb",
         });
-        assert_eq!(read(&write(&value).unwrap()).unwrap(), value);
+        for (json, carriage_returns) in [(false, false), (false, true), (true, true)] {
+            let style = Style {
+                json,
+                carriage_returns,
+            };
+            let text = write(&value, style).unwrap();
+            assert_eq!(read(&text).unwrap(), value, "{text}");
+            assert_eq!(Style::of(&text), style, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_changed_document_is_written_as_it_was() {
+        for (text, expected) in [
+            (
+                "a: 1\r\n---\r\nb: 2\r\n",
+                "a: 1\r\n---\r\nb: 2\r\nnew: true\r\n",
+            ),
+            ("{\"b\": 2}", "{\n  \"b\": 2,\n  \"new\": true\n}\n"),
+            (
+                "\u{feff}# by an editor\nb: 2\n",
+                "\u{feff}# by an editor\nb: 2\nnew: true\n",
+            ),
+            (
+                "%YAML 1.2\n---\nb: 2\n...\n",
+                "%YAML 1.2\n---\nb: 2\nnew: true\n",
+            ),
+            (
+                "null\n---\n~\n---\nb: 2\n",
+                "null\n---\n~\n---\nb: 2\nnew: true\n",
+            ),
+        ] {
+            let changed = rewrite(text, |_, value| {
+                let changes = value["b"] == 2;
+                if changes {
+                    value["new"] = json!(true);
+                }
+                changes
+            });
+            assert_eq!(changed.unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_become_what_they_stand_for() {
+        let text = "base: &base {a: 1, b: 2}\nown: {<<: *base, b: 3}\nlist: [*base]\n";
+        let value =
+            json!({"base": {"a": 1, "b": 2}, "own": {"a": 1, "b": 3}, "list": [{"a": 1, "b": 2}]});
+        assert_eq!(read(text).unwrap(), value);
     }
 
     #[test]
