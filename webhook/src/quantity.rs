@@ -62,7 +62,10 @@ fn nanos(text: &str) -> Option<i128> {
     if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.len() > 12 {
         return None;
     }
-    let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let mantissa: i128 = match fraction {
+        "" => whole.parse().ok()?,
+        _ => format!("{whole}{fraction}").parse().ok()?,
+    };
     let scale = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
     let factor = match suffix {
         "n" => 1,

@@ -1,7 +1,11 @@
 //! Workloads that injection leaves alone because it kept their pods from starting.
 
-use ring::digest::{SHA256, digest};
-use serde_json::{Value, json};
+use std::io;
+
+use picket_crds::ProtectionPolicySpec;
+use ring::digest::{Context, SHA256};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::namespace::Answer;
 use crate::policy::Policy;
@@ -40,17 +44,44 @@ impl Suspensions for NoSuspensions {
 /// Names what would be injected: image, revision and the policy that wins. A change of any of
 /// them may mend what was wrong.
 pub fn fingerprint(settings: &Settings, policy: &Policy) -> String {
-    let text = json!({
-        "image": settings.sidecar_image,
-        "pullSecrets": settings.image_pull_secrets,
-        "revision": settings.revision,
-        "policy": policy.key(),
-        "spec": policy.spec,
-    })
-    .to_string();
-    let hash = digest(&SHA256, text.as_bytes());
+    let mut hash = Hash(Context::new(&SHA256));
+    let decisive = Decisive {
+        image: &settings.sidecar_image,
+        pull_secrets: &settings.image_pull_secrets,
+        revision: &settings.revision,
+        policy: policy.key(),
+        spec: &policy.spec,
+    };
+    // Neither the writer fails nor any of these fields.
+    let _ = serde_json::to_writer(&mut hash, &decisive);
+    let hash = hash.0.finish();
     let short = &hash.as_ref()[..8];
     short.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What decides how a pod is injected.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Decisive<'a> {
+    image: &'a str,
+    pull_secrets: &'a [String],
+    revision: &'a str,
+    policy: String,
+    spec: &'a ProtectionPolicySpec,
+}
+
+/// Takes the sum of what is written: every review needs one, so the text is never kept.
+struct Hash(Context);
+
+impl io::Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Reads an object without what the planner never looks at.
 //!
-//! Most of a pod is environment, and the API server's notes on who manages which field. Neither
-//! says anything about injection and no operation of ours touches it, so it is skipped where it
-//! stands in the text instead of being built, copied and compared.
+//! Most of a pod is environment, probes by HTTP, what is in volumes, where it may be scheduled, and
+//! the API server's notes on who manages which field. None of it says anything about injection and
+//! no operation of ours touches it, so it is skipped where it stands in the text instead of being
+//! built, copied and compared.
 
 use std::fmt;
 
-use picket_crds::{AGENT_CONTAINER, SETUP_CONTAINER};
+use picket_crds::{AGENT_CONTAINER, SETUP_CONTAINER, TOKEN_VOLUME, VOLUME};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -23,6 +24,9 @@ enum Part {
     Spec,
     Containers,
     Container,
+    Probe,
+    Volumes,
+    Volume,
     /// One of which nothing is.
     Other,
 }
@@ -37,6 +41,18 @@ impl Part {
             (Self::Spec, "containers" | "initContainers" | "ephemeralContainers") => {
                 Self::Containers
             }
+            (Self::Spec, "volumes") => Self::Volumes,
+            (
+                Self::Spec,
+                "affinity"
+                | "dnsConfig"
+                | "hostAliases"
+                | "tolerations"
+                | "topologySpreadConstraints",
+            ) => return None,
+            (Self::Container, "startupProbe" | "livenessProbe" | "readinessProbe") => Self::Probe,
+            (Self::Probe, "exec") => Self::Other,
+            (Self::Probe, _) => return None,
             _ => Self::Other,
         })
     }
@@ -44,19 +60,34 @@ impl Part {
     fn of_entries(self) -> Self {
         match self {
             Self::Containers => Self::Container,
+            Self::Volumes => Self::Volume,
             _ => Self::Other,
+        }
+    }
+
+    /// Whether a field of a container or volume is skipped. Our own are compared with what they
+    /// should be, so they are read as a whole.
+    fn is_idle(self, field: &str) -> bool {
+        match self {
+            Self::Container => matches!(
+                field,
+                "env"
+                    | "envFrom"
+                    | "ports"
+                    | "imagePullPolicy"
+                    | "terminationMessagePath"
+                    | "terminationMessagePolicy"
+            ),
+            Self::Volume => field != "name",
+            _ => false,
         }
     }
 }
 
-/// Whether a field of a container is skipped. Our own containers are compared with what they
-/// should be, so they are read as a whole.
-fn is_idle(field: &str) -> bool {
-    matches!(field, "env" | "envFrom" | "ports")
-}
-
 fn is_ours(name: &Value) -> bool {
-    name == AGENT_CONTAINER || name == SETUP_CONTAINER
+    [AGENT_CONTAINER, SETUP_CONTAINER, VOLUME, TOKEN_VOLUME]
+        .iter()
+        .any(|ours| name == ours)
 }
 
 impl<'de> DeserializeSeed<'de> for Part {
@@ -80,16 +111,20 @@ impl<'de> Visitor<'de> for Part {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
-            let idle = self == Self::Container && is_idle(&key);
-            // API servers write the name first.
-            let skipped = idle && map.get("name").is_some_and(|name| !is_ours(name));
-            match self.under(&key) {
-                Some(part) if !skipped => drop(map.insert(key, access.next_value_seed(part)?)),
-                _ => drop(access.next_value::<IgnoredAny>()?),
+            // API servers write names first. Who does not costs us more, and gets the same.
+            let foreign = map.get("name").is_some_and(|name| !is_ours(name));
+            let part = match self.under(&key) {
+                _ if foreign && self.is_idle(&key) => None,
+                Some(Self::Probe) if !foreign => Some(Self::Other),
+                part => part,
+            };
+            match part {
+                Some(part) => drop(map.insert(key, access.next_value_seed(part)?)),
+                None => drop(access.next_value::<IgnoredAny>()?),
             }
         }
-        if self == Self::Container && !map.get("name").is_some_and(is_ours) {
-            map.retain(|field, _| !is_idle(field));
+        if !map.get("name").is_some_and(is_ours) {
+            map.retain(|field, _| !self.is_idle(field));
         }
         Ok(Value::Object(map))
     }
@@ -144,17 +179,23 @@ mod tests {
 
     #[test]
     fn what_the_planner_never_looks_at_is_left_out() {
+        let probes = json!({
+            "livenessProbe": {"httpGet": {"path": "/"}, "periodSeconds": 3},
+            "readinessProbe": {"exec": {"command": ["ready"]}, "periodSeconds": 3},
+        });
         let pod = json!({
             "kind": "Pod",
             "metadata": {"name": "web", "managedFields": [{"manager": "kubectl"}], "labels": {"env": "test"}},
             "spec": {
-                "initContainers": [{"name": "picket-agent", "env": [{"name": "A"}]}],
+                "initContainers": [{"name": "picket-agent", "env": [{"name": "A"}], "livenessProbe": probes["livenessProbe"]}],
                 "containers": [
-                    {"name": "web", "image": "web:1", "env": [{"name": "A"}], "ports": [1], "envFrom": [], "args": ["env"]},
+                    {"name": "web", "image": "web:1", "env": [{"name": "A"}], "ports": [1], "envFrom": [], "args": ["env"],
+                     "imagePullPolicy": "Always", "livenessProbe": probes["livenessProbe"], "readinessProbe": probes["readinessProbe"]},
                     {"env": [{"name": "B"}], "name": "last", "future": {"env": 1}},
                     {"env": [{"name": "C"}], "name": "picket-setup"},
                 ],
-                "volumes": [{"name": "env", "env": true}],
+                "tolerations": [{"operator": "Exists"}],
+                "volumes": [{"name": "env", "configMap": {"name": "a"}}, {"name": "picket", "emptyDir": {}}, {"emptyDir": {}, "name": "last"}],
             },
             "status": {"phase": "Pending"},
         });
@@ -162,13 +203,14 @@ mod tests {
             "kind": "Pod",
             "metadata": {"name": "web", "labels": {"env": "test"}},
             "spec": {
-                "initContainers": [{"name": "picket-agent", "env": [{"name": "A"}]}],
+                "initContainers": [{"name": "picket-agent", "env": [{"name": "A"}], "livenessProbe": probes["livenessProbe"]}],
                 "containers": [
-                    {"name": "web", "image": "web:1", "args": ["env"]},
+                    {"name": "web", "image": "web:1", "args": ["env"],
+                     "livenessProbe": {}, "readinessProbe": {"exec": {"command": ["ready"]}}},
                     {"name": "last", "future": {"env": 1}},
                     {"env": [{"name": "C"}], "name": "picket-setup"},
                 ],
-                "volumes": [{"name": "env", "env": true}],
+                "volumes": [{"name": "env"}, {"name": "picket", "emptyDir": {}}, {"name": "last"}],
             },
         });
         assert_eq!(slim(&pod).to_string(), expected.to_string(), "order too");

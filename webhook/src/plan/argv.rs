@@ -72,10 +72,11 @@ pub(super) fn baked(pod: &Value, claimed: Option<&Status>) -> Baked {
         let from_image = claimed
             .and_then(|status| status.container(name)?.argv_source)
             .is_some_and(|source| source != ArgvSource::Spec);
+        if !from_image {
+            continue;
+        }
         let (command, args) = (strings(&container["command"]), strings(&container["args"]));
-        if from_image
-            && find_tracer(&command, &args) == command.len().checked_sub(1).map(|last| (0, last))
-        {
+        if find_tracer(&command, &args) == command.len().checked_sub(1).map(|last| (0, last)) {
             baked.insert(name.to_owned(), args);
         }
     }
@@ -88,11 +89,12 @@ pub(super) fn baked(pod: &Value, claimed: Option<&Status>) -> Baked {
 /// # Errors
 /// [`Reason::EntrypointUnresolved`] or [`Reason::NoEntrypoint`].
 pub(super) fn resolve(container: &Value, source: &ImageSource<'_>) -> Result<Argv, Unknown> {
-    let command = strings(&container["command"]);
+    let mut command = strings(&container["command"]);
     let args = strings(&container["args"]);
     if !command.is_empty() {
+        command.extend(args);
         return Ok(Argv {
-            words: [command, args].concat(),
+            words: command,
             source: ArgvSource::Spec,
             image: None,
             wanted: None,

@@ -93,7 +93,9 @@ pub(super) fn wrap(
 /// Takes our tracer out of all of them.
 pub(super) fn unwrap(container: &mut Value) {
     for place in &PLACES {
-        if let Some(command) = place.command_mut(container) {
+        if let Some(command) = place.command_mut(container)
+            && wrapper::names_tracer(command)
+        {
             let words = wrapper::strings(command);
             if let Some(own) = wrapper::without_tracer(words) {
                 *command = own.into();

@@ -25,7 +25,7 @@ const LIST: &str = "ephemeralContainers";
 pub fn plan_ephemeral(pod: &Value, before: &Value, context: &Context<'_>) -> Plan {
     match desired(pod, before, context) {
         Ok((desired, report)) => Plan {
-            operations: patch::difference(pod, &desired),
+            operations: patch::difference(pod, desired),
             report,
         },
         Err(report) => Plan {

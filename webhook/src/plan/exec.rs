@@ -21,7 +21,7 @@ pub fn plan_exec(
 ) -> Plan {
     match desired(options, pod, issue, context) {
         Ok((desired, report)) => Plan {
-            operations: patch::difference(options, &desired),
+            operations: patch::difference(options, desired),
             report,
         },
         Err(report) => Plan {

@@ -74,7 +74,7 @@ pub struct Plan {
 pub fn plan(pod: &Value, context: &Context<'_>) -> Plan {
     let (desired, mut report) = built(pod, context);
     let operations = desired
-        .map(|desired| patch::difference(pod, &desired))
+        .map(|desired| patch::difference(pod, desired))
         .unwrap_or_default();
     if operations.is_empty() && report.reason == Reason::Injected {
         report.reason = Reason::Current;

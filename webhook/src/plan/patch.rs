@@ -22,6 +22,13 @@ impl Place<'_> {
         token: "",
     };
 
+    fn under<'a>(&'a self, token: &'a str) -> Place<'a> {
+        Place {
+            parent: Some(self),
+            token,
+        }
+    }
+
     fn pointer(&self) -> PointerBuf {
         let mut pointer = match self.parent {
             Some(parent) => parent.pointer(),
@@ -33,7 +40,7 @@ impl Place<'_> {
 }
 
 /// Operations that turn `from` into `to`.
-pub(super) fn difference(from: &Value, to: &Value) -> Vec<PatchOperation> {
+pub(super) fn difference(from: &Value, to: Value) -> Vec<PatchOperation> {
     let mut operations = Vec::new();
     compare(&Place::ROOT, from, to, &mut operations);
     operations
@@ -58,17 +65,18 @@ fn same(left: &Value, right: &Value) -> bool {
     }
 }
 
-fn compare(place: &Place<'_>, from: &Value, to: &Value, operations: &mut Vec<PatchOperation>) {
+/// What is added is moved out of `to`, not copied.
+fn compare(place: &Place<'_>, from: &Value, to: Value, operations: &mut Vec<PatchOperation>) {
     match (from, to) {
         (Value::Object(from), Value::Object(to)) => compare_objects(place, from, to, operations),
         (Value::Array(from), Value::Array(to)) if key_of(place.token).is_some() => {
             let key = key_of(place.token).unwrap_or("name");
             compare_lists(place, key, from, to, operations);
         }
-        _ if same(from, to) => {}
-        _ => operations.push(PatchOperation::Replace(ReplaceOperation {
+        (from, to) if same(from, &to) => {}
+        (_, value) => operations.push(PatchOperation::Replace(ReplaceOperation {
             path: place.pointer(),
-            value: to.clone(),
+            value,
         })),
     }
 }
@@ -76,30 +84,26 @@ fn compare(place: &Place<'_>, from: &Value, to: &Value, operations: &mut Vec<Pat
 fn compare_objects(
     place: &Place<'_>,
     from: &Map<String, Value>,
-    to: &Map<String, Value>,
+    to: Map<String, Value>,
     operations: &mut Vec<PatchOperation>,
 ) {
-    let within = |token| Place {
-        parent: Some(place),
-        token,
-    };
     // The planner works on a copy and adds at the end, so the keys of both mostly stand side by
     // side.
     if from.len() <= to.len() && from.keys().zip(to.keys()).all(|(old, new)| old == new) {
-        let mut added = to.iter();
-        for (old, (key, value)) in from.values().zip(added.by_ref()) {
-            compare(&within(key), old, value, operations);
+        let mut added = to.into_iter();
+        for ((key, old), (_, value)) in from.iter().zip(added.by_ref()) {
+            compare(&place.under(key), old, value, operations);
         }
-        operations.extend(added.map(|(key, value)| add(place, key, value)));
+        operations.extend(added.map(|(key, value)| add(place, &key, value)));
         return;
     }
     for key in from.keys().filter(|key| !to.contains_key(*key)) {
         operations.push(remove(place, key));
     }
     for (key, value) in to {
-        match from.get(key) {
-            Some(old) => compare(&within(key), old, value, operations),
-            None => operations.push(add(place, key, value)),
+        match from.get(&key) {
+            Some(old) => compare(&place.under(&key), old, value, operations),
+            None => operations.push(add(place, &key, value)),
         }
     }
 }
@@ -108,7 +112,7 @@ fn compare_lists(
     place: &Place<'_>,
     key: &str,
     from: &[Value],
-    to: &[Value],
+    to: Vec<Value>,
     operations: &mut Vec<PatchOperation>,
 ) {
     let name = |item: &Value| item[key].as_str().unwrap_or_default().to_owned();
@@ -129,15 +133,11 @@ fn compare_lists(
         }
     }
     let mut kept = kept.into_iter().peekable();
-    for (index, item) in to.iter().enumerate() {
+    for (index, item) in to.into_iter().enumerate() {
         let token = index.to_string();
         match kept.next_if(|old| from_names[*old] == wanted[index]) {
             Some(old) => {
-                let within = Place {
-                    parent: Some(place),
-                    token: &token,
-                };
-                compare(&within, &from[old], item, operations);
+                compare(&place.under(&token), &from[old], item, operations);
             }
             None => operations.push(add(place, &token, item)),
         }
@@ -167,10 +167,10 @@ fn key_of(list: &str) -> Option<&'static str> {
     }
 }
 
-fn add(place: &Place<'_>, token: &str, value: &Value) -> PatchOperation {
+fn add(place: &Place<'_>, token: &str, value: Value) -> PatchOperation {
     PatchOperation::Add(AddOperation {
         path: child(place, token),
-        value: value.clone(),
+        value,
     })
 }
 

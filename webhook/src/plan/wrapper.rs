@@ -98,6 +98,12 @@ pub(super) struct Own {
 /// `recorded` tells where `command` ended; if it does not fit, everything becomes `command`,
 /// which runs the same.
 pub(super) fn unwrap(container: &Value, recorded: Option<&ContainerStatus>) -> Option<Own> {
+    if ![&container["command"], &container["args"]]
+        .into_iter()
+        .any(names_tracer)
+    {
+        return None;
+    }
     let mut command = strings(&container["command"]);
     let mut args = strings(&container["args"]);
     let mut found = false;
@@ -158,6 +164,15 @@ fn split(words: Vec<String>, recorded: Option<&ContainerStatus>) -> Own {
         command: present(command.to_vec()),
         args: present(args.to_vec()),
     }
+}
+
+/// Whether a tracer is among the words of a list. Most containers come without, and need not be
+/// looked at any closer.
+pub(super) fn names_tracer(words: &Value) -> bool {
+    let words = words.as_array().into_iter().flatten();
+    let mut words = words.filter_map(Value::as_str);
+    let programs = [tracer(), datadog_tracer()];
+    words.any(|word| programs.iter().any(|program| program == word))
 }
 
 /// First and last index of our tracer and its flags in `command` followed by `args`.
