@@ -27,6 +27,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 
+/// As the operator has it; both servers have the same.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Turns of each server; they alternate, so that a noisy machine is noisy for both.
 const ROUNDS: usize = 5;
 

@@ -4,9 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use mimalloc::MiMalloc;
 use picket_operator::arguments::Arguments;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// The binary is linked with musl, whose allocator is one for all threads and slow: a review of a
+/// pod is little but parsing and writing JSON, that is, allocating.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -105,8 +105,14 @@ fn leading_comments(body: &str) -> &str {
     &body[..length]
 }
 
-/// Reads YAML as the Kubernetes tools do: `yes` and `on` are booleans, `0644` is octal.
+/// Reads YAML as the Kubernetes tools do: `yes` and `on` are booleans, `0644` is octal. JSON is read
+/// as JSON, which may hold characters that YAML has to escape.
 fn read(text: &str) -> Result<Value, String> {
+    if text.trim_start().starts_with('{')
+        && let Ok(value) = serde_json::from_str(text)
+    {
+        return Ok(value);
+    }
     let options = serde_saphyr::options! { legacy_octal_numbers: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
