@@ -5,7 +5,6 @@
 //! files are removed.
 
 mod authority;
-mod aws;
 mod client;
 pub mod exec_endpoint;
 pub mod helm;
@@ -15,6 +14,7 @@ mod load;
 mod metrics;
 pub mod objects;
 mod operator;
+mod other_webhook;
 pub mod relay;
 pub mod release;
 mod served;
@@ -28,13 +28,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub use authority::Authority;
-pub use aws::FargateWebhook;
 pub use client::{Kubectl, Output};
 pub use https::Response;
 pub use kubelet::Kubelet;
 pub use load::{Load, Outcome};
 pub use metrics::MetricsApi;
 pub use operator::{ADMISSION_TIMEOUT_SECONDS, Operator, Options};
+pub use other_webhook::OtherWebhook;
 pub use supervised::Supervised;
 
 /// How long anything awaited may take on a busy machine.

@@ -2,7 +2,7 @@
 //! Security, other webhooks, ephemeral containers, policies of the cluster, Events.
 
 use picket_tests::kube::objects::{assert_injected, condition, is_bare, names, pod};
-use picket_tests::kube::{ControlPlane, FargateWebhook, Operator, eventually};
+use picket_tests::kube::{ControlPlane, Operator, OtherWebhook, eventually};
 use serde_json::{Value, json};
 
 /// The agent's container of an injected pod.
@@ -134,7 +134,7 @@ fn a_quota_admits_the_injected_pod_or_the_pod_alone() {
 fn the_webhook_of_aws_may_come_before_or_after() {
     let operator = Operator::shared();
     for prefix in ["0500-amazon-eks-fargate-mutation", "zzz-after-picket"] {
-        let aws = FargateWebhook::start(ControlPlane::shared(), prefix);
+        let aws = OtherWebhook::of_aws(ControlPlane::shared(), prefix);
         let namespace = operator.namespace("aws", &[aws.label()]);
         operator.protect(&namespace, "fargate", json!({"computeType": "Fargate"}));
         let mut web = pod(&namespace, "web");
@@ -150,6 +150,29 @@ fn the_webhook_of_aws_may_come_before_or_after() {
             json!({"before": "0.25vCPU 0.5GB", "after": "0.25vCPU 1GB"}),
             "{prefix}"
         );
+    }
+}
+
+#[test]
+fn what_other_injectors_add_is_traced_whether_they_come_before_or_after() {
+    let operator = Operator::shared();
+    for prefix in ["aaa-before-picket", "zzz-after-picket"] {
+        let mesh = OtherWebhook::of_a_mesh(ControlPlane::shared(), prefix);
+        let namespace = operator.protected("mesh", &[mesh.label()]);
+        let injected = operator.kubectl().apply(&pod(&namespace, "web"), false);
+        // Ours first again, although the mesh put its own before them.
+        assert_injected(&injected);
+        let inits = names(&injected, "initContainers");
+        assert_eq!(inits, ["picket-setup", "picket-agent", "mesh-init"]);
+        assert_eq!(names(&injected, "containers"), ["web", "mesh-proxy"]);
+        for added in [
+            &injected["spec"]["initContainers"][2],
+            &injected["spec"]["containers"][1],
+        ] {
+            let own = format!("/{}", added["name"].as_str().expect("name"));
+            assert_eq!(added["command"][0], "/picket/picket-tracer", "{added:#}");
+            assert_eq!(added["args"], json!([own]), "{prefix}: {added:#}");
+        }
     }
 }
 

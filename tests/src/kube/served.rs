@@ -25,11 +25,14 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
+/// The name under which an API server looks for an aggregated server, wherever its Service leads.
+const SERVICE: &str = "metrics.kube-system.svc";
+
 /// A server that runs until the test process ends.
 pub(super) struct Served {
     /// Its port on the loopback address.
     pub(super) port: u16,
-    /// Its certificate, in PEM: for `127.0.0.1` and `localhost`.
+    /// Its certificate, in PEM: for `127.0.0.1`, and for [`SERVICE`].
     pub(super) certificate: String,
 }
 
@@ -39,7 +42,7 @@ pub(super) struct Served {
 /// When there is no port or no certificate.
 pub(super) fn serve(answer: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Served {
     let key = rcgen::KeyPair::generate().expect("key");
-    let names = vec![Ipv4Addr::LOCALHOST.to_string(), "localhost".to_owned()];
+    let names = vec![Ipv4Addr::LOCALHOST.to_string(), SERVICE.to_owned()];
     let certificate = rcgen::CertificateParams::new(names)
         .and_then(|parameters| parameters.self_signed(&key))
         .expect("certificate");
