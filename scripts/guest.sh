@@ -9,7 +9,7 @@ source "$(dirname "$0")/lib.sh"
 arch=${1:-}
 version=5.10.0-32
 folder=$cache/guest
-limit=600
+limit=900
 
 case $arch in
 amd64) qemu=qemu-system-x86_64 kernel=linux-image-$version-amd64 emulator=qemu-system-x86 ;;
@@ -83,7 +83,7 @@ if [ "$arch" = amd64 ]; then
 	done
 	# Not those with big programs, which would take long under emulation.
 	suites=("${@:2}")
-	[ ${#suites[@]} -gt 0 ] || suites=(events events_ptrace transparency transparency_ptrace takeover failing)
+	[ ${#suites[@]} -gt 0 ] || suites=(events events_ptrace network deny transparency transparency_ptrace takeover failing)
 	mapfile -t built < <(build x86_64-unknown-linux-gnu "${suites[@]}")
 	for program in "${built[@]}"; do
 		case $program in

@@ -92,6 +92,42 @@ pub(crate) fn open_tree(call: &Call<'_>) -> Verdict {
     detached(call, source, "bind")
 }
 
+/// What a file system is to be made of; whatever else is set shows nothing.
+pub(crate) fn fsconfig(call: &Call<'_>) -> Verdict {
+    if call.text(2, 64) != "source" {
+        return Verdict::Pass;
+    }
+    watch(EventKind::Mount {
+        source: call.text(3, PATH_MAX),
+        mountpoint: String::new(),
+        fs_type: String::new(),
+    })
+}
+
+/// A file system that is mounted already is about to be changed, as `MS_REMOUNT` does.
+pub(crate) fn fspick(call: &Call<'_>) -> Verdict {
+    const NO_FOLLOW: u32 = 2; // FSPICK_SYMLINK_NOFOLLOW
+    changed(call, call.word(2) & NO_FOLLOW == 0)
+}
+
+pub(crate) fn mount_setattr(call: &Call<'_>) -> Verdict {
+    changed(call, call.word(2) & AT_SYMLINK_NOFOLLOW == 0)
+}
+
+/// A mount that is there already, or one by its descriptor, gets other attributes.
+fn changed(call: &Call<'_>, follow: bool) -> Verdict {
+    let at = call.path_at(call.int(0), 1, follow);
+    let mountpoint = match at.descriptor {
+        Some(descriptor) if mounts::is_detached(&call.view(), descriptor) => String::new(),
+        _ => canonical(call, &at),
+    };
+    watch(EventKind::Mount {
+        source: String::new(),
+        mountpoint,
+        fs_type: String::new(),
+    })
+}
+
 pub(crate) fn umount(call: &Call<'_>) -> Verdict {
     let kind = EventKind::Umount {
         mountpoint: canonical(call, &call.path(0, true)),

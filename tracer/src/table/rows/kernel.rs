@@ -13,6 +13,8 @@ const EXIT_SIGNAL: u32 = 0xff;
 const EXECUTABLE: u32 = 4; // PROT_EXEC
 const WRITABLE_EXECUTABLE: u32 = 2 | 4; // PROT_WRITE | PROT_EXEC
 const OPEN_TREE_CLONE: u32 = 1;
+/// `FSCONFIG_SET_STRING`, `FSCONFIG_SET_PATH`.
+const SET_TEXT: &[u32] = &[1, 3];
 
 /// Mounts, name spaces, executable memory, and what reaches into the kernel.
 pub(super) static ROWS: &[Row] = &[
@@ -47,6 +49,21 @@ pub(super) static ROWS: &[Row] = &[
         E::Mount,
         &[Test::AnyBit(2, OPEN_TREE_CLONE)],
         kernel::open_tree,
+    ),
+    row(
+        "fsconfig",
+        [431, 431, 431],
+        E::Mount,
+        &[Test::OneOf(1, SET_TEXT)],
+        kernel::fsconfig,
+    ),
+    row("fspick", [433, 433, 433], E::Mount, EVERY, kernel::fspick),
+    row(
+        "mount_setattr",
+        [442, 442, 442],
+        E::Mount,
+        EVERY,
+        kernel::mount_setattr,
     ),
     row("umount", [NO, 22, NO], E::Umount, EVERY, kernel::umount),
     row("umount2", [166, 52, 39], E::Umount, EVERY, kernel::umount),
