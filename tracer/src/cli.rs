@@ -187,6 +187,13 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
     {
         wanted = wanted.union(file);
     }
+    if let Some(fault) = socket.as_ref().and_then(|socket| socket_fault(socket)) {
+        let path = socket.as_ref().map(|socket| socket.to_string_lossy());
+        say(&format!(
+            "trace: {} {fault}; the program is traced, but nobody will be told",
+            path.unwrap_or_default()
+        ));
+    }
     let socket = socket.map(|socket| CString::new(socket.as_bytes()).unwrap_or_default());
     let mut session_key = [0; 32];
     process::random(&mut session_key);
@@ -205,6 +212,18 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         boot_time: processes::boot_time(),
         container_id: config::container_id(),
     })
+}
+
+/// Why nobody can ever listen at a path; one where nobody does yet is as it should be.
+fn socket_fault(path: &OsString) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt;
+    /// What fits into a `struct sockaddr_un`, its end left out.
+    const LONGEST: usize = 107;
+    if path.len() > LONGEST {
+        return Some("is longer than the path of a socket can be");
+    }
+    let found = std::fs::metadata(path).ok()?;
+    (!found.file_type().is_socket()).then_some("is not a socket")
 }
 
 /// A token that the agent would look at: our own sends no longer ones.

@@ -61,8 +61,15 @@ fn without_an_agent_the_program_runs_all_the_same() {
     let scratch = Scratch::new("absent");
     std::fs::write(scratch.path("file"), "x").unwrap();
     let long = "x".repeat(200);
-    // Nothing there, a file, a directory, a name no socket can have, nothing at all.
-    for name in ["nobody.sock", "file", "", &long, "no/such/folder"] {
+    // Nothing there, a file, a directory, a name no socket can have, nothing at all: what can
+    // never be a socket is worth a sentence.
+    for (name, sentences) in [
+        ("nobody.sock", 0),
+        ("file", 1),
+        ("", 1),
+        (&*long, 1),
+        ("no/such/folder", 0),
+    ] {
         let start = Instant::now();
         let mut command = std::process::Command::new(tracer());
         command
@@ -76,7 +83,7 @@ fn without_an_agent_the_program_runs_all_the_same() {
             ("hi\n", Some(3)),
             "{name}"
         );
-        assert_eq!(stderr(&output), "");
+        assert_eq!(stderr(&output).lines().count(), sentences, "{name}");
         assert!(start.elapsed() < Duration::from_secs(10), "bounded");
     }
 }
@@ -279,6 +286,7 @@ fn what_does_not_fit_is_counted_exactly() {
         "import os
 n = '{}' + 'x' * 200
 for i in range(40000): os.close(os.open(n, os.O_CREAT | os.O_WRONLY))
+os.spawnv(os.P_WAIT, '/bin/true', ['true', 'attack'])
 open('{ready}', 'w').close()
 input()",
         scratch.text("")
@@ -310,6 +318,12 @@ input()",
             lost.count
         );
     }
+    // Whoever fills the buffer first is seen all the same in what he does then.
+    let attack = record.images().into_iter().map(|(_, image)| &image.argv);
+    assert_eq!(
+        attack.filter(|argv| **argv == ["true", "attack"]).count(),
+        1
+    );
     let exits = record.of(EventType::Exit).len();
     assert_eq!(
         exits,

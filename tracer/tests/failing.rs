@@ -244,6 +244,22 @@ fn misuse_is_one_sentence_and_the_program_runs() {
 }
 
 #[test]
+fn a_path_that_can_be_no_socket_is_one_sentence_and_the_program_is_traced() {
+    let long = format!("/{}", "x".repeat(200));
+    for (socket, words) in [
+        ("/etc/passwd", "/etc/passwd is not a socket"),
+        (&*long, "is longer than the path of a socket can be"),
+    ] {
+        let mut command = Command::new(tracer());
+        command.args(["trace", "--socket", socket, "--", "/bin/sh", "-c", "exit 4"]);
+        let ran = output(&mut command);
+        assert_eq!(ran.status.code(), Some(4));
+        let said = stderr(&ran);
+        assert!(said.contains(words) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
 fn probe_tells_what_is_there() {
     let text = output(Command::new(tracer()).arg("probe"));
     assert!(text.status.success(), "{}", stdout(&text));
