@@ -9,7 +9,7 @@ source "$(dirname "$0")/lib.sh"
 arch=${1:-}
 version=5.10.0-32
 folder=$cache/guest
-limit=900
+limit=1500
 
 case $arch in
 amd64) qemu=qemu-system-x86_64 kernel=linux-image-$version-amd64 emulator=qemu-system-x86 ;;

@@ -283,13 +283,11 @@ impl Keeper {
         if received.code == libc::SI_KERNEL && shares_group() {
             return;
         }
-        // So did a traced process, says the worker.
-        let at = self
-            .board
-            .group_signal
-            .get(signal as usize)
-            .map_or(0, |at| at.load(Ordering::Acquire));
-        let is_recent = at != 0 && poll::monotonic_ms().saturating_sub(at) < 100;
+        // So did this very process, says the worker. We may have been kept from running since.
+        const RECENT: u32 = 2_000;
+        let now = poll::monotonic_ms();
+        let since = self.board.since_group_signal(signal, received.sender, now);
+        let is_recent = since.is_some_and(|since| since < RECENT);
         if received.sender != 0 && is_recent && shares_group() {
             return;
         }

@@ -41,6 +41,8 @@ pub(crate) struct Openers<T> {
     told: Receiver<Told>,
     tell: SyncSender<Told>,
     ready: OwnedFd,
+    /// Heard of, but not yet asked for.
+    ended: Vec<Opened<T>>,
     due: u64,
 }
 
@@ -72,6 +74,7 @@ impl<T> Openers<T> {
             told,
             tell,
             ready,
+            ended: Vec::new(),
             due: 0,
         })
     }
@@ -133,7 +136,12 @@ impl<T> Openers<T> {
     /// What has ended since the last call; [`Opened::answered`] is to be called for each.
     pub(crate) fn ended(&mut self) -> Vec<Opened<T>> {
         poll::drain(self.ready.as_fd());
-        let mut ended = Vec::new();
+        self.hear();
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Takes in what the threads have told.
+    fn hear(&mut self) {
         while let Ok(told) = self.told.try_recv() {
             match told {
                 Told::Began(id, opener) => {
@@ -145,7 +153,7 @@ impl<T> Openers<T> {
                     if let Some(waiting) = self.waiting.remove(&id)
                         && !waiting.is_over
                     {
-                        ended.push(Opened {
+                        self.ended.push(Opened {
                             id,
                             subject: waiting.subject,
                             result,
@@ -155,7 +163,6 @@ impl<T> Openers<T> {
                 }
             }
         }
-        ended
     }
 
     /// Gives up what nobody waits for any more; `is_wanted` says whether a notification still
@@ -166,6 +173,7 @@ impl<T> Openers<T> {
             return;
         }
         self.due = now + LOOK;
+        self.hear();
         for (id, waiting) in &mut self.waiting {
             if !waiting.is_over && !is_wanted(*id, waiting.tid) {
                 waiting.is_over = true;

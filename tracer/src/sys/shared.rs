@@ -33,9 +33,9 @@ pub(crate) struct Board {
     pub(crate) main_stops: AtomicU32,
     /// Set when the keeper may go: [`WORKER_STAYS`] or [`WORKER_ENDS`].
     pub(crate) worker_done: AtomicU32,
-    /// When a tracee last sent each signal to a group that has the keeper in it
-    /// (milliseconds, monotonic).
-    pub(crate) group_signal: [AtomicU64; 65],
+    /// Who last sent each signal to a group that has the keeper in it, and when: process id, and
+    /// the low half of milliseconds, monotonic.
+    group_signal: [AtomicU64; 65],
     /// Last sequence number the worker has given; the next worker goes on from there.
     pub(crate) sequence: AtomicU64,
     /// Sequence number up to which everything, or its loss, was written to the agent's socket.
@@ -148,6 +148,22 @@ impl Board {
                 return Err(Errno(libc::ECHILD));
             }
         }
+    }
+
+    /// Notes that a process sends a signal to a group that has the keeper in it.
+    pub(crate) fn note_group_signal(&self, signal: u32, sender: u32, now: u64) {
+        if let Some(at) = self.group_signal.get(signal as usize) {
+            let word = u64::from(sender) << 32 | now & u64::from(u32::MAX);
+            at.store(word, Ordering::Release);
+        }
+    }
+
+    /// How long ago a process has sent a signal to such a group, milliseconds.
+    pub(crate) fn since_group_signal(&self, signal: i32, sender: i32, now: u64) -> Option<u32> {
+        let at = self.group_signal.get(usize::try_from(signal).ok()?)?;
+        let word = at.load(Ordering::Acquire);
+        let is_it = word != 0 && (word >> 32) as u32 == sender as u32;
+        is_it.then(|| (now as u32).wrapping_sub(word as u32))
     }
 
     /// Waits a little for the installation to be settled.

@@ -9,7 +9,8 @@ use crate::confirm::{self, Check};
 use crate::decode::{self, Answer, Done};
 use crate::proc;
 use crate::resolve::Resolved;
-use crate::sys::{Errno, files, seccomp};
+use crate::sys::seccomp::{self, Data};
+use crate::sys::{Errno, files, poll};
 
 /// An open in a thread of its own, and what is told of it.
 #[derive(Debug)]
@@ -21,32 +22,113 @@ pub(super) struct Apart {
     pub(super) told: Option<(EventKind, Check)>,
 }
 
+/// A call that we have made for a thread which did not take the answer.
+#[derive(Debug)]
+pub(super) struct Unclaimed {
+    data: Data,
+    done: Done,
+    at: (u32, u32, u64),
+    /// Milliseconds, monotonic.
+    since: u64,
+}
+
+/// How long a thread has to make its call again, milliseconds: a handler of a signal may run
+/// before.
+const CLAIM_WITHIN: u64 = 1_000;
+
 impl Worker<'_> {
     /// Gives the caller what a call that we made in its place has come to, and reports that.
     pub(super) fn answer_in_its_place(
         &mut self,
         listener: BorrowedFd<'_>,
-        id: u64,
+        (id, data): (u64, Data),
         done: Done,
-        (pid, tid, time): (u32, u32, u64),
+        at: (u32, u32, u64),
     ) {
-        let Done { answer, mut told } = done;
-        let is_later = matches!(answer, Answer::Later { .. });
-        // Before it is theirs, to be closed again at once.
-        let opened = match &answer {
-            Answer::Descriptor { file, .. } => Some(self.file_behind(pid, file.as_fd())),
-            _ => None,
+        let Done { answer, told } = done;
+        let (pid, tid, _) = at;
+        let (value, opened) = match &answer {
+            Answer::Value(value) => (answer_value(listener, id, *value), None),
+            Answer::Descriptor {
+                file,
+                close_on_exec,
+            } => {
+                // Before it is theirs, to be closed again at once.
+                let seen = self.file_behind(pid, file.as_fd());
+                let value = answer_descriptor(listener, id, file.as_fd(), *close_on_exec);
+                (value, Some(seen))
+            }
+            Answer::Later { .. } => {
+                self.begin_apart(listener, id, answer, (at, told));
+                self.start.board.answered();
+                return;
+            }
         };
-        let value = self.answer_done(listener, id, answer, || Apart {
+        self.start.board.answered();
+        match (value, told) {
+            (Some(value), Some(told)) => self.made(at, told, opened, value),
+            // A signal was faster: the kernel makes the call again, which we have made already.
+            (None, told) if !self.waits_are_killable => {
+                let unclaimed = Unclaimed {
+                    data,
+                    done: Done { answer, told },
+                    at,
+                    since: poll::monotonic_ms(),
+                };
+                self.unclaimed.insert(tid, unclaimed);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a call has come to that we have made in the caller's place before, when a signal
+    /// kept the caller from taking it.
+    pub(super) fn claimed(&mut self, tid: u32, data: &Data) -> Option<(Done, (u32, u32, u64))> {
+        if self.unclaimed.is_empty() {
+            return None;
+        }
+        let now = poll::monotonic_ms();
+        self.unclaimed
+            .retain(|_, unclaimed| now.saturating_sub(unclaimed.since) < CLAIM_WITHIN);
+        let is_it = self
+            .unclaimed
+            .get(&tid)
+            .is_some_and(|one| one.data == *data);
+        let unclaimed = is_it.then(|| self.unclaimed.remove(&tid)).flatten()?;
+        Some((unclaimed.done, unclaimed.at))
+    }
+
+    /// Opens what may block in a thread of its own.
+    fn begin_apart(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        id: u64,
+        answer: Answer,
+        ((pid, tid, time), told): ((u32, u32, u64), Option<(EventKind, Check)>),
+    ) {
+        let Answer::Later {
+            pinned,
+            flags,
+            identity,
+        } = answer
+        else {
+            return;
+        };
+        let apart = Apart {
             pid,
             tid,
             time,
-            close_on_exec: false,
-            told: told.take_if(|_| is_later),
+            close_on_exec: flags & libc::O_CLOEXEC as u32 != 0,
+            told,
+        };
+        const MAKING: u32 = 0o100 | 0o200;
+        let flags = (flags & !MAKING) as i32 & !libc::O_NOFOLLOW;
+        let begun = self.openers.as_mut().is_some_and(|openers| {
+            let board = self.start.board;
+            openers.begin(board, (id, tid), (pinned, flags), identity, apart)
         });
-        self.start.board.answered();
-        if let (Some(value), Some((kind, check))) = (value, told) {
-            self.made((pid, tid, time), (kind, check), opened, value);
+        if !begun {
+            answer_value(listener, id, -i64::from(libc::ENFILE));
         }
     }
 
@@ -78,46 +160,6 @@ impl Worker<'_> {
             error: None,
         };
         decode::file_of(&resolved, &self.mounts)
-    }
-
-    /// Answers a call that was made in the caller's place; the value that it got, or `None`
-    /// where that is still to come or nobody waits for it.
-    fn answer_done(
-        &mut self,
-        listener: BorrowedFd<'_>,
-        id: u64,
-        answer: Answer,
-        apart: impl FnOnce() -> Apart,
-    ) -> Option<i64> {
-        match answer {
-            Answer::Value(value) => answer_value(listener, id, value),
-            Answer::Descriptor {
-                file,
-                close_on_exec,
-            } => answer_descriptor(listener, id, file.as_fd(), close_on_exec),
-            Answer::Later {
-                pinned,
-                flags,
-                identity,
-            } => {
-                let apart = apart();
-                let close_on_exec = flags & libc::O_CLOEXEC as u32 != 0;
-                let apart = Apart {
-                    close_on_exec,
-                    ..apart
-                };
-                const MAKING: u32 = 0o100 | 0o200;
-                let flags = (flags & !MAKING) as i32 & !libc::O_NOFOLLOW;
-                let begun = self.openers.as_mut().is_some_and(|openers| {
-                    let caller = (id, apart.tid);
-                    openers.begin(self.start.board, caller, (pinned, flags), identity, apart)
-                });
-                if begun {
-                    return None;
-                }
-                answer_value(listener, id, -i64::from(libc::ENFILE))
-            }
-        }
     }
 
     /// Opens that were made in threads of their own have ended.

@@ -42,6 +42,10 @@ impl Worker<'_> {
         }
         let notification = *board.slot();
         let id = notification.id;
+        if let Some((done, at)) = self.claimed(notification.pid, &notification.data) {
+            self.answer_in_its_place(listener, (id, notification.data), done, at);
+            return;
+        }
         let verdict = self.judge(notification.pid, &notification.data, || {
             seccomp::is_valid(listener, id)
         });
@@ -60,7 +64,8 @@ impl Worker<'_> {
                 time,
                 ..
             }) => {
-                self.answer_in_its_place(listener, id, *done, (pid, tid, time));
+                let at = (pid, tid, time);
+                self.answer_in_its_place(listener, (id, notification.data), *done, at);
                 return;
             }
             other => other,
@@ -154,7 +159,7 @@ impl Worker<'_> {
         }
         let types = [Some(row.event), row.other_event()];
         if Denials::concern(self.start.board, types.into_iter().flatten()) {
-            verdict = self.deny(&call, row, verdict);
+            verdict = self.deny(&call, row, verdict, &still_waits);
             let is_unseen = matches!(verdict, Verdict::Exec { .. }) && !self.can_see_exec(pid, tid);
             if is_unseen {
                 verdict = Verdict::Refuse {
@@ -173,7 +178,7 @@ impl Worker<'_> {
             Verdict::Exec { path } => self.await_exec(pid, tid, path.clone()),
             Verdict::ExitGroup(code) => self.about_to_exit(pid, *code),
             Verdict::Watch(EventKind::Signal { signal, target }, _) if *target <= 0 => {
-                self.note_group_signal(*signal, *target);
+                self.note_group_signal(pid, *signal, *target);
             }
             Verdict::Watch(kind, _) => self.know_target(kind),
             _ => {}
@@ -250,14 +255,13 @@ impl Worker<'_> {
     }
 
     /// Lets the keeper know that it is about to get a signal which the application gets too.
-    fn note_group_signal(&self, signal: u32, target: i32) {
+    fn note_group_signal(&self, pid: u32, signal: u32, target: i32) {
         let is_keepers_group = target == -1
             || process::group_of(self.own.keeper as i32)
                 .is_ok_and(|group| target == -group || target == 0);
-        if let Some(at) = self.start.board.group_signal.get(signal as usize)
-            && is_keepers_group
-        {
-            at.store(poll::monotonic_ms(), Ordering::Release);
+        if is_keepers_group {
+            let board = self.start.board;
+            board.note_group_signal(signal, pid, poll::monotonic_ms());
         }
     }
 

@@ -25,13 +25,21 @@ use crate::table::Row;
 
 impl Worker<'_> {
     /// What is decided about a call of a type of which something may be denied.
-    pub(super) fn deny(&self, call: &Call<'_>, row: &Row, verdict: Verdict) -> Verdict {
+    ///
+    /// `still_waits` says whether the caller does: what nobody asks for any more is not done.
+    pub(super) fn deny(
+        &self,
+        call: &Call<'_>,
+        row: &Row,
+        verdict: Verdict,
+        still_waits: impl Fn() -> bool,
+    ) -> Verdict {
         match &verdict {
             Verdict::Exec { .. } => self.deny_exec(call, row, verdict),
             Verdict::Refuse { .. } => verdict,
             // It names nothing that was there before.
             Verdict::Watch(_, Check::Descriptor(_)) => verdict,
-            _ => self.deny_act(call, row, verdict),
+            _ => self.deny_act(call, row, verdict, still_waits),
         }
     }
 
@@ -73,7 +81,13 @@ impl Worker<'_> {
         proc::status(tid, Some(0)).is_ok_and(|status| status.tracer == 0)
     }
 
-    fn deny_act(&self, call: &Call<'_>, row: &Row, verdict: Verdict) -> Verdict {
+    fn deny_act(
+        &self,
+        call: &Call<'_>,
+        row: &Row,
+        verdict: Verdict,
+        still_waits: impl Fn() -> bool,
+    ) -> Verdict {
         let told = match verdict {
             Verdict::Watch(kind, check) => Some((kind, check)),
             _ => None,
@@ -103,6 +117,9 @@ impl Worker<'_> {
         };
         let identity = identity(call.tid, &status);
         let umask = status.umask;
+        if !still_waits() {
+            return keep(told); // what was read may be another's
+        }
         let makes = self.start.listener.is_some();
         let found = acting::with_identity(&identity, || {
             self.carry_out(call, event, &act, umask, makes)

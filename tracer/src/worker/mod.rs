@@ -99,6 +99,8 @@ struct Worker<'a> {
     openers: Option<Openers<answering::Apart>>,
     /// Reads that the filter lets pass; there once the agent has asked for some.
     reads: Option<reads::Reads>,
+    /// Calls that were made in a thread's place, and whose answer it has not taken.
+    unclaimed: IdMap<answering::Unclaimed>,
     /// No process has the filter any more.
     all_gone: bool,
     /// The main process has been in the table.
@@ -231,6 +233,7 @@ impl<'a> Worker<'a> {
             denials: Denials::default(),
             openers: None,
             reads: None,
+            unclaimed: IdMap::default(),
             all_gone: false,
             is_main_known: false,
             ended_at: None,
