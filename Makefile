@@ -54,7 +54,7 @@ aarch64: ## Build the tracer for aarch64 and run it on a real Linux 5.10, emulat
 	@scripts/guest.sh arm64
 
 bench-admission: ## Measure the webhook under load, beside a bare TLS and JSON echo
-	cargo run --release --locked -p picket-operator --example admission_load
+	cargo run --release --locked --target $$(uname -m)-unknown-linux-musl -p picket-operator --example admission_load
 
 bench-coverage: build test-tools ## Measure coverage of up to 10,000 pods in a real API server
 	cargo run --release --locked -p picket-tests --features control-plane --example coverage_scale
