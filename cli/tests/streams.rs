@@ -186,7 +186,7 @@ fn explain_and_diff_name_every_workload_and_touch_nothing_else() {
     let (explained, _) = picket("explain", HELM);
     let told: Vec<&str> = explained
         .lines()
-        .filter(|line| !line.starts_with(' ') && line.contains('/'))
+        .filter(|line| !line.starts_with(' ') && line.contains(" default/"))
         .collect();
     assert_eq!(
         told,
