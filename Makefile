@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images release test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission bench-coverage bench-rotation false-positives clean
+.PHONY: help build demo demo-benign images release test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission bench-coverage bench-rotation schemas false-positives clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench-admission: ## Measure the webhook under load, beside a bare TLS and JSON e
 
 bench-coverage: build test-tools ## Measure coverage of up to 10,000 pods in a real API server
 	cargo run --release --locked -p picket-tests --features control-plane --example coverage_scale
+
+schemas: build ## Hold the chart against the schemas of every supported Kubernetes version
+	@scripts/schemas.sh
 
 bench-rotation: build test-tools ## Create 10,000 pods (PICKET_ADMISSIONS) while the webhook's authority changes; none may fail
 	PICKET_ADMISSIONS=$${PICKET_ADMISSIONS:-10000} cargo test --locked -p picket-tests --features control-plane --test control_plane_load -- --nocapture authority

@@ -323,6 +323,12 @@ pub(crate) enum CrdsAction {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Remove them from the cluster, and with them every policy, rule set and report.
+    Delete {
+        /// Say that this is meant.
+        #[arg(long, required = true)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

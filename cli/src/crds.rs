@@ -4,22 +4,22 @@ use std::io::{Write, stdout};
 
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 
 use crate::arguments;
 
 /// Who owns the definitions' fields for server-side apply.
 const FIELD_MANAGER: &str = "picket-crds";
 
-/// Prints them, writes one file each, or applies them.
+/// Prints them, writes one file each, applies or removes them.
 ///
 /// # Errors
 /// When the folder or standard output cannot be written, or the API server refuses.
 pub(crate) fn crds(arguments: &arguments::Crds) -> anyhow::Result<()> {
-    if let Some(arguments::CrdsAction::Apply { dry_run }) = arguments.action {
+    if let Some(action) = &arguments.action {
         return tokio::runtime::Runtime::new()
             .context("cannot start")?
-            .block_on(apply(dry_run));
+            .block_on(act(action));
     }
     for (name, yaml) in picket_crds::manifests() {
         match &arguments.write {
@@ -33,11 +33,45 @@ pub(crate) fn crds(arguments: &arguments::Crds) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn apply(dry_run: bool) -> anyhow::Result<()> {
+async fn act(action: &arguments::CrdsAction) -> anyhow::Result<()> {
     let client = kube::Client::try_default()
         .await
         .context("no cluster: set KUBECONFIG, or run this where a service account is mounted")?;
     let definitions: Api<CustomResourceDefinition> = Api::all(client);
+    match action {
+        arguments::CrdsAction::Apply { dry_run } => apply(&definitions, *dry_run).await,
+        // clap wants `--yes`.
+        arguments::CrdsAction::Delete { .. } => delete(&definitions).await,
+    }
+}
+
+/// Removes all of them; what is not there is no fault.
+async fn delete(definitions: &Api<CustomResourceDefinition>) -> anyhow::Result<()> {
+    for (file, _) in picket_crds::manifests() {
+        let name = name_of(file)?;
+        let parameters = DeleteParams::default();
+        let done = match definitions.delete(&name, &parameters).await {
+            Ok(_) => "deleted",
+            Err(kube::Error::Api(status)) if status.code == 404 => "not there",
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot delete {name}"));
+            }
+        };
+        writeln!(stdout(), "{name} {done}")?;
+    }
+    Ok(())
+}
+
+/// The name of the definition in a file of [`picket_crds::manifests`].
+fn name_of(file: &str) -> anyhow::Result<String> {
+    let kind = file
+        .strip_prefix("picket.dev_")
+        .and_then(|rest| rest.strip_suffix(".yaml"));
+    let kind = kind.with_context(|| format!("{file} is no definition of this program"))?;
+    Ok(format!("{kind}.picket.dev"))
+}
+
+async fn apply(definitions: &Api<CustomResourceDefinition>, dry_run: bool) -> anyhow::Result<()> {
     // Forced: `helm install` made them and would own their fields for ever.
     let mut parameters = PatchParams::apply(FIELD_MANAGER).force();
     parameters.dry_run = dry_run;

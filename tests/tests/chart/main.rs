@@ -4,6 +4,7 @@
 mod break_glass;
 mod certificates;
 mod release;
+mod rights;
 mod templates;
 mod values;
 

@@ -74,6 +74,24 @@ fn a_wrong_value_is_refused_with_its_key() {
             "imageResolution.enabled=false,imageResolution.credentialsSecret=pull",
             "imageResolution.enabled: false, but credentials",
         ),
+        ("preflight.enabled=yes", "/preflight/enabled"),
+        ("crds.keep=maybe", "/crds/keep"),
+        ("crds.remove=true", "'remove' not allowed"),
+        ("relay.port=10250", "relay.port: 10250 belongs to kubelet"),
+        (
+            "relay.port=8080",
+            "relay.port: 8080 is another server's port already",
+        ),
+        ("webhook.timeoutSeconds=31", "/webhook/timeoutSeconds"),
+        (
+            "certificates.certManager.duration=0",
+            "/certificates/certManager/duration",
+        ),
+        (
+            "imageResolution.enabled=false,imageResolution.mirrors={a=b}",
+            "imageResolution.enabled: false, but credentials",
+        ),
+        ("breakGlass.groups=oncall", "/breakGlass/groups"),
         (
             "webhook.timeoutSeconds=2",
             "imageResolution.timeoutMilliseconds: 2000 is not less than webhook.timeoutSeconds",
@@ -89,25 +107,76 @@ fn a_wrong_value_is_refused_with_its_key() {
     }
 }
 
+/// Keys whose comment is that of the list or map in which they stand.
+const TOLD_TOGETHER: [&str; 10] = [
+    "backstop.mode",
+    "certificates.certManager",
+    "certificates.certManager.issuer.group",
+    "certificates.certManager.issuer.name",
+    "certificates.certManager.renewBefore",
+    "monitoring.podMonitor.enabled",
+    "monitoring.rules.enabled",
+    "monitoring.rules.labels",
+    "monitoring.dashboard.enabled",
+    "networkPolicy.enabled",
+];
+
 #[test]
 fn every_value_has_a_comment_and_a_place_in_the_schema() {
     let text = std::fs::read_to_string(format!("{}/values.yaml", chart())).expect("values");
-    let lines: Vec<&str> = text.lines().collect();
-    for (at, line) in lines.iter().enumerate() {
-        let is_top = line.starts_with(|first: char| first.is_ascii_lowercase());
-        if is_top && !lines[at - 1].is_empty() {
-            let before = lines[at - 1];
-            // Three that go together share a comment.
-            let is_told =
-                before.starts_with('#') || before.starts_with(|c: char| c.is_ascii_lowercase());
-            assert!(is_told, "{line}");
-        }
-    }
-    let values: Value = serde_saphyr::from_str(&text).expect("YAML");
     let schema =
         std::fs::read_to_string(format!("{}/values.schema.json", chart())).expect("schema");
     let schema: Value = serde_json::from_str(&schema).expect("JSON");
-    for key in values.as_object().expect("a map").keys() {
-        assert!(schema["properties"][key].is_object(), "{key}");
+    let mut above: Vec<&str> = Vec::new();
+    let mut before = "";
+    let mut seen = 0;
+    for line in text.lines() {
+        let key = line.trim_start().split_once(':').map(|(key, _)| key);
+        let is_key = |key: &&str| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let Some(key) = key.filter(is_key) else {
+            before = line;
+            continue;
+        };
+        let depth = (line.len() - line.trim_start().len()) / 2;
+        above.truncate(depth);
+        above.push(key);
+        let path = above.join(".");
+        // Where pods run is told once for its three keys; resources and labels are Kubernetes' own.
+        let is_ours = !path.starts_with("resources.") && !path.contains("labels.");
+        if is_ours {
+            seen += 1;
+            let told = before.trim_start().starts_with('#')
+                || TOLD_TOGETHER.contains(&path.as_str())
+                || ["tolerations", "affinity", "image", "sidecar.image"].contains(&path.as_str());
+            assert!(told, "{path} has no comment");
+            let place = above.iter().try_fold(&schema, |place, key| {
+                let place = match place["$ref"].as_str() {
+                    Some(name) => schema.pointer(name.trim_start_matches('#'))?,
+                    None => place,
+                };
+                place["properties"].get(key)
+            });
+            assert!(place.is_some(), "{path} has no place in the schema");
+        }
+        before = line;
     }
+    assert!(seen > 70, "{seen} keys were looked at");
+}
+
+#[test]
+fn values_of_an_older_release_turn_nothing_on_and_remove_nothing() {
+    let helm = Helm::offline();
+    // What `--reuse-values` leaves of a release that did not know these keys yet.
+    let older = "preflight=null,crds.keep=null";
+    let text = helm
+        .run(&["template", &chart(), "--set", older])
+        .expect_success()
+        .stdout;
+    assert!(!text.contains("picket-preflight"), "{text}");
+    assert!(!text.contains("picket-crds-removal"), "{text}");
+    let removal = helm
+        .run(&["template", &chart(), "--set", "crds.keep=false"])
+        .expect_success()
+        .stdout;
+    assert!(removal.contains("picket-crds-removal"));
 }
