@@ -1,6 +1,8 @@
 //! Reading `/proc`.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsFd;
 
 use picket_events::Credentials;
@@ -331,11 +333,17 @@ fn parse_auxiliary<const SIZE: usize>(bytes: &[u8]) -> Auxiliary {
 
 /// Largest part of a process's list of mappings that is looked through, in bytes: some twenty
 /// thousand of them.
-const MAX_MAPPINGS: usize = 2 << 20;
+const MAX_MAPPINGS: u64 = 2 << 20;
 
 /// The `PROT_…` bits of the memory at an address; 0 where nothing is mapped.
 pub(crate) fn protection(tid: u32, address: u64) -> Result<u32> {
-    let mappings = read(&format!("/proc/{tid}/maps"), MAX_MAPPINGS)?;
+    let failed = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
+    let file = File::open(format!("/proc/{tid}/maps")).map_err(failed)?;
+    // The kernel gives it page by page.
+    let mut mappings = Vec::new();
+    file.take(MAX_MAPPINGS)
+        .read_to_end(&mut mappings)
+        .map_err(failed)?;
     Ok(protection_in(&mappings, address))
 }
 
