@@ -7,6 +7,7 @@
 //! * [`finding`], [`scrub`], [`sink`]: the JSON line, what must not be in it, where it goes.
 //! * [`relay`]: the conversation with the operator.
 //! * [`rulefiles`], [`identity`], [`health`]: rules from disk, who we are, whether we are well.
+//! * [`open_connections`]: what a quarantine leaves open.
 //! * [`sessions`]: who opened a session by `kubectl exec`.
 //!
 //! The agent's binary is thin over this; `picket run` uses the same server with a sink and an
@@ -36,6 +37,7 @@ pub mod health;
 mod hostnames;
 pub mod identity;
 pub mod ingest;
+pub mod open_connections;
 pub mod pipeline;
 mod randomness;
 pub mod relay;

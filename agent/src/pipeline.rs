@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::finding;
 use crate::identity::Identity;
+use crate::open_connections::OpenConnections;
 use crate::samples;
 use crate::sessions::Sessions;
 use container::Container;
@@ -261,6 +262,18 @@ impl Pipeline {
         outputs.push(Output::Quarantine(on));
         let body = json!({"active": on, "reason": reason});
         self.report(None, internal::QUARANTINE, body, now, outputs);
+    }
+
+    /// Reports what a quarantine leaves open.
+    pub fn open_connections(
+        &mut self,
+        open: &OpenConnections,
+        now: u64,
+        outputs: &mut dyn Outputs,
+    ) {
+        if !open.connections.is_empty() {
+            self.report(None, internal::OPEN_CONNECTIONS, json!(open), now, outputs);
+        }
     }
 
     /// A connection ended.

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::open_connections::OpenConnections;
 use crate::pipeline::{Counters, LoadedRules, Output, Outputs, Pipeline};
 use crate::sink::Sink;
 use greeting::Greetings;
@@ -86,6 +87,21 @@ impl Shared {
     }
 }
 
+/// Lists what is open each time that the pod is cut off.
+async fn list_what_stays_open(shared: Arc<Shared>, mut cut_off: watch::Receiver<bool>) {
+    while cut_off.changed().await.is_ok() {
+        if !*cut_off.borrow_and_update() {
+            continue;
+        }
+        // Tables of a busy pod are long.
+        let Ok(open) = tokio::task::spawn_blocking(OpenConnections::read).await else {
+            continue;
+        };
+        let mut pipeline = shared.pipeline.lock().await;
+        pipeline.open_connections(&open, now(), &mut Findings(&*shared.sink));
+    }
+}
+
 /// Writes findings at once, and has nobody to send messages to.
 struct Findings<'a>(&'a dyn Sink);
 
@@ -136,9 +152,11 @@ impl Server {
             watched: watch::Sender::default(),
             ordered: AtomicBool::new(false),
         });
+        let cut_off = shared.quarantine.subscribe();
         let tasks = vec![
             tokio::spawn(accept(Arc::clone(&shared), socket)),
             tokio::spawn(tick(Arc::clone(&shared))),
+            tokio::spawn(list_what_stays_open(Arc::clone(&shared), cut_off)),
         ];
         Self { shared, tasks }
     }

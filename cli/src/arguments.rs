@@ -1,9 +1,13 @@
 //! What can be typed.
 
+mod cluster;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use cluster::{Doctor, Findings, FindingsOutput, Quarantine, Status, StatusOutput};
 
 /// Run-time protection for pods that nobody can reach with eBPF.
 #[derive(Debug, Parser)]
@@ -53,6 +57,13 @@ pub(crate) enum Command {
     /// Reads the policies and CoverageReports that Picket's operator writes. With --check it
     /// exits with 2 when something should be seen and is not.
     Status(Status),
+    /// Show what agents found in the pods of the cluster.
+    ///
+    /// Asks the replica of the operator that leads, through the API server (port forwarding), with
+    /// a token of the service account picket-findings-reader. The rights needed in the operator's
+    /// namespace are `create` on serviceaccounts/token of that name, `get` on leases, `create` and
+    /// `get` on pods/portforward, and in the cluster `get` on mutatingwebhookconfigurations.
+    Findings(Findings),
     /// Cut a pod off from the network and from its Services, and keep it for a look.
     ///
     /// Sets the annotation `picket.dev/quarantine`; the operator and the pod's agent do the rest.
@@ -78,62 +89,6 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Status {
-    /// Only this namespace; all of them by default.
-    #[arg(long, short)]
-    pub(crate) namespace: Option<String>,
-    /// Only workloads of which something that should be seen is not.
-    #[arg(long)]
-    pub(crate) unhealthy: bool,
-    /// Go on, and show each workload that changes.
-    #[arg(long, short)]
-    pub(crate) watch: bool,
-    /// Output format; JSON with --watch is a line for each workload.
-    #[arg(long, short, value_enum, default_value_t)]
-    pub(crate) output: StatusOutput,
-    /// Exit with 2 when something should be seen and is not.
-    #[arg(long, conflicts_with = "watch")]
-    pub(crate) check: bool,
-}
-
-/// How status is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum StatusOutput {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Quarantine {
-    /// The pod.
-    #[arg(value_name = "POD")]
-    pub(crate) pod: String,
-    /// Its namespace.
-    #[arg(long, short, default_value = "default")]
-    pub(crate) namespace: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Doctor {
-    /// Look at the installation in the cluster of KUBECONFIG, or of the pod that this runs in.
-    #[arg(long)]
-    pub(crate) cluster: bool,
-    /// Namespace of the control plane.
-    #[arg(long, short, default_value = "picket-system", requires = "cluster")]
-    pub(crate) namespace: String,
-    /// Namespace in which a pod is created for trial, as a dry run; without it, those that have a
-    /// ProtectionPolicy. May be given several times.
-    #[arg(long, value_name = "NAMESPACE", requires = "cluster")]
-    pub(crate) try_in: Vec<String>,
-    /// Form of the report.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
 }
 
 /// Which rules apply.

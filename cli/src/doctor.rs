@@ -1,7 +1,7 @@
 //! `picket doctor`: what is wrong here, or in a cluster, and how to mend it.
 
 mod diagnose;
-mod facts;
+pub(crate) mod facts;
 mod fault;
 
 use std::ffi::OsString;

@@ -5,6 +5,7 @@
 //! `sandbox` (for `picket demo`).
 
 mod arguments;
+mod columns;
 mod complete;
 mod crds;
 mod demo;
@@ -12,6 +13,7 @@ mod diff;
 mod doctor;
 mod ecs;
 mod event_line;
+mod findings;
 mod images;
 mod inject;
 mod quarantine;
@@ -93,6 +95,9 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(arguments) => status::status(&arguments).context("status"),
+        Command::Findings(arguments) => findings::findings(&arguments)
+            .map(|()| ExitCode::SUCCESS)
+            .context("findings"),
         Command::Quarantine(arguments) => quarantine::set(&arguments, true)
             .map(|()| ExitCode::SUCCESS)
             .context("quarantine"),

@@ -35,6 +35,8 @@ pub(super) const RULES_NEED_RESTART: &str = "rules_need_restart";
 
 /// The pod was cut off from the network, or let go again.
 pub(super) const QUARANTINE: &str = "quarantine";
+/// Connections that were open when the pod was cut off, and stay open.
+pub(super) const OPEN_CONNECTIONS: &str = "open_connections";
 
 /// What an event of this name means; `None` for those that only inform.
 pub(super) fn meaning(name: &str) -> Option<Meaning> {
@@ -110,6 +112,14 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
              cluster's audit log for `pods/exec` at that time; where it has nothing, somebody in \
              the container imitates a session.",
             "T1609",
+        ),
+        OPEN_CONNECTIONS => (
+            "Picket:Response/OpenConnections",
+            Severity::Low,
+            "Connections stay open in quarantine",
+            "New connections are refused, these are not cut: whoever is at their other end can \
+             still talk to the pod. Delete the pod once you have what you need of it.",
+            "",
         ),
         RULES_NEED_RESTART => (
             "Picket:Coverage/RulesNeedRestart",

@@ -2,7 +2,7 @@
 
 use picket_crds::{AGENT_CONTAINER, SETUP_CONTAINER};
 
-use crate::pods::{ContainerFacts, ContainerState, Ending, Phase, PodFacts};
+use crate::pods::{ContainerFacts, ContainerState, Ending, Phase, PodFacts, fargate};
 use crate::suspensions::Cause;
 
 /// Kubelet's words for an image that it cannot get. `ErrImagePull` and `ImagePullBackOff` take
@@ -23,8 +23,6 @@ const FAILS: [&str; 5] = [
     "StartError",
     "CrashLoopBackOff",
 ];
-/// How fargate-scheduler's refusals begin.
-pub(super) const NOT_SUPPORTED: &str = "Pod not supported on Fargate";
 
 /// What is wrong with an injected pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,10 +120,7 @@ fn of_application(pod: &PodFacts) -> Option<Ailment> {
 /// A pod that fargate-scheduler refuses says so itself; an event may be the only place where it
 /// does ([`waits_for_fargate`]).
 fn of_scheduler(pod: &PodFacts) -> Option<Ailment> {
-    let words = pod.unschedulable.as_deref()?;
-    words
-        .contains(NOT_SUPPORTED)
-        .then(|| refused_by_fargate(words))
+    fargate::refusal_in_status(pod).map(refused_by_fargate)
 }
 
 /// A pod that no node has taken.

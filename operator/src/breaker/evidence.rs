@@ -4,18 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Api;
-use kube::api::ListParams;
 use picket_webhook::plan::uninjected;
 use serde_json::Value;
 use tracing::debug;
 
 use super::Breaker;
-use super::ailment::{Ailment, NOT_SUPPORTED, ailment, refused_by_fargate, waits_for_fargate};
+use super::ailment::{Ailment, ailment, refused_by_fargate, waits_for_fargate};
 use super::memory::Memory;
-use crate::pods::PodFacts;
+use crate::pods::{PodFacts, fargate};
 use crate::suspensions::Workload;
 
 /// What lies at most between a pod's start and the first word on whether it is ready.
@@ -57,19 +56,11 @@ impl Breaker {
 
     /// What fargate-scheduler says of a pod that it will never run.
     async fn refusal(&self, pod: &PodFacts) -> Option<String> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &pod.namespace);
-        let of_pod = format!("involvedObject.uid={}", pod.uid);
-        let events = match events.list(&ListParams::default().fields(&of_pod)).await {
-            Ok(events) => events,
-            Err(error) => {
-                debug!(%error, "events cannot be read");
-                return None;
-            }
-        };
-        events.items.into_iter().find_map(|event| {
-            let message = event.message?;
-            message.contains(NOT_SUPPORTED).then_some(message)
-        })
+        fargate::refusal_in_events(&self.client, pod)
+            .await
+            .inspect_err(|error| debug!(%error, "events cannot be read"))
+            .ok()
+            .flatten()
     }
 
     /// Whether a pod has never been ready, as far as its status tells.

@@ -3,7 +3,7 @@
 //! Only namespaces in which something changed are built anew, and those in which time alone may
 //! change something: an agent that falls silent, a pod that waits too long.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,20 +11,22 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use picket_crds::{CoverageState, Gap, Health, PodCounts, WorkloadCoverage};
-use picket_webhook::{Canary, Namespace, Policy};
+use picket_webhook::{Canary, Namespace};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::build::{BeatOwned, Input, NamespaceCoverage, Tally, build};
 use super::gauges::Gauges;
+use super::lead::Lead;
 use super::notify::{self, Turn};
-use super::policies::{Said, Versions, versions};
+use super::policies::{Said, Versions};
 use super::reports::{Written, reports};
 use crate::pods::{Owner, Owners, PodFacts, Pods};
-use crate::policies::{Namespaces, Policies, View, for_webhook};
+use crate::policies::{Namespaces, Policies, View};
 use crate::relay::heartbeats::Heartbeats;
-use crate::rollout::{Key, Notes};
+use crate::rollout::Notes;
+use crate::suspensions::Records;
 
 /// Time in which changes are gathered before they are looked at.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -32,8 +34,6 @@ const DEBOUNCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(5);
 /// Time before what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// Time after which everything is written again, whoever has changed it.
-const REWRITE: Duration = Duration::from_secs(600);
 /// How long one namespace may take to be written.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,6 +58,8 @@ pub struct Coverage {
     pub heartbeats: Heartbeats,
     /// Why injection is suspended for a workload.
     pub suspended: Suspended,
+    /// For which workloads it is; a change of it changes reports.
+    pub suspensions: watch::Receiver<Option<Arc<Records>>>,
     /// Version of what is injected now.
     pub revision: String,
     /// Namespaces that get another one.
@@ -75,23 +77,6 @@ pub struct Coverage {
 /// What was built last, by namespace.
 pub type Built = Arc<BTreeMap<Arc<str>, Arc<NamespaceCoverage>>>;
 
-/// What the replica that leads remembers.
-struct Lead {
-    pods_until: u64,
-    policies: Option<Arc<Policies>>,
-    namespaces: Option<Arc<Namespaces>>,
-    for_webhook: Vec<Policy>,
-    versions: Versions,
-    built: BTreeMap<Arc<str>, Arc<NamespaceCoverage>>,
-    written: Written,
-    said: Said,
-    said_stale: bool,
-    unwritten: BTreeSet<Arc<str>>,
-    notes: Notes,
-    relay_since: Option<i64>,
-    rewritten: Instant,
-}
-
 impl Coverage {
     /// Runs for as long as the views live.
     pub async fn run(mut self, mut leading: watch::Receiver<bool>) {
@@ -104,6 +89,7 @@ impl Coverage {
             beats.mark_unchanged();
             let policies = self.policies.borrow_and_update().clone();
             let namespaces = self.namespaces.borrow_and_update().clone();
+            self.suspensions.mark_unchanged();
             let mut pause = TICK;
             match (leads, policies, namespaces) {
                 (true, Some(policies), Some(namespaces)) if self.pods.is_synced() => {
@@ -132,6 +118,7 @@ impl Coverage {
                 changed = beats.changed() => changed.is_ok(),
                 changed = self.policies.changed() => changed.is_ok(),
                 changed = self.namespaces.changed() => changed.is_ok(),
+                changed = self.suspensions.changed() => changed.is_ok(),
                 // It ends where nothing is ever restarted.
                 Ok(()) = self.rollouts.changed() => true,
                 changed = leading.changed() => changed.is_ok(),
@@ -170,6 +157,7 @@ impl Coverage {
             said: Said::default(),
             said_stale: true,
             notes: Notes::default(),
+            suspended: None,
             relay_since: None,
             rewritten: Instant::now(),
         })
@@ -231,80 +219,6 @@ impl Coverage {
             notify::tell(&self.client, &self.identity, &turns).await;
         }
         complete
-    }
-
-    /// The namespaces that have to be built anew.
-    fn dirty(
-        &self,
-        lead: &mut Lead,
-        policies: &Arc<Policies>,
-        namespaces: &Arc<Namespaces>,
-        now: i64,
-    ) -> BTreeSet<Arc<str>> {
-        let same = |known: &Option<Arc<Policies>>| {
-            let known = known.as_ref();
-            known.is_some_and(|known| Arc::ptr_eq(known, policies))
-        };
-        let labels = lead.namespaces.as_ref();
-        let everything = labels.is_none_or(|labels| **labels != **namespaces);
-        let mut everything = everything || lead.rewritten.elapsed() > REWRITE;
-        if !same(&lead.policies) {
-            // The status of policies is not what coverage follows from, though it is what the
-            // watch tells most often: we write it.
-            let wanted = self.policies_in_use(policies);
-            if wanted != lead.for_webhook || lead.policies.is_none() {
-                everything = true;
-            }
-            lead.for_webhook = wanted;
-            lead.versions = versions(policies, &lead.versions, now);
-            lead.policies = Some(Arc::clone(policies));
-            lead.said_stale = true;
-        }
-        if everything {
-            lead.pods_until = 0;
-        }
-        lead.namespaces = Some(Arc::clone(namespaces));
-        let changed = self.pods.changed_since(lead.pods_until);
-        lead.pods_until = changed.until;
-        let mut dirty = changed.namespaces;
-        if lead.rewritten.elapsed() > REWRITE {
-            lead.rewritten = Instant::now();
-            for name in &dirty {
-                lead.written.doubt(name);
-            }
-            let pods = self.pods.clone();
-            self.heartbeats.retain(|uid| pods.by_uid(uid).is_some());
-        }
-        for uid in self.heartbeats.take_changed() {
-            if let Some(pod) = self.pods.by_uid(&uid) {
-                dirty.insert(Arc::clone(&pod.namespace));
-            }
-        }
-        if self.heartbeats.is_empty() {
-            lead.relay_since = None;
-        } else if lead.relay_since.is_none() {
-            lead.relay_since = Some(now);
-        }
-        let notes = self.rollouts.borrow().clone();
-        if !Arc::ptr_eq(&notes, &lead.notes) {
-            let differs = |key: &&Key| notes.get(*key) != lead.notes.get(*key);
-            let keys = notes.keys().chain(lead.notes.keys()).filter(differs);
-            dirty.extend(keys.map(|(namespace, _, _)| Arc::clone(namespace)));
-            lead.notes = notes;
-        }
-        let due = lead
-            .built
-            .iter()
-            .filter(|(_, built)| built.next.is_some_and(|at| at <= now));
-        dirty.extend(due.map(|(name, _)| Arc::clone(name)));
-        dirty.extend(std::mem::take(&mut lead.unwritten));
-        dirty
-    }
-
-    fn policies_in_use(&self, policies: &Policies) -> Vec<Policy> {
-        let own = policies.valid.iter().map(for_webhook);
-        let cluster = policies.cluster.iter().cloned().map(Policy::of_cluster);
-        own.chain(cluster).collect()
     }
 
     fn build(

@@ -5,13 +5,14 @@
 //!   are pure.
 //! * [`reports`], [`policies`]: what is written, when it differs.
 //! * [`notify`]: events and lines about turns.
-//! * [`controller`]: looks at what changed, and puts the others to work.
+//! * [`controller`]: looks at what changed (`lead`), and puts the others to work.
 //! * [`start`]: puts it together with rollout and quarantine.
 //! * [`gauges`]: the same for Prometheus.
 
 pub mod build;
 pub mod controller;
 pub mod gauges;
+mod lead;
 pub mod notify;
 pub mod pod;
 pub mod policies;

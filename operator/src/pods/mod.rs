@@ -7,6 +7,7 @@
 
 mod cache;
 mod facts;
+pub mod fargate;
 mod owners;
 #[cfg(test)]
 mod tests;

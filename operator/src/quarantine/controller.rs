@@ -9,13 +9,12 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
-use picket_events::relay;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::plan::{Step, plan};
+use super::plan::{Step, order_of, plan};
 use crate::pods::{PodFacts, Pods};
 use crate::relay::orders::Board;
 
@@ -88,14 +87,13 @@ impl Quarantine {
 
     /// Tells the pod's agent. Orders of pods that are gone are forgotten by the relay.
     fn order(&self, pod: &PodFacts, ordered: &mut BTreeSet<Arc<str>>) {
-        if pod.quarantine_wanted {
-            if ordered.insert(Arc::clone(&pod.uid)) {
-                let reason = "the pod's annotation picket.dev/quarantine".to_owned();
-                let order = relay::Quarantine { reason };
-                self.board.quarantine(&pod.uid, Some(order));
-            }
-        } else if ordered.remove(&pod.uid) {
-            self.board.quarantine(&pod.uid, None);
+        let order = order_of(pod);
+        let is_news = match &order {
+            Some(_) => ordered.insert(Arc::clone(&pod.uid)),
+            None => ordered.remove(&pod.uid),
+        };
+        if is_news {
+            self.board.quarantine(&pod.uid, order);
         }
     }
 
@@ -151,7 +149,7 @@ impl Quarantine {
             }
         };
         let note = format!(
-            "taken out of its Services and away from its controller; {by}. Connections that are open stay open; the agent's log lists what it does with them"
+            "taken out of its Services and away from its controller; {by}. Connections that are open stay open; another event lists them"
         );
         let cut_off = pod.is_injected() || policy.is_some();
         self.tell(

@@ -17,4 +17,4 @@ mod plan;
 mod tests;
 
 pub use controller::Quarantine;
-pub use plan::{Step, plan};
+pub use plan::{Step, order_of, plan};

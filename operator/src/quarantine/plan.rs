@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use picket_crds::{annotations, labels};
+use picket_events::relay;
 use serde_json::{Value, json};
 
 use crate::pods::PodFacts;
@@ -33,6 +34,14 @@ pub enum Step {
         /// The merge patch of the pod.
         patch: Value,
     },
+}
+
+/// What the pod's agent is told.
+#[must_use]
+pub fn order_of(pod: &PodFacts) -> Option<relay::Quarantine> {
+    pod.quarantine_wanted.then(|| relay::Quarantine {
+        reason: "the pod's annotation picket.dev/quarantine".to_owned(),
+    })
 }
 
 /// Decides what has to be done about a pod.

@@ -25,6 +25,7 @@ use super::Relay;
 use super::authentication::Stranger;
 use super::findings::ClusterFinding;
 use crate::pods::PodFacts;
+use crate::quarantine::order_of;
 
 /// How long a body may take to arrive.
 const READ: Duration = Duration::from_secs(10);
@@ -265,6 +266,8 @@ async fn wait_for_orders(
     // The bundle first: an agent that comes for the first time gets it with its first orders.
     let bundle = relay.bundles.assign(&pod).ok_or(Refusal::NotReady)?;
     relay.board.bundle(&pod.uid, &bundle);
+    // A replica that has just taken the lead must not let a pod go that it has not looked at.
+    relay.board.quarantine(&pod.uid, order_of(&pod));
     let mut orders = relay.board.follow(&pod.uid);
     let mut leading = relay.leading.clone();
     let news = async {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{Event as CoreEvent, ObjectReference};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
@@ -21,7 +21,7 @@ use super::plan::{Candidate, Step, plan};
 use super::workloads::{Mark, Outcome, WorkloadFacts, Workloads};
 use super::{Key, Notes};
 use crate::coverage::controller::Built;
-use crate::pods::{Owner, Phase, PodFacts, Pods};
+use crate::pods::{Owner, Owners, Phase, PodFacts, Pods, fargate};
 use crate::policies::{Policies, View, for_webhook};
 
 /// Who the events come from.
@@ -32,10 +32,6 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 const DEBOUNCE: Duration = Duration::from_secs(2);
 /// Time between two looks while something is under way.
 const TICK: Duration = Duration::from_secs(5);
-/// The beginning of what fargate-scheduler says of pods that it will never run.
-const REFUSED: &str = "Pod not supported on Fargate";
-/// Most events that are read about one pod.
-const EVENTS: u32 = 20;
 
 /// That injection is to be suspended for a workload.
 #[derive(Clone, Debug)]
@@ -67,6 +63,8 @@ pub struct Rollout {
     pub built: watch::Receiver<Built>,
     /// All pods.
     pub pods: Pods,
+    /// The workloads that they belong to.
+    pub owners: Owners,
     /// Versions of what is injected now, those of some namespaces included.
     pub revision: String,
     /// Suspends injection.
@@ -198,7 +196,7 @@ impl Rollout {
                 }
                 let restarting = mark.is_some_and(|mark| mark.outcome == Outcome::Restarting);
                 let refused = match restarting {
-                    true => self.refused(namespace, row).await,
+                    true => self.refused(namespace, owner).await,
                     false => None,
                 };
                 let disruptable = match (&facts, behind && !restarting) {
@@ -241,29 +239,20 @@ impl Rollout {
         }
     }
 
-    /// What fargate-scheduler says of a pod of a row that it will never run.
-    async fn refused(&self, namespace: &str, row: &WorkloadCoverage) -> Option<String> {
+    /// What fargate-scheduler says of a pod of a workload that it will never run.
+    async fn refused(&self, namespace: &str, owner: &Owner) -> Option<String> {
         let waits = |pod: &Arc<PodFacts>| {
             pod.is_on_fargate() && pod.phase == Phase::Pending && pod.node.is_none()
         };
         let pods = self.pods.in_namespace(namespace);
-        // A pod's name begins with that of its Deployment or StatefulSet.
         let pod = pods
             .iter()
-            .find(|pod| waits(pod) && pod.name.starts_with(&row.name))?;
-        if let Some(why) = pod
-            .unschedulable
-            .as_deref()
-            .filter(|why| why.contains(REFUSED))
-        {
+            .find(|pod| waits(pod) && self.owners.of(pod).uid == owner.uid)?;
+        if let Some(why) = fargate::refusal_in_status(pod) {
             return Some(why.to_owned());
         }
-        let events: Api<CoreEvent> = Api::namespaced(self.client.clone(), namespace);
-        let about = format!("involvedObject.uid={}", pod.uid);
-        let parameters = ListParams::default().fields(&about).limit(EVENTS);
-        let events = events.list(&parameters).await.ok()?;
-        let mut messages = events.items.into_iter().filter_map(|event| event.message);
-        messages.find(|message| message.starts_with(REFUSED))
+        // What cannot be read now is read at the next look.
+        fargate::refusal_in_events(&self.client, pod).await.ok()?
     }
 
     async fn take(&self, found: &Found, step: &Step, now: i64) -> kube::Result<()> {

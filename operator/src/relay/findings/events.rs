@@ -146,7 +146,11 @@ fn event(finding: &ClusterFinding, on_workload: bool) -> Event {
         false => String::new(),
     };
     let (title, kind) = (finding.title(), finding.kind());
-    let note = format!("{pod}[{}] {title}{container}: {kind}", severity.name());
+    let open = open_connections(finding);
+    let note = format!(
+        "{pod}[{}] {title}{container}: {kind}{open}",
+        severity.name()
+    );
     Event {
         type_: match severity >= Severity::Low {
             true => EventType::Warning,
@@ -156,6 +160,27 @@ fn event(finding: &ClusterFinding, on_workload: bool) -> Event {
         note: Some(plain(&note)),
         action: "Detection".to_owned(),
         secondary: None,
+    }
+}
+
+/// What a quarantine leaves open: people decide by it whether to delete the pod.
+fn open_connections(finding: &ClusterFinding) -> String {
+    let list = finding.body.pointer("/open_connections/connections");
+    let list = list.and_then(serde_json::Value::as_array);
+    let ends: Vec<String> = list
+        .into_iter()
+        .flatten()
+        .filter_map(|one| {
+            Some(format!(
+                "{} to {}",
+                one["local"].as_str()?,
+                one["remote"].as_str()?
+            ))
+        })
+        .collect();
+    match ends.is_empty() {
+        true => String::new(),
+        false => format!(": {}", ends.join(", ")),
     }
 }
 
