@@ -18,6 +18,7 @@ pub fn settings(arguments: &Arguments, cluster: &Info) -> Settings {
     Settings {
         image_pull_secrets: arguments.image_pull_secret.clone(),
         interest: default_interest(),
+        quarantine: arguments.quarantine,
         native_sidecars: has_native_sidecars(cluster),
         own_namespace: arguments.namespace.clone(),
         // Checked at start.

@@ -6,6 +6,7 @@
 
 mod authority;
 mod client;
+pub mod coverage;
 pub mod exec_endpoint;
 pub mod helm;
 mod https;
@@ -15,9 +16,11 @@ mod metrics;
 pub mod objects;
 mod operator;
 mod other_webhook;
+pub mod port_forward;
 pub mod relay;
 pub mod release;
 mod served;
+mod service;
 mod supervised;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -35,6 +38,7 @@ pub use load::{Load, Outcome};
 pub use metrics::MetricsApi;
 pub use operator::{ADMISSION_TIMEOUT_SECONDS, Operator, Options};
 pub use other_webhook::OtherWebhook;
+pub use service::ServicePort;
 pub use supervised::Supervised;
 
 /// How long anything awaited may take on a busy machine.

@@ -3,8 +3,9 @@
 
 use std::sync::OnceLock;
 
+use picket_tests::kube::coverage::{has_gap, row};
 use picket_tests::kube::kubelet::{Ailment, Fault, Patient};
-use picket_tests::kube::objects::{condition, coverage, deployment, pod};
+use picket_tests::kube::objects::{condition, deployment, pod};
 use picket_tests::kube::{ControlPlane, Kubectl, Kubelet, Operator, Options, eventually};
 use serde_json::{Value, json};
 
@@ -22,31 +23,11 @@ fn kubelet(namespace: &str) -> Kubelet {
     Kubelet::start(ControlPlane::with_controllers(), namespace)
 }
 
-/// Waits until the row of a workload is as wanted.
-fn row(kubectl: &Kubectl, at: (&str, &str, &str), wanted: impl Fn(&Value) -> bool) -> Value {
-    let (namespace, kind, name) = at;
-    let mut last = Value::Null;
-    let deadline = std::time::Instant::now() + picket_tests::kube::PATIENCE;
-    while std::time::Instant::now() < deadline {
-        last = coverage(kubectl, namespace, kind, name);
-        if wanted(&last) {
-            return last;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(300));
-    }
-    panic!("{namespace}/{kind}/{name} does not become as wanted: {last:#}");
-}
-
 fn is(row: &Value, state: &str, pods: [u32; 4]) -> bool {
     let [total, injected, current, reporting] = pods;
     row["state"] == state
         && row["pods"]
             == json!({"total": total, "injected": injected, "current": current, "reporting": reporting})
-}
-
-fn has_gap(row: &Value, gap: &str) -> bool {
-    let gaps = row["gaps"].as_array();
-    gaps.is_some_and(|gaps| gaps.iter().any(|entry| entry["gap"] == gap))
 }
 
 fn available(kubectl: &Kubectl, namespace: &str, name: &str, replicas: u32) {

@@ -26,6 +26,9 @@ pub struct Settings {
     pub interest: String,
     /// The same of each rule set that is known, by its name.
     pub rule_set_interests: BTreeMap<String, String>,
+    /// Whether pods can be put into quarantine: their filters then stop for everything that
+    /// reaches out, large datagrams included.
+    pub quarantine: bool,
     /// Where agents report; they keep to themselves without.
     pub relay: Option<RelayAccess>,
     /// Whether the cluster runs native sidecars (Kubernetes 1.29 and later).
@@ -128,6 +131,7 @@ impl Settings {
             image_pull_secrets: Vec::new(),
             revision: revision.into(),
             interest: "all".to_owned(),
+            quarantine: false,
             rule_set_interests: BTreeMap::new(),
             relay: None,
             native_sidecars: true,
@@ -161,10 +165,13 @@ impl Settings {
                 }
             }
         }
-        match words.is_empty() {
-            true => self.interest.clone(),
-            false => words.join(","),
+        if words.is_empty() {
+            words.extend(self.interest.split(','));
         }
+        if self.quarantine && !words.contains(&"quarantine") {
+            words.push("quarantine");
+        }
+        words.join(",")
     }
 }
 
@@ -192,5 +199,15 @@ mod tests {
         );
         // What is not known yet needs no less than the built-in rules.
         assert_eq!(of(&["unknown"]), "exec,open:plain");
+    }
+
+    #[test]
+    fn where_pods_can_be_cut_off_filters_stop_for_all_that_reaches_out() {
+        let mut settings = Settings::new("picket:1", "1");
+        settings.interest = "exec,connect".to_owned();
+        settings.quarantine = true;
+        assert_eq!(settings.interest_of(&[]), "exec,connect,quarantine");
+        settings.interest = "exec,quarantine".to_owned();
+        assert_eq!(settings.interest_of(&[]), "exec,quarantine");
     }
 }

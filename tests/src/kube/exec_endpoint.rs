@@ -46,19 +46,7 @@ impl ExecEndpoint {
                 body: "nothing runs here".to_owned(),
             }
         });
-        let node = format!("node-{port}");
-        control_plane.kubectl().apply(
-            &json!({
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {"name": node},
-                "status": {
-                    "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-                    "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-                },
-            }),
-            false,
-        );
+        let node = node(control_plane, port);
         Self { node, asked }
     }
 
@@ -70,6 +58,24 @@ impl ExecEndpoint {
         let about = asked.iter().filter(|one| one.target.starts_with(&start));
         about.cloned().collect()
     }
+}
+
+/// Makes a node whose kubelet listens on this port; gives its name.
+pub(super) fn node(control_plane: &ControlPlane, port: u16) -> String {
+    let node = format!("node-{port}");
+    control_plane.kubectl().apply(
+        &json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": node},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            },
+        }),
+        false,
+    );
+    node
 }
 
 /// From the path and query of a request: `/exec/namespace/pod/container?command=…`.

@@ -116,19 +116,3 @@ pub fn condition(object: &Value, kind: &str) -> Value {
     let found = conditions.find(|condition| condition["type"] == kind);
     found.cloned().unwrap_or_default()
 }
-
-/// The row of a workload in the coverage reports of its namespace; null if it is in none.
-#[must_use]
-pub fn coverage(kubectl: &super::Kubectl, namespace: &str, kind: &str, name: &str) -> Value {
-    let list = ["get", "coveragereports", "-n", namespace, "-o", "json"];
-    let reports = kubectl.run(&list, "").expect_success().json();
-    let reports = reports["items"].as_array().cloned().unwrap_or_default();
-    let mut rows = reports.iter().flat_map(|report| {
-        report["status"]["workloads"]
-            .as_array()
-            .into_iter()
-            .flatten()
-    });
-    let found = rows.find(|row| row["kind"] == kind && row["name"] == name);
-    found.cloned().unwrap_or_default()
-}

@@ -33,6 +33,8 @@ pub struct Options {
     pub replicas: usize,
     /// Further arguments of each process.
     pub arguments: Vec<String>,
+    /// Further arguments of single processes, by their number.
+    pub own_arguments: Vec<Vec<String>>,
     /// A Secret with a certificate that somebody else keeps: it is there before the operator,
     /// which may only read it.
     pub given_certificate: Option<Value>,
@@ -48,6 +50,7 @@ impl Default for Options {
             sidecar_image: "registry.example/picket-sidecar@sha256:0000000000000000000000000000000000000000000000000000000000000000".to_owned(),
             replicas: 1,
             arguments: Vec::new(),
+            own_arguments: Vec::new(),
             given_certificate: None,
             stored_certificate: None,
             further_rules: Vec::new(),
@@ -146,7 +149,7 @@ impl Operator {
                     &account,
                     &namespace,
                     &configuration,
-                    &format!("{namespace}-{index}"),
+                    index,
                     (webhook_port, health_port),
                     options,
                 ),
@@ -180,7 +183,7 @@ impl Operator {
                 &kubeconfig,
                 &self.namespace,
                 &self.configuration,
-                &format!("{}-{index}", self.namespace),
+                index,
                 (replica.webhook_port, replica.health_port),
                 options,
             );
@@ -432,11 +435,12 @@ fn start(
     kubeconfig: &Path,
     namespace: &str,
     configuration: &str,
-    identity: &str,
+    index: usize,
     (webhook_port, health_port): (u16, u16),
     options: &Options,
 ) -> Supervised {
     let binary = crate::product("picket-operator");
+    let identity = format!("{namespace}-{index}");
     let mut arguments = vec![
         format!("--namespace={namespace}"),
         format!("--identity={identity}"),
@@ -448,11 +452,12 @@ fn start(
         format!("--health-port={health_port}"),
         "--drain-delay-seconds=0".to_owned(),
     ];
-    arguments.extend(options.arguments.iter().cloned());
+    let own = options.own_arguments.get(index).into_iter().flatten();
+    arguments.extend(options.arguments.iter().chain(own).cloned());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Supervised::start(
         control_plane.folder(),
-        identity,
+        &identity,
         &binary,
         &arguments,
         &[("KUBECONFIG", &kubeconfig.to_string_lossy())],

@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{ControlPlane, Kubectl, Operator, Options, Response, Supervised, free_port, https};
+use super::{
+    ControlPlane, Kubectl, Operator, Options, Response, ServicePort, Supervised, free_port, https,
+};
 
 /// The service account of the pods.
 const ACCOUNT: &str = "default";
+/// The relay's Service.
+const SERVICE: &str = "picket-relay";
 
 /// An installation of the operator with a relay.
 pub struct Relay {
@@ -15,7 +19,10 @@ pub struct Relay {
     pub operator: Operator,
     options: Options,
     control_plane: &'static ControlPlane,
-    port: u16,
+    /// Where the replicas listen.
+    ports: Vec<u16>,
+    /// Where agents connect to.
+    front: u16,
 }
 
 /// A pod of the API server; nothing runs it.
@@ -35,20 +42,81 @@ impl Relay {
     /// As [`Operator::install`].
     #[must_use]
     pub fn install(control_plane: &'static ControlPlane) -> Self {
-        let port = free_port().expect("port");
-        let options = Options {
-            arguments: vec![
-                format!("--relay-address=127.0.0.1:{port}"),
-                format!("--relay-port={port}"),
-            ],
-            ..Options::default()
-        };
+        Self::with(control_plane, Options::default())
+    }
+
+    /// Installs an operator with these options and a relay of each replica on this machine.
+    /// Agents connect to the first.
+    ///
+    /// # Panics
+    /// As [`Operator::install`].
+    #[must_use]
+    pub fn with(control_plane: &'static ControlPlane, mut options: Options) -> Self {
+        let ports: Vec<u16> = (0..options.replicas)
+            .map(|_| free_port().expect("port"))
+            .collect();
+        let front = *ports.first().expect("at least one replica");
+        let address = format!("--relay-address=127.0.0.1:{front}");
+        options.arguments.push(address);
+        // Loopback addresses are refused in EndpointSlices.
+        options.own_arguments = ports
+            .iter()
+            .enumerate()
+            .map(|(index, port)| {
+                let pod_ip = format!("--pod-ip=10.255.0.{}", index + 1);
+                vec![format!("--relay-port={port}"), pod_ip]
+            })
+            .collect();
+        let operator = Operator::install(control_plane, &options);
+        operator.kubectl().apply(
+            &json!({
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {"name": SERVICE, "namespace": operator.namespace},
+                "spec": {"ports": [{"name": "relay", "port": 8444}]},
+            }),
+            false,
+        );
         Self {
-            operator: Operator::install(control_plane, &options),
+            operator,
             options,
             control_plane,
-            port,
+            ports,
+            front,
         }
+    }
+
+    /// From now on agents connect to the Service, and so to the replica that leads.
+    pub fn by_service(&mut self) {
+        let namespace = &self.operator.namespace;
+        self.front = ServicePort::start(self.control_plane, namespace, SERVICE).port;
+    }
+
+    /// The port of a replica's relay.
+    #[must_use]
+    pub fn port(&self, replica: usize) -> u16 {
+        self.ports[replica]
+    }
+
+    /// Where the relay of a replica listens.
+    #[must_use]
+    pub fn address(&self, replica: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[replica])
+    }
+
+    /// The number of the replica that leads.
+    ///
+    /// # Panics
+    /// When none does for long.
+    #[must_use]
+    pub fn leader(&self) -> usize {
+        let namespace = &self.operator.namespace;
+        super::eventually("a replica leads", || {
+            let lease = self.kubectl().get("lease", namespace, "picket-operator")?;
+            let holder = lease["spec"]["holderIdentity"].as_str()?;
+            let number = holder.strip_prefix(&format!("{namespace}-"))?;
+            let number: Option<usize> = number.parse().ok();
+            number.filter(|number| self.operator.replicas[*number].process().is_running())
+        })
     }
 
     /// Kills the operator and starts it anew.
@@ -134,7 +202,7 @@ impl Relay {
             token => format!("Authorization: Bearer {token}\r\n"),
         };
         let trust = self.operator.trust()?;
-        https::ask(self.port, (method, path), &head, body, &trust)
+        https::ask(self.ports[0], (method, path), &head, body, &trust)
     }
 
     /// Starts an agent that speaks for this pod, with its own folder.
@@ -179,7 +247,7 @@ impl Relay {
                 ("PICKET_POD_NAME", &pod.name),
                 ("PICKET_POD_NAMESPACE", &pod.namespace),
                 ("PICKET_POD_UID", &pod.uid),
-                ("PICKET_RELAY_ADDRESS", &format!("127.0.0.1:{}", self.port)),
+                ("PICKET_RELAY_ADDRESS", &format!("127.0.0.1:{}", self.front)),
                 ("PICKET_RELAY_CA", &trust),
                 (
                     "PICKET_RELAY_TOKEN",
@@ -189,6 +257,49 @@ impl Relay {
             None,
         )
         .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts a program under a real tracer with the flags that the webhook wrote into the pod's
+    /// manifest for this container, connected to the pod's agent. It is a script for bash, which
+    /// goes on while the file `$ALIVE` exists.
+    ///
+    /// # Panics
+    /// When the container is not traced, or the tracer cannot be started.
+    #[must_use]
+    pub fn traced(&self, pod: &Identity, agent: &Agent, container: &str, script: &str) -> Traced {
+        let manifest = self.kubectl().get("pod", &pod.namespace, &pod.name);
+        let manifest = manifest.expect("the pod");
+        let mut containers = manifest["spec"]["containers"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let command = containers
+            .find(|one| one["name"] == container)
+            .and_then(|one| one["command"].as_array())
+            .expect("a command");
+        let words: Vec<&str> = command.iter().filter_map(Value::as_str).collect();
+        let ["/picket/picket-tracer", "trace", flags @ .., "--"] = words.as_slice() else {
+            panic!("{container} is not traced: {words:?}");
+        };
+        let alive = agent.folder.join(format!("{container}.alive"));
+        std::fs::write(&alive, "").expect("a file");
+        let socket = agent.socket();
+        let socket = socket.to_string_lossy();
+        let mut arguments = vec!["trace", "--socket", &socket];
+        arguments.extend(flags);
+        arguments.extend(["--", "bash", "-c", script]);
+        let process = Supervised::start(
+            &agent.folder,
+            container,
+            &crate::product("picket-tracer"),
+            &arguments,
+            &[("ALIVE", &alive.to_string_lossy())],
+            None,
+        );
+        Traced {
+            process: process.unwrap_or_else(|error| panic!("{error}")),
+            alive,
+        }
     }
 
     /// The value of a counter with these labels, as `what="heartbeat",result="Answered"`; 0 where
@@ -230,6 +341,30 @@ impl Relay {
     }
 }
 
+/// A program under a real tracer.
+pub struct Traced {
+    /// The tracer's process.
+    pub process: Supervised,
+    alive: PathBuf,
+}
+
+impl Traced {
+    /// Has the script end, and waits for it.
+    pub fn finish(&mut self) {
+        let _ = std::fs::remove_file(&self.alive);
+        super::eventually("the traced program ends", || {
+            (!self.process.is_running()).then_some(())
+        });
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // Killed with its tracer alone, the script would go on without.
+        let _ = std::fs::remove_file(&self.alive);
+    }
+}
+
 /// An agent that reports to a relay.
 pub struct Agent {
     /// Its process.
@@ -248,6 +383,12 @@ impl Agent {
         lines
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
+    }
+
+    /// Where tracers connect to.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("agent.sock")
     }
 
     /// What tracers of containers that start later are told.

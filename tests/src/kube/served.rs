@@ -36,11 +36,19 @@ pub(super) struct Served {
     pub(super) certificate: String,
 }
 
-/// Serves on a free port. What `answer` did is done before its client hears of it.
+/// A free port, and TLS for it.
+pub(super) struct Listening {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Arc<rustls::ServerConfig>,
+    /// As [`Served::port`] and [`Served::certificate`] say.
+    pub(super) served: Served,
+}
+
+/// Listens on a free port with a certificate of its own.
 ///
 /// # Panics
 /// When there is no port or no certificate.
-pub(super) fn serve(answer: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Served {
+pub(super) fn listen() -> Listening {
     let key = rcgen::KeyPair::generate().expect("key");
     let names = vec![Ipv4Addr::LOCALHOST.to_string(), SERVICE.to_owned()];
     let certificate = rcgen::CertificateParams::new(names)
@@ -56,7 +64,27 @@ pub(super) fn serve(answer: impl Fn(Request) -> Answer + Send + Sync + 'static) 
         .expect("certificate");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("port");
     let port = listener.local_addr().expect("address").port();
-    let (tls, answer) = (Arc::new(tls), Arc::new(answer));
+    Listening {
+        listener,
+        tls: Arc::new(tls),
+        served: Served {
+            port,
+            certificate: certificate.pem(),
+        },
+    }
+}
+
+/// Serves on a free port. What `answer` did is done before its client hears of it.
+///
+/// # Panics
+/// When there is no port or no certificate.
+pub(super) fn serve(answer: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Served {
+    let Listening {
+        listener,
+        tls,
+        served,
+    } = listen();
+    let answer = Arc::new(answer);
     std::thread::spawn(move || {
         for socket in listener.incoming().flatten() {
             let (tls, answer) = (Arc::clone(&tls), Arc::clone(&answer));
@@ -64,10 +92,7 @@ pub(super) fn serve(answer: impl Fn(Request) -> Answer + Send + Sync + 'static) 
             std::thread::spawn(move || attend(socket, tls, &*answer));
         }
     });
-    Served {
-        port,
-        certificate: certificate.pem(),
-    }
+    served
 }
 
 /// Answers one request and closes the connection; `None` when the client went away before.

@@ -77,7 +77,7 @@ fn desired(
         return skip(report, Reason::ExecUnsupported);
     };
     let mut wrapped =
-        wrapper::session_command(&container.name, &context.settings.interest, &issued);
+        wrapper::session_command(&container.name, &context.settings.interest_of(&[]), &issued);
     wrapped.extend(command.iter().cloned());
     let mut desired = options.clone();
     desired["command"] = json!(wrapped);

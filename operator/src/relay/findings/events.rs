@@ -35,6 +35,8 @@ const IN_ALL: Rate = Rate {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest reason, in bytes.
 const LONGEST_REASON: usize = 64;
+/// Most open connections that a note lists.
+const LISTED: usize = 10;
 /// Longest note that the API takes, in bytes, with some room.
 const LONGEST_NOTE: usize = 1000;
 
@@ -178,9 +180,13 @@ fn open_connections(finding: &ClusterFinding) -> String {
             ))
         })
         .collect();
-    match ends.is_empty() {
-        true => String::new(),
-        false => format!(": {}", ends.join(", ")),
+    let more = match ends.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    match ends.get(..ends.len().min(LISTED)).unwrap_or_default() {
+        [] => String::new(),
+        ends => format!(": {}{more}", ends.join(", ")),
     }
 }
 
