@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images release test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission bench-coverage bench-rotation schemas false-positives clean
+.PHONY: help build demo demo-benign images release test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission bench-coverage bench-relay bench-rotation schemas false-positives clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ schemas: build ## Hold the chart against the schemas of every supported Kubernet
 
 bench-rotation: build test-tools ## Create 10,000 pods (PICKET_ADMISSIONS) while the webhook's authority changes; none may fail
 	PICKET_ADMISSIONS=$${PICKET_ADMISSIONS:-10000} cargo test --locked -p picket-tests --features control-plane --test control_plane_load -- --nocapture authority
+
+bench-relay: build test-tools ## Measure the relay with 1,000 agents at a real operator and API server
+	cargo run --release --locked -p picket-tests --features control-plane --example relay_scale
 
 bench: build ## Measure what tracing costs: BENCH="find make --rounds 9" narrows it down
 	@scripts/bench.sh $(BENCH)

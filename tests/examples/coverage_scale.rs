@@ -16,6 +16,7 @@ use kube::discovery::ApiResource;
 use kube::{Api, Client};
 use picket_crds::{ClusterProtectionPolicy, CoverageReport};
 use picket_tests::kube::{ControlPlane, Operator, Options, kubelet};
+use picket_tests::usage::{cpu_seconds, peak_mebibytes};
 use serde_json::{Value, json};
 
 /// Pods of each workload.
@@ -345,28 +346,4 @@ async fn until(what: &str, look: impl AsyncFn() -> anyhow::Result<bool>) -> anyh
         ensure!(Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// User and system time of a process.
-fn cpu_seconds(process: u32) -> anyhow::Result<f64> {
-    /// `USER_HZ`, which is 100 on every Linux that there is.
-    const HERTZ: f64 = 100.0;
-    let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, rest) = text.rsplit_once(')').context("no name in /proc/PID/stat")?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |index: usize| {
-        fields
-            .get(index)
-            .context("too short")?
-            .parse::<f64>()
-            .context("no number")
-    };
-    Ok((ticks(11)? + ticks(12)?) / HERTZ)
-}
-
-fn peak_mebibytes(process: u32) -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kibibytes.context("no VmHWM")?.parse::<u64>()? / 1024)
 }

@@ -7,6 +7,7 @@ pub mod containers;
 pub mod kube;
 pub mod registry;
 pub mod shop;
+pub mod usage;
 
 use std::path::{Path, PathBuf};
 

@@ -17,18 +17,18 @@ use serde_json::{Value, json};
 /// A program that does nothing for as long as it is let.
 const IDLE: &str = "while [ -e $ALIVE ]; do sleep 0.1; done";
 
-fn install() -> Relay {
+fn install(control_plane: &'static ControlPlane) -> Relay {
     let options = Options {
         arguments: vec!["--quarantine=true".to_owned()],
         further_rules: vec!["quarantine.yaml"],
         ..Options::default()
     };
-    Relay::with(ControlPlane::with_controllers(), options)
+    Relay::with(control_plane, options)
 }
 
 fn relay() -> &'static Relay {
     static SHARED: OnceLock<Relay> = OnceLock::new();
-    SHARED.get_or_init(install)
+    SHARED.get_or_init(|| install(ControlPlane::with_controllers()))
 }
 
 fn trace_of<'a>(row: &'a Value, container: &str) -> &'a str {
@@ -112,10 +112,11 @@ fn what_agents_say_is_in_coverage_until_they_fall_silent_and_after_a_restart_aga
 
 #[test]
 fn the_report_is_true_again_after_the_operator_was_killed() {
-    let mut relay = install();
+    // Two operators of one cluster would write the same reports.
+    let mut relay = install(ControlPlane::shared());
     let kubectl = relay.operator.kubectl();
     let namespace = relay.operator.protected("killed", &[]);
-    let _kubelet = Kubelet::start(ControlPlane::with_controllers(), &namespace);
+    let _kubelet = Kubelet::start(ControlPlane::shared(), &namespace);
     let web = relay.pod(&namespace, "web");
     let agent = relay.agent(&web);
     let mut program = relay.traced(&web, &agent, "web", IDLE);

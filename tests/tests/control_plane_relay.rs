@@ -78,6 +78,7 @@ fn strangers_are_refused_by_reason_and_a_pod_speaks_only_for_itself() {
     for (token, reason) in [
         (String::new(), "NoToken"),
         (forged, "Forged"),
+        (relay.expired(&token), "Expired"),
         (relay.token(&pod, "somebody-else"), "Foreign"),
         (relay.account_token(&shop, "default", "picket"), "Foreign"),
     ] {
@@ -201,6 +202,42 @@ fn a_rule_set_reaches_an_agent_and_a_faulty_one_is_told_where_it_is() {
             .as_array()
             .is_some_and(|all| all.len() > 3)
     );
+}
+
+#[test]
+fn rules_of_a_config_map_reach_an_agent_and_follow_it() {
+    let relay = relay();
+    let shop = relay.operator.protected("mapped", &[]);
+    let pod = relay.pod(&shop, "web");
+    let agent = relay.agent(&pod);
+    let (name, namespace) = (format!("mapped-{shop}"), &relay.operator.namespace);
+    let kubectl = relay.operator.kubectl();
+    let put = |policy: &str, list: &str| {
+        kubectl.apply(
+            &json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": name, "namespace": namespace},
+                "data": {"own.policy": policy, "bad.domains": list},
+            }),
+            false,
+        );
+    };
+    put(&policy_of("mapped_first"), "evil.example\n");
+    kubectl.apply(
+        &json!({
+            "apiVersion": "picket.dev/v1alpha1", "kind": "RuleSet",
+            "metadata": {"name": name}, "spec": {"configMap": name},
+        }),
+        false,
+    );
+    let spec = json!({"computeType": "Any", "ruleSets": ["default", name]});
+    let _ = relay.operator.protect(&shop, "all", spec);
+    evaluates(&agent, "\"mapped_first\"", true);
+    put(&policy_of("mapped_second"), "evil.example\nworse.example\n");
+    evaluates(&agent, "\"mapped_second\"", true);
+    evaluates(&agent, "\"mapped_first\"", false);
+    // What the set's status says is not looked at: other operators of this control plane, which
+    // have no such ConfigMap, write it too.
 }
 
 #[test]

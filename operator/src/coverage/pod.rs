@@ -230,7 +230,8 @@ fn agent(seen: &mut Assessed, pod: &PodFacts, policy: &Policy, around: &Around<'
         }
         (_, Some(since)) if !silent => {
             let last = around.beat.map(|beat| beat.at);
-            let started = agent.running_since.unwrap_or(around.now);
+            // Whoever does not say since when it runs has run as long as its pod.
+            let started = agent.running_since.unwrap_or(pod.created);
             let until = last.map_or(0, |last| last + FRESH_SECONDS);
             let until = until.max(since.max(started) + FIRST_WORD_SECONDS);
             if around.now > until {
