@@ -68,7 +68,11 @@ async fn forward(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stream = acceptor.accept(stream).await?;
     let mut asked = 0_u16;
-    let websocket = accept_hdr_async(stream, |request: &Request, mut response: Response| {
+    #[expect(
+        clippy::result_large_err,
+        reason = "the library's own type, which is never made here"
+    )]
+    let accept = |request: &Request, mut response: Response| {
         let query = request.uri().query().unwrap_or_default();
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let port = pairs.find(|(key, _)| ["port", "ports"].contains(key));
@@ -78,8 +82,8 @@ async fn forward(
             .headers_mut()
             .insert("sec-websocket-protocol", protocol);
         Ok(response)
-    })
-    .await?;
+    };
+    let websocket = accept_hdr_async(stream, accept).await?;
     let (mut to_client, mut from_client) = websocket.split();
     for channel in [0, 1] {
         let [low, high] = asked.to_le_bytes();
