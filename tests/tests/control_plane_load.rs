@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use picket_tests::kube::coverage::coverage;
 use picket_tests::kube::helm::chart;
-use picket_tests::kube::objects::{assert_injected, coverage, is_bare, pod, policy};
+use picket_tests::kube::objects::{assert_injected, is_bare, pod, policy};
 use picket_tests::kube::release::Release;
 use picket_tests::kube::{Authority, ControlPlane, Load, Operator, Options, eventually};
 use serde_json::json;
