@@ -1,24 +1,5 @@
 //! Every gap, by what brings it about.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
-
-use picket_crds::{
-    ComputeType, ContainerTrace, CoverageState, Gap, Mode, OptOut, ProtectionPolicySpec,
-    WorkloadCoverage,
-};
-use picket_events::relay::{self, ContainerReport, Heartbeat, RejectedBundle};
-use picket_webhook::{Namespace, Policy, Scope};
-use serde_json::{Value, json};
-
-use super::super::build::{BeatOwned, Input, NamespaceCoverage, build, summary};
-use super::super::pod::{FIRST_WORD_SECONDS, FRESH_SECONDS, PLACE_SECONDS};
-use super::super::policies::Verdict;
-use super::super::reports::reports;
-use crate::pods::{Owner, PodFacts, WatchedPod};
-use crate::relay::heartbeats::Received;
-
 use super::*;
 
 #[test]
