@@ -74,6 +74,9 @@ fn synthetic_300_rules(bencher: Bencher<'_, '_>, event: &str) {
     run(bencher, &sources(), event);
 }
 
+/// Writes the entry of this number.
+type Entry = fn(u32) -> String;
+
 /// A hundred thousand entries of each kind of list, as feeds of threat intelligence have them.
 fn large_lists() -> (Vec<PolicySource>, Vec<ListSource>) {
     let text = "
@@ -89,7 +92,7 @@ rules:
         text: text.to_owned(),
         origin: String::new(),
     };
-    let entry: [(&str, fn(u32) -> String); 4] = [
+    let entries: [(&str, Entry); 4] = [
         ("l.ips", |n| {
             format!("203.{}.{}.{}", n >> 14 & 255, n >> 6 & 255, n << 2 & 255)
         }),
@@ -97,7 +100,7 @@ rules:
         ("l.hashes", |n| format!("{n:064x}")),
         ("l.names", |n| format!("tool-{n}")),
     ];
-    let lists = entry.map(|(name, entry)| ListSource {
+    let lists = entries.map(|(name, entry)| ListSource {
         name: name.to_owned(),
         text: (0..100_000).map(|n| entry(n) + "\n").collect(),
         origin: String::new(),
