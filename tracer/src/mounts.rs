@@ -44,7 +44,7 @@ const LISTED_MAX: usize = 1 << 20;
 
 /// The mount that is on top at a canonical path of a thread.
 pub(crate) fn on_top(tid: u32, path: &str) -> Option<Mount> {
-    let text = proc::read(&format!("/proc/{tid}/mountinfo"), LISTED_MAX).ok()?;
+    let text = proc::read_pieces(&format!("/proc/{tid}/mountinfo"), LISTED_MAX).ok()?;
     on_top_in(&text, path)
 }
 

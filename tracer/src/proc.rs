@@ -72,6 +72,25 @@ pub(crate) fn read(path: &str, limit: usize) -> Result<Vec<u8>> {
     }
 }
 
+/// Reads at most `limit` bytes of a list of `/proc`, of which the kernel gives as many whole lines
+/// as fit a page at a time.
+pub(crate) fn read_pieces(path: &str, limit: usize) -> Result<Vec<u8>> {
+    const PIECE: usize = 4096;
+    let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
+    let file = files::open(&path, libc::O_RDONLY, 0)?;
+    let mut bytes = Vec::new();
+    while bytes.len() < limit {
+        let length = bytes.len();
+        bytes.resize(length + PIECE, 0);
+        let got = files::read_at(file.as_fd(), &mut bytes[length..], length as u64)?;
+        bytes.truncate(length + got);
+        if got == 0 {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
 /// Reads a symbolic link below `/proc`.
 pub(crate) fn link(path: &str) -> Result<Vec<u8>> {
     let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
