@@ -1,5 +1,6 @@
 //! A release from its first day to its last.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use picket_tests::kube::helm::{Helm, chart};
@@ -136,28 +137,103 @@ fn a_release_is_installed_switched_off_upgraded_and_removed() {
     eventually("everything of the chart is gone", || {
         left(&kubectl).is_empty().then_some(())
     });
+    // Nothing of the cluster's own kinds has our name either; the definitions stay.
+    let ours: Vec<String> = named_like_ours(&kubectl);
+    assert_eq!(
+        ours,
+        [
+            "customresourcedefinition.apiextensions.k8s.io/clusterprotectionpolicies.picket.dev",
+            "customresourcedefinition.apiextensions.k8s.io/coveragereports.picket.dev",
+            "customresourcedefinition.apiextensions.k8s.io/protectionpolicies.picket.dev",
+            "customresourcedefinition.apiextensions.k8s.io/rulesets.picket.dev",
+        ]
+    );
     assert!(
         kubectl.get("protectionpolicy", &other, "mine").is_some(),
         "the user's objects stay"
     );
     assert_eq!(try_pod(&kubectl, &enforced, "f").map(|_| ()), Ok(()));
+    where_nothing_is_to_be_kept_the_definitions_go_too(&control_plane, &helm);
+}
+
+/// Objects of the whole cluster that are called as ours are.
+fn named_like_ours(kubectl: &Kubectl) -> Vec<String> {
+    let listing = [
+        "api-resources",
+        "--namespaced=false",
+        "--verbs=list,delete",
+        "-o",
+        "name",
+    ];
+    let kinds = kubectl.run(&listing, "").expect_success().stdout;
+    let kinds = kinds.split_whitespace().collect::<Vec<_>>().join(",");
+    let all = kubectl.run(&["get", &kinds, "-o", "name"], "");
+    let all = all.expect_success().stdout;
+    let mut ours: Vec<String> = all
+        .lines()
+        .filter(|name| name.contains("picket") && *name != "namespace/picket-system")
+        // The API server's own note that the definitions are there.
+        .filter(|name| !name.starts_with("apiservice."))
+        .map(str::to_owned)
+        .collect();
+    ours.sort();
+    ours
+}
+
+/// Runs what the job after an uninstallation with `crds.keep: false` runs, with exactly its rights.
+fn where_nothing_is_to_be_kept_the_definitions_go_too(control_plane: &ControlPlane, helm: &Helm) {
+    let kubectl = control_plane.kubectl();
+    let kubeconfig = account(
+        control_plane,
+        helm,
+        "picket-crds-removal",
+        "crds.keep=false",
+    );
+    let delete = |arguments: &[&str]| {
+        let mut command = Command::new(product("picket"));
+        command.args(["crds", "delete"]).args(arguments);
+        command.env("KUBECONFIG", &kubeconfig);
+        command.output().expect("picket starts")
+    };
+    assert!(!delete(&[]).status.success(), "only when it is meant");
+    for word in ["deleted", "not there"] {
+        let output = delete(&["--yes"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(
+            text.matches(&format!(".picket.dev {word}")).count(),
+            4,
+            "{text}"
+        );
+        eventually("the definitions are gone", || {
+            let listing = ["get", "customresourcedefinitions", "-o", "name"];
+            let left = kubectl.run(&listing, "").expect_success().stdout;
+            (!left.contains("picket.dev")).then_some(())
+        });
+    }
+}
+
+/// Makes the service account of a hook as the chart does; returns a kubeconfig for it.
+fn account(control_plane: &ControlPlane, helm: &Helm, name: &str, values: &str) -> PathBuf {
+    let kubectl = control_plane.kubectl();
+    for object in template(helm, &["--is-upgrade", "--set", values]) {
+        let kind = object["kind"].as_str().expect("kind");
+        if object["metadata"]["name"] == name && kind != "Job" {
+            kubectl.apply(&object, false);
+        }
+    }
+    let token = kubectl
+        .run(&["create", "token", name, "-n", NAMESPACE], "")
+        .expect_success();
+    control_plane
+        .write_kubeconfig(name, token.stdout.trim())
+        .expect("kubeconfig")
 }
 
 /// Runs what the pre-upgrade job runs, with exactly its rights.
 fn the_hook_brings_crds_up_to_date(control_plane: &ControlPlane, helm: &Helm) {
     let kubectl = control_plane.kubectl();
-    for object in template(helm, &["--is-upgrade"]) {
-        let kind = object["kind"].as_str().expect("kind");
-        if object["metadata"]["name"] == "picket-crds" && kind != "Job" {
-            kubectl.apply(&object, false);
-        }
-    }
-    let token = kubectl
-        .run(&["create", "token", "picket-crds", "-n", NAMESPACE], "")
-        .expect_success();
-    let kubeconfig = control_plane
-        .write_kubeconfig("crds", token.stdout.trim())
-        .expect("kubeconfig");
+    let kubeconfig = account(control_plane, helm, "picket-crds", "crds.upgrade=true");
     let crds = |arguments: &[&str]| {
         let mut command = Command::new(product("picket"));
         command
