@@ -7,9 +7,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Version, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
@@ -67,10 +72,13 @@ impl WebhookServer {
             .acceptor(acceptor)
             .handle(handle.clone());
         limit(server.http_builder());
+        let ending = Arc::<AtomicBool>::default();
+        let app = app.layer(from_fn_with_state(Arc::clone(&ending), say_good_bye));
         let task = tokio::spawn(server.serve(app.into_make_service()));
         Ok(RunningServer {
             address,
             handle,
+            ending,
             task,
         })
     }
@@ -95,6 +103,7 @@ impl HealthServer {
         Ok(RunningServer {
             address,
             handle,
+            ending: Arc::default(),
             task,
         })
     }
@@ -106,6 +115,7 @@ impl HealthServer {
 pub struct RunningServer {
     address: SocketAddr,
     handle: Handle<SocketAddr>,
+    ending: Arc<AtomicBool>,
     task: JoinHandle<io::Result<()>>,
 }
 
@@ -123,6 +133,13 @@ impl RunningServer {
         self.outcome(result)
             .err()
             .unwrap_or_else(|| self.error(io::Error::other("nobody asked it to")))
+    }
+
+    /// Goes on answering, but asks whoever keeps a connection over HTTP/1.1 to end it: API servers
+    /// call webhooks that way, and do not try again when a connection that they use is closed under
+    /// them.
+    pub fn end_soon(&self) {
+        self.ending.store(true, Ordering::Relaxed);
     }
 
     /// Takes no new connections, lets requests in flight finish for at most
@@ -151,6 +168,21 @@ impl RunningServer {
             source,
         }
     }
+}
+
+/// Adds `Connection: close` to answers over HTTP/1 once the server is about to end.
+async fn say_good_bye(
+    State(ending): State<Arc<AtomicBool>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let keeps = request.version() <= Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if keeps && ending.load(Ordering::Relaxed) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 pub(crate) fn prepare(listener: &TcpListener) -> Result<SocketAddr, ServerError> {

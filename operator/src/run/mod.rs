@@ -178,6 +178,7 @@ pub async fn run(arguments: Arguments, stop: impl Future<Output = ()>) -> Result
         info!("stopping");
         parts.stop.send_replace(true);
         if let Some(webhook) = webhook {
+            webhook.end_soon();
             // Endpoints are taken out of the Service meanwhile.
             sleep(arguments.drain_delay()).await;
             webhook.drain(DRAIN_GRACE).await?;
