@@ -180,6 +180,32 @@ async fn draining_finishes_what_is_in_flight_and_takes_nothing_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_soon_asks_its_callers_to_end_their_connections() {
+    let bundle = bundle();
+    let certificate = ServingCertificate::of(&bundle).expect("certificate");
+    let server = serve(&certificate);
+    let (address, trust) = (server.address(), bundle.trust());
+    let connected = move || {
+        connect(address, &trust, &rustls::version::TLS13, &[b"http/1.1"]).expect("handshake")
+    };
+    let ask = |stream: &mut dyn Write| {
+        write!(stream, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+    };
+    server.end_soon();
+    // Read to the end: the server closes after its answer, though nobody asked it to.
+    let answer = spawn_blocking(move || {
+        let mut stream = connected();
+        ask(&mut stream);
+        read_all(&mut stream)
+    });
+    let answer = answer.await.expect("task").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    let answer = answer.to_lowercase();
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    server.drain(GRACE).await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_is_served_in_clear() {
     let server = HealthServer::start(listener(), app()).expect("start");
     let address = server.address();
