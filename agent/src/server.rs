@@ -89,7 +89,12 @@ impl Shared {
 
 /// Lists what is open each time that the pod is cut off.
 async fn list_what_stays_open(shared: Arc<Shared>, mut cut_off: watch::Receiver<bool>) {
-    while cut_off.changed().await.is_ok() {
+    let mut ended = shared.ended.subscribe();
+    loop {
+        tokio::select! {
+            _ = cut_off.changed() => {}
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
         if !*cut_off.borrow_and_update() {
             continue;
         }
