@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use picket_agent::identity::Mode;
 
 pub(crate) use cluster::{Doctor, Findings, FindingsOutput, Quarantine, Status, StatusOutput};
 
@@ -122,6 +123,10 @@ pub(crate) struct Run {
     /// Fail instead of running the command untraced where it cannot be traced.
     #[arg(long)]
     pub(crate) require_tracing: bool,
+    /// Monitor reports what actions of rules would have done (kill, deny, quarantine); Enforce
+    /// does it.
+    #[arg(long, default_value = "Monitor", value_name = "Monitor|Enforce")]
+    pub(crate) mode: Mode,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,

@@ -103,6 +103,7 @@ async fn trace(
     let mut pipeline = Pipeline::new(
         rules,
         Identity {
+            mode: arguments.mode,
             started_at: server::now(),
             ..Identity::default()
         },

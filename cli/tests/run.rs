@@ -227,3 +227,46 @@ fn a_rule_for_a_link_finds_the_program_behind_it() {
     found.sort();
     assert_eq!(found, ["by_file", "by_name", "by_path"], "{findings}");
 }
+
+const DENY: &str = r#"
+rules:
+  - id: nobody_reads_the_key
+    expression: open.file.name == "signing.key"
+    actions:
+      - deny: {}
+"#;
+
+/// Reads a file until it is refused or a minute has gone: rules hold from the agent's welcome on,
+/// which may come after the command's first calls.
+const READ_UNTIL_REFUSED: &str = r#"for i in $(seq 600); do cat "$0" || exit 7; sleep 0.1; done"#;
+
+#[test]
+fn a_file_that_a_rule_denies_is_refused_in_enforce_mode_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, policy) = (
+        folder.path().join("signing.key"),
+        folder.path().join("deny.policy"),
+    );
+    fs::write(&key, "secret\n").unwrap();
+    fs::write(&policy, DENY).unwrap();
+    let (key, policy) = (key.to_str().unwrap(), policy.to_str().unwrap());
+    let with = ["run", "--no-default-rules", "--rules", policy, "--json"];
+
+    let read = [
+        "--mode",
+        "Enforce",
+        "--",
+        "sh",
+        "-c",
+        READ_UNTIL_REFUSED,
+        key,
+    ];
+    let (code, _, stderr) = run(&[&with[..], &read].concat());
+    assert_eq!(code, Some(7), "{stderr}");
+    assert!(stderr.contains("Operation not permitted"), "{stderr}");
+    assert!(stderr.contains("nobody_reads_the_key"), "{stderr}");
+
+    let (code, stdout, stderr) = run(&[&with[..], &["--", "cat", key]].concat());
+    assert_eq!((code, stdout.as_str()), (Some(0), "secret\n"), "{stderr}");
+    assert!(stderr.contains("monitor_only"), "{stderr}");
+}
