@@ -8,7 +8,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::served::{Answer, Served, serve};
+use super::served::{Answer, Served, own_address, serve_at};
 use super::{ControlPlane, eventually};
 
 /// CPU that the containers of pods use, in thousandths of a core: namespace, pod, container.
@@ -34,7 +34,8 @@ impl MetricsApi {
     fn start(control_plane: &ControlPlane) -> Self {
         let usage = Arc::new(Mutex::new(Usage::new()));
         let reported = Arc::clone(&usage);
-        let Served { port, certificate } = serve(move |request| {
+        let address = own_address();
+        let Served { port, certificate } = serve_at(&address, move |request| {
             let path = request.target.split('?').next().unwrap_or_default();
             let usage = reported.lock().unwrap_or_else(PoisonError::into_inner);
             match answer(path, &usage) {
@@ -51,15 +52,30 @@ impl MetricsApi {
         let kubectl = control_plane.kubectl();
         // An API server takes its aggregated servers from Services; this one leads to a port of
         // this machine.
-        kubectl.apply(
-            &json!({
+        let metadata = json!({
+            "name": "metrics",
+            "namespace": "kube-system",
+            "labels": {"kubernetes.io/service-name": "metrics"},
+        });
+        let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+        for object in [
+            json!({
                 "apiVersion": "v1",
                 "kind": "Service",
-                "metadata": {"name": "metrics", "namespace": "kube-system"},
-                "spec": {"type": "ExternalName", "externalName": "localhost"},
+                "metadata": metadata,
+                "spec": {"ports": ports},
             }),
-            false,
-        );
+            json!({
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": metadata,
+                "addressType": "IPv4",
+                "ports": ports,
+                "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+            }),
+        ] {
+            kubectl.apply(&object, false);
+        }
         kubectl.apply(
             &json!({
                 "apiVersion": "apiregistration.k8s.io/v1",

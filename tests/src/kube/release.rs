@@ -2,12 +2,12 @@
 //! the environment and the rights that the chart gives them, and API servers reach them through the
 //! chart's Service. Only what kubelet and the Deployment's controller do is done here.
 
-use std::net::UdpSocket;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::helm::Helm;
+use super::served::own_address;
 use super::{ControlPlane, INTERVAL, PATIENCE, Supervised, eventually, free_port, https};
 
 /// Where it is installed.
@@ -164,14 +164,4 @@ impl Release {
         kubectl.apply(&slice, false);
         self.pods.push(RunningPod { name, process });
     }
-}
-
-/// An address of this machine that others could reach: endpoints must not be on loopback.
-fn own_address() -> String {
-    let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("a socket");
-    // Nothing is sent: the system only says which address it would send from.
-    socket
-        .connect(("198.51.100.1", 9))
-        .expect("this machine has no IPv4 route, so it has no address for an EndpointSlice");
-    socket.local_addr().expect("an address").ip().to_string()
 }

@@ -2,7 +2,7 @@
 //! connection, each answered in a thread of its own, until the test process ends.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 
 use rustls::pki_types::PrivateKeyDer;
@@ -49,6 +49,10 @@ pub(super) struct Listening {
 /// # Panics
 /// When there is no port or no certificate.
 pub(super) fn listen() -> Listening {
+    listen_at(&Ipv4Addr::LOCALHOST.to_string())
+}
+
+fn listen_at(address: &str) -> Listening {
     let key = rcgen::KeyPair::generate().expect("key");
     let names = vec![Ipv4Addr::LOCALHOST.to_string(), SERVICE.to_owned()];
     let certificate = rcgen::CertificateParams::new(names)
@@ -62,7 +66,7 @@ pub(super) fn listen() -> Listening {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], der)
         .expect("certificate");
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("port");
+    let listener = TcpListener::bind((address, 0)).expect("port");
     let port = listener.local_addr().expect("address").port();
     Listening {
         listener,
@@ -79,11 +83,22 @@ pub(super) fn listen() -> Listening {
 /// # Panics
 /// When there is no port or no certificate.
 pub(super) fn serve(answer: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Served {
+    serve_at(&Ipv4Addr::LOCALHOST.to_string(), answer)
+}
+
+/// The same at an address of this machine.
+///
+/// # Panics
+/// As [`serve`].
+pub(super) fn serve_at(
+    address: &str,
+    answer: impl Fn(Request) -> Answer + Send + Sync + 'static,
+) -> Served {
     let Listening {
         listener,
         tls,
         served,
-    } = listen();
+    } = listen_at(address);
     let answer = Arc::new(answer);
     std::thread::spawn(move || {
         for socket in listener.incoming().flatten() {
@@ -134,4 +149,17 @@ fn read(stream: &mut impl BufRead) -> Option<Request> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
     Some(Request { target, body })
+}
+
+/// An address of this machine that others could reach: endpoints must not be on loopback.
+///
+/// # Panics
+/// When it has none.
+pub(super) fn own_address() -> String {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).expect("a socket");
+    // Nothing is sent: the system only says which address it would send from.
+    socket
+        .connect(("198.51.100.1", 9))
+        .expect("this machine has no IPv4 route, so it has no address for an EndpointSlice");
+    socket.local_addr().expect("an address").ip().to_string()
 }
