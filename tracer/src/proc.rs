@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 
 use picket_events::Credentials;
@@ -358,32 +358,28 @@ const MAX_MAPPINGS: u64 = 2 << 20;
 pub(crate) fn protection(tid: u32, address: u64) -> Result<u32> {
     let failed = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
     let file = File::open(format!("/proc/{tid}/maps")).map_err(failed)?;
-    // The kernel gives it page by page.
-    let mut mappings = Vec::new();
-    file.take(MAX_MAPPINGS)
-        .read_to_end(&mut mappings)
-        .map_err(failed)?;
-    Ok(protection_in(&mappings, address))
+    // The kernel writes it page by page, so what is not read costs nothing.
+    protection_in(BufReader::new(file.take(MAX_MAPPINGS)), address).map_err(failed)
 }
 
-/// Looks through lines such as `7f00-7f20 r-xp 00000000 08:01 1 /lib/x.so`, in ascending order.
-fn protection_in(mappings: &[u8], address: u64) -> u32 {
-    for line in mappings.split(|byte| *byte == b'\n') {
-        let Some((start, end, bits)) = mapping(line) else {
-            continue;
-        };
-        if address < start {
-            return 0;
-        }
-        if address < end {
-            let bits = bits.iter().zip([(b'r', 1), (b'w', 2), (b'x', 4)]);
-            return bits
-                .filter(|(byte, (letter, _))| *byte == letter)
-                .map(|(_, (_, bit))| bit)
-                .sum();
+/// Looks through lines such as `7f00-7f20 r-xp 00000000 08:01 1 /lib/x.so`, in ascending order,
+/// as far as the address.
+fn protection_in(mut mappings: impl BufRead, address: u64) -> std::io::Result<u32> {
+    let mut line = Vec::new();
+    while mappings.read_until(b'\n', &mut line)? > 0 {
+        match mapping(&line) {
+            Some((start, _, _)) if address < start => break,
+            Some((_, end, bits)) if address < end => {
+                let bits = bits.iter().zip([(b'r', 1), (b'w', 2), (b'x', 4)]);
+                return Ok(bits
+                    .filter(|(byte, (letter, _))| *byte == letter)
+                    .map(|(_, (_, bit))| bit)
+                    .sum());
+            }
+            _ => line.clear(),
         }
     }
-    0
+    Ok(0)
 }
 
 fn mapping(line: &[u8]) -> Option<(u64, u64, &[u8])> {
@@ -421,7 +417,11 @@ mod tests {
             (0x4000, 0),
             (0xf000, 0),
         ] {
-            assert_eq!(protection_in(mappings, address), expected, "{address:x}");
+            assert_eq!(
+                protection_in(&mappings[..], address).unwrap(),
+                expected,
+                "{address:x}"
+            );
         }
     }
 
