@@ -249,6 +249,16 @@ impl Server {
             sleep(TURN).await;
             quiet = if self.connections() > 0 { 0 } else { quiet + 1 };
         }
+        let cut_off = self.connections();
+        if cut_off > 0 {
+            // Nobody else would tell: to the pipeline this looks like a tracer that has ended.
+            let seconds = self.shared.options.drain.as_secs();
+            tracing::warn!(
+                cut_off,
+                seconds,
+                "the time to drain is over, tracers are cut off"
+            );
+        }
         self.shared.ended.send_replace(true);
         for task in self.tasks {
             // A task that panicked has nothing left to be waited for.
@@ -263,7 +273,8 @@ impl Server {
         let mut pipeline = self.shared.pipeline.lock().await;
         pipeline.finish(now(), &mut Findings(&*sink));
         pipeline.tick(sink.dropped(), now(), &mut Findings(&*sink));
-        let counters = pipeline.counters();
+        let mut counters = pipeline.counters();
+        counters.cut_off = u64::try_from(cut_off).unwrap_or(u64::MAX);
         drop(pipeline);
         let flushed = tokio::task::spawn_blocking(move || sink.flush(FLUSH));
         let _ = flushed.await;

@@ -330,6 +330,7 @@ async fn shutdown_takes_in_what_tracers_still_send() {
         .unwrap()
         .unwrap();
     assert_eq!((counters.events, counters.findings), (1, 1));
+    assert_eq!(counters.cut_off, 0);
     assert!(names(&findings.lock().unwrap()).contains(&"secret_read"));
     assert!(!directory.path().join("run/agent.sock").exists());
 }
@@ -343,9 +344,10 @@ async fn shutdown_does_not_wait_for_ever() {
     let mut tracer = agent.send(&Script::web()).await;
     assert_eq!(answers(&mut tracer, 1).await, [ToTracer::Welcome]);
     let Agent { server, .. } = agent;
-    tokio::time::timeout(PATIENCE, server.shutdown())
+    let counters = tokio::time::timeout(PATIENCE, server.shutdown())
         .await
         .unwrap();
+    assert_eq!(counters.cut_off, 1);
     assert_eq!(answers(&mut tracer, 1).await, []);
 }
 

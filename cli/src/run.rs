@@ -218,12 +218,18 @@ impl Output {
     }
 
     fn summary(&self, counters: &Counters) {
+        let Counters {
+            events,
+            findings,
+            cut_off,
+            ..
+        } = counters;
+        if *cut_off > 0 {
+            eprintln!("picket: the tracer had not told everything yet: findings are missing");
+        }
         if self.json {
             return;
         }
-        let Counters {
-            events, findings, ..
-        } = counters;
         let text = format!("picket: {findings} finding(s) in {events} events");
         self.write(&format!("{}\n", self.style.dim(&text)));
     }

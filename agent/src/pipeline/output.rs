@@ -92,4 +92,7 @@ pub struct Counters {
     pub violations: u64,
     /// Findings that could not be written.
     pub lost_findings: u64,
+    /// Connections that were cut off at the end of the time to drain: what their tracers had not
+    /// sent yet is lost.
+    pub cut_off: u64,
 }
