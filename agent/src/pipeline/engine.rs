@@ -10,7 +10,7 @@ use picket_events::{Event, EventKind, EventType};
 use picket_rules::{ActionRequest, Catalogue, Evaluator, EventId, Match, RuleSet, Scope};
 
 use self::effects::{after, before, remote_address, target_pid};
-use self::sums::{Hashed, compare, hashed, late};
+use self::sums::{Hashed, Processes, compare, hashed, late};
 use super::actions::Summing;
 use super::container::Container;
 use super::waiting::{HeldEvent, HeldFinding, Released, Waiting};
@@ -168,11 +168,16 @@ impl Engine {
             derived.hostnames = container.names.of(ip);
         }
         let mut summing = self.judge.summing(connection, now);
-        let files = match event_id.map(|id| self.hashed[usize::from(id.0)]) {
-            Some(hashed) => hashed.files(event, refused.or(process)),
-            None => [None, None],
+        let processes = Processes {
+            process: refused.or(process),
+            ancestors: &self.ancestors,
+            target: target.and_then(|key| tree.get(key)),
+            target_ancestors: &self.target_ancestors,
+            tree,
         };
-        let asked = compare(&mut summing, event, files, &mut derived, outputs);
+        let hashed = event_id.map(|id| self.hashed[usize::from(id.0)]);
+        let files = hashed.unwrap_or_default().files(event, processes);
+        let asked = compare(&mut summing, event, &files, &mut derived, outputs);
         let scene = Scene {
             event,
             name: event.event_type().name(),
@@ -214,7 +219,7 @@ impl Engine {
                 target,
                 target_ancestors: self.target_ancestors.clone(),
                 hostnames: derived.hostnames.clone(),
-                files: files.into_iter().flatten().filter_map(FileId::of).collect(),
+                files: files.into_iter().filter_map(FileId::of).collect(),
             });
         }
         if let Some(observer) = &mut self.observer {

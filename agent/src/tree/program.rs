@@ -47,8 +47,8 @@ pub struct Program {
     pub flags: Vec<String>,
     /// Options as `name=value` (`args_options`).
     pub options: Vec<String>,
-    /// Names of environment variables (`envs`).
-    pub environment_names: Vec<String>,
+    /// Environment variables by name, and as `NAME=value` where the tracer tells the value (`envs`).
+    pub environment: Vec<String>,
     bytes: usize,
     budget: Budget,
 }
@@ -67,11 +67,7 @@ impl Program {
             args: arguments.join(" "),
             flags: flags(arguments),
             options: options(arguments),
-            environment_names: image
-                .envs
-                .iter()
-                .map(|env| name_of(env).to_owned())
-                .collect(),
+            environment: environment(&image.envs),
             bytes: 0,
             budget: budget.clone(),
             image,
@@ -93,7 +89,7 @@ impl Program {
 
     fn size(&self) -> usize {
         let lists = [&self.image.argv, &self.image.envs];
-        let derived = [&self.flags, &self.options, &self.environment_names];
+        let derived = [&self.flags, &self.options, &self.environment];
         let texts: usize = lists
             .into_iter()
             .chain(derived)
@@ -156,8 +152,17 @@ fn bound_text(text: &mut String) {
     }
 }
 
-fn name_of(variable: &str) -> &str {
-    variable.split_once('=').map_or(variable, |(name, _)| name)
+/// Datadog's agent gives the name of a variable, or `NAME=value` where it is told to show that
+/// variable's values; which one a rule's author had in mind is not known, so both are given.
+fn environment(variables: &[String]) -> Vec<String> {
+    let mut entries = Vec::with_capacity(variables.len());
+    for variable in variables {
+        if let Some((name, _)) = variable.split_once('=') {
+            entries.push(name.to_owned());
+        }
+        entries.push(variable.clone());
+    }
+    entries
 }
 
 /// The name behind one or two dashes, and whether there were two.
@@ -247,13 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn environment_names_have_no_values() {
+    fn an_environment_variable_is_found_by_its_name_and_by_a_value_that_is_told() {
         let envs = vec!["PATH".to_owned(), "LD_PRELOAD=/tmp/a=b.so".to_owned()];
         let program = Program::new(Image {
             envs,
             ..Image::default()
         });
-        assert_eq!(program.environment_names, ["PATH", "LD_PRELOAD"]);
+        let expected = ["PATH", "LD_PRELOAD", "LD_PRELOAD=/tmp/a=b.so"];
+        assert_eq!(program.environment, expected);
     }
 
     #[test]
