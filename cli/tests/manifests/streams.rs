@@ -1,30 +1,15 @@
 //! What `helm template` and `kustomize build` print, through `picket` by standard input.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
 use serde_json::Value;
 
-const HELM: &str = include_str!("streams/helm.yaml");
-const KUSTOMIZE: &str = include_str!("streams/kustomize.yaml");
+const HELM: &str = include_str!("helm.yaml");
+const KUSTOMIZE: &str = include_str!("kustomize.yaml");
 
-/// What a subcommand writes to standard output and standard error when it reads this.
-fn picket(subcommand: &str, input: &str) -> (String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_picket"))
-        .args([subcommand, "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("picket runs");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(input.as_bytes()).expect("it reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    let (out, report) = (text(output.stdout), text(output.stderr));
-    assert!(output.status.success(), "{report}");
-    (out, report)
+/// What a subcommand writes to standard output when it reads this.
+fn picket(subcommand: &str, input: &str) -> String {
+    let (code, out, report) = crate::picket(&[subcommand, "-f", "-"], input);
+    assert_eq!(code, Some(0), "{report}");
+    out
 }
 
 /// The documents of a stream as they are written, without the lines between them.
@@ -75,7 +60,7 @@ fn in_order(document: &str) -> String {
 /// unless everything comes back.
 #[track_caller]
 fn only_these_change(stream: &str, changing: &[usize]) -> String {
-    let (injected, _) = picket("inject", stream);
+    let injected = picket("inject", stream);
     let (before, after) = (documents(stream), documents(&injected));
     assert_eq!(after.len(), before.len(), "{injected}");
     for (index, (before, after)) in before.iter().zip(&after).enumerate() {
@@ -91,10 +76,10 @@ fn only_these_change(stream: &str, changing: &[usize]) -> String {
         }
     }
 
-    let (twice, _) = picket("inject", &injected);
+    let twice = picket("inject", &injected);
     assert_eq!(twice, injected, "twice equals once");
 
-    let (given_back, _) = picket("uninject", &injected);
+    let given_back = picket("uninject", &injected);
     let back = documents(&given_back);
     assert_eq!(back.len(), before.len());
     for (before, back) in before.iter().zip(back) {
@@ -159,7 +144,7 @@ fn line_ends_of_windows_stay() {
         injected.matches('\n').count(),
         injected.matches("\r\n").count()
     );
-    let (unix, _) = picket("inject", HELM);
+    let unix = picket("inject", HELM);
     for (windows, unix) in documents(&injected).into_iter().zip(documents(&unix)) {
         assert_eq!(in_order(windows), in_order(unix), "the same in meaning");
     }
@@ -173,17 +158,17 @@ fn a_list_in_json_stays_json() {
         "items": [read(documents(HELM)[5]), read(documents(HELM)[4])],
     });
     let text = serde_json::to_string_pretty(&list).expect("JSON");
-    let (injected, _) = picket("inject", &text);
+    let injected = picket("inject", &text);
     let parsed: Value = serde_json::from_str(&injected).expect("JSON");
     assert_eq!(parsed["items"][1], list["items"][1]);
     assert!(injected.contains("picket-setup"));
-    let (back, _) = picket("uninject", &injected);
+    let back = picket("uninject", &injected);
     assert_eq!(in_order(&back), in_order(&text));
 }
 
 #[test]
 fn explain_and_diff_name_every_workload_and_touch_nothing_else() {
-    let (explained, _) = picket("explain", HELM);
+    let explained = picket("explain", HELM);
     let told: Vec<&str> = explained
         .lines()
         .filter(|line| !line.starts_with(' ') && line.contains(" default/"))
@@ -201,7 +186,7 @@ fn explain_and_diff_name_every_workload_and_touch_nothing_else() {
         explained.contains("container metrics: not traced, EntrypointUnresolved"),
         "{explained}"
     );
-    let (diff, _) = picket("diff", HELM);
+    let diff = picket("diff", HELM);
     let removed = |line: &&str| line.starts_with('-') && !line.starts_with("---");
     for line in diff.lines().filter(removed) {
         let word = line.trim_start_matches('-').trim();

@@ -1,9 +1,11 @@
 //! `picket inject`, `uninject`, `explain`, `crds` and `rules`: files in, text out.
 
+mod streams;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-const DEPLOYMENT: &str = include_str!("../demo/deployment.yaml");
+const DEPLOYMENT: &str = include_str!("../../demo/deployment.yaml");
 const DEMO_POLICY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/policy.yaml");
 
 fn picket(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
