@@ -56,7 +56,7 @@ impl RuleFiles {
     /// the rest is loaded.
     ///
     /// Of a directory of policies, files that end in `.policy`, `.yaml` or `.yml` are taken by
-    /// name, `default.policy` first; of a directory of lists, those that end in `.ips`,
+    /// name, `default.policy` first, but no rule tests (`.test.yaml`); of a directory of lists, those that end in `.ips`,
     /// `.domains`, `.hashes` or `.names`.
     pub fn load(&self) -> LoadedRules {
         let Sources {
@@ -124,7 +124,8 @@ impl RuleFiles {
 pub fn complaints(loaded: &LoadedRules) -> Vec<String> {
     let line = |name: &str, origin: &str, error: &LoadError| {
         let file = if origin == "built-in" { name } else { origin };
-        format!("{file}:{error}")
+        let gap = if error.file.is_some() { "" } else { " " };
+        format!("{file}:{gap}{error}")
     };
     let policies = loaded.report.policies.iter().flat_map(|policy| {
         let rules = policy.rules.iter().filter_map(|rule| rule.error.as_ref());
@@ -174,7 +175,12 @@ fn read_all(
     }
 }
 
+/// Rule tests lie beside the rules, and are none.
 fn is_policy(name: &str) -> bool {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    if stem.ends_with(".test") {
+        return false;
+    }
     let ending = name.rsplit_once('.').map(|(_, ending)| ending);
     ending.is_some_and(|ending| ENDINGS.contains(&ending))
 }
@@ -215,7 +221,7 @@ fn read(path: &Path, limit: u64) -> io::Result<String> {
 
 fn unreadable(error: &io::Error) -> LoadError {
     LoadError {
-        message: format!(" {error}"),
+        message: error.to_string(),
         ..LoadError::default()
     }
 }
@@ -240,6 +246,7 @@ mod tests {
             "a.policy",
             "README.md",
             ".hidden.policy",
+            "a.test.yaml",
         ] {
             std::fs::write(directory.path().join(name), "rules: []\n").unwrap();
         }

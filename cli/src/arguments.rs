@@ -361,9 +361,12 @@ pub(crate) enum Rules {
         /// An event type, a field, or the beginning of a field's name.
         #[arg(add = clap_complete::ArgValueCompleter::new(crate::complete::field))]
         name: Option<String>,
-        /// Every field below, not only one level.
+        /// Every field below, not only one level; JSON has all of them anyway.
         #[arg(long)]
         recursive: bool,
+        /// Output format.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Measure how many events of each type the rules take in a second.
     Bench {

@@ -47,8 +47,15 @@ pub(crate) fn rules(command: &arguments::Rules) -> anyhow::Result<bool> {
         } => explain(sources, rule, *format),
         Rules::List { sources, format } => list(sources, *format),
         Rules::Lists { sources, format } => lists(sources, *format),
-        Rules::Fields { name, recursive } => {
-            print(&fields::explain(name.as_deref(), *recursive)?)?;
+        Rules::Fields {
+            name,
+            recursive,
+            format,
+        } => {
+            print(&match format {
+                Format::Text => fields::explain(name.as_deref(), *recursive)?,
+                Format::Json => fields::json(name.as_deref())?,
+            })?;
             Ok(true)
         }
         Rules::Bench {
@@ -189,9 +196,14 @@ fn test(
 }
 
 fn explain(sources: &arguments::RuleSources, id: &str, format: Format) -> anyhow::Result<bool> {
-    let explained = describe::explain(&*load(sources)?, id);
+    let rules = load(sources)?;
+    let explained = describe::explain(&rules, id);
     if explained.is_empty() {
-        anyhow::bail!("there is no rule {id}; `picket rules list` lists them");
+        let near = describe::nearest_rule(&rules, id);
+        let near = near
+            .map(|near| format!("did you mean {near}? "))
+            .unwrap_or_default();
+        anyhow::bail!("there is no rule {id}; {near}`picket rules list` lists them");
     }
     if format == Format::Json {
         print(&(serde_json::to_string_pretty(&explained)? + "\n"))?;

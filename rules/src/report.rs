@@ -82,6 +82,27 @@ pub struct PolicyReport {
     pub rules: Vec<RuleReport>,
     /// Errors outside of rules: the file itself, macros.
     pub errors: Vec<LoadError>,
+    /// What its author may not expect, outside of rules.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl PolicyReport {
+    /// Sums up what became of the parts.
+    pub(crate) fn settle(&mut self) {
+        let failed = self
+            .rules
+            .iter()
+            .filter(|rule| rule.status == Status::Error)
+            .count();
+        self.status = if failed == 0 && self.errors.is_empty() {
+            Status::Loaded
+        } else if failed == self.rules.len() {
+            Status::Error
+        } else {
+            Status::PartiallyLoaded
+        };
+    }
 }
 
 /// What became of one rule.

@@ -51,6 +51,9 @@ pub struct Rule {
     pub priority: i64,
     /// Every field the expression reads.
     pub fields: Vec<FieldId>,
+    /// Why it can never fire here although its event happens: what it asks of fields that are
+    /// always empty.
+    pub never: Option<String>,
     /// What the tracer refuses by itself, where the rule denies.
     pub(crate) deny: Option<DenyRule>,
     pub(crate) program: Arc<crate::program::Program>,

@@ -1,7 +1,7 @@
 //! The operator as a process: certificates, leadership, rights, and what
 //! happens when it is gone.
 
-use picket_tests::kube::objects::{assert_injected, is_bare, pod};
+use picket_tests::kube::objects::{assert_injected, condition, is_bare, pod};
 use picket_tests::kube::{ControlPlane, Operator, Options, eventually};
 use serde_json::{Value, json};
 
@@ -303,4 +303,47 @@ fn the_operator_may_do_no_more_than_it_needs() {
             "{verb} {resource} in {namespace:?}: {answer:?}"
         );
     }
+}
+
+/// Whoever does not bring up metrics-server has an API group that nobody serves, and API servers
+/// that answer every question about what there is with a failure for it.
+#[test]
+fn an_aggregated_api_that_nobody_serves_keeps_the_operator_from_nothing() {
+    let control_plane = ControlPlane::start().expect("a control plane of its own");
+    let control_plane: &'static ControlPlane = Box::leak(Box::new(control_plane));
+    let kubectl = control_plane.kubectl();
+    let service = json!({"name": "metrics-server", "namespace": "kube-system", "port": 443});
+    kubectl.apply(
+        &json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "metrics-server", "namespace": "kube-system"},
+            "spec": {"ports": [{"port": 443}]},
+        }),
+        false,
+    );
+    kubectl.apply(
+        &json!({
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {"name": "v1beta1.metrics.k8s.io"},
+            "spec": {
+                "group": "metrics.k8s.io",
+                "version": "v1beta1",
+                "groupPriorityMinimum": 100,
+                "versionPriority": 100,
+                "insecureSkipTLSVerify": true,
+                "service": service,
+            },
+        }),
+        false,
+    );
+    eventually("the API server knows that nobody serves it", || {
+        let group = kubectl.get("apiservice", "", "v1beta1.metrics.k8s.io")?;
+        (condition(&group, "Available")["status"] == "False").then_some(())
+    });
+
+    let operator = Operator::install(control_plane, &Options::default());
+    let namespace = operator.protected("shop", &[]);
+    assert_injected(&operator.kubectl().apply(&pod(&namespace, "web"), false));
 }

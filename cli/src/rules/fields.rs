@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use picket_rules::Catalogue;
-use picket_rules::tools::describe::{self, ListedField};
+use picket_rules::tools::describe::{self, ListedEvent, ListedField};
+use serde::Serialize;
 
 /// What is said about a name; about all event types without one.
 pub(super) fn explain(name: Option<&str>, recursive: bool) -> anyhow::Result<String> {
@@ -39,9 +40,7 @@ pub(super) fn explain(name: Option<&str>, recursive: bool) -> anyhow::Result<Str
             )
         }
         None => {
-            let all = describe::all_fields(&catalogue).into_iter();
-            let below: Vec<ListedField> =
-                all.filter(|field| field.name.starts_with(name)).collect();
+            let below = beginning_with(&catalogue, name);
             let prefix = format!("{}.", name.trim_end_matches('.'));
             let whole = below.iter().all(|field| field.name.starts_with(&prefix));
             let cut = name.rfind('.').map_or("", |dot| &name[..=dot]);
@@ -49,19 +48,59 @@ pub(super) fn explain(name: Option<&str>, recursive: bool) -> anyhow::Result<Str
         }
     };
     if below.is_empty() {
-        let events = describe::events(&catalogue);
-        let near = events
-            .iter()
-            .filter(|event| event.name.starts_with(&name[..1]));
-        let near: Vec<&str> = near.map(|event| event.name.as_str()).collect();
-        anyhow::bail!(
-            "no event type and no field begins with {name:?}; event types with that letter: {}",
-            near.join(", ")
-        );
+        return Err(unknown(&catalogue, name));
     }
     out.push_str("FIELDS:\n");
     out.push_str(&level(&below, &prefix, recursive));
     Ok(out)
+}
+
+/// Event types and fields for programs: all of them, or what a name stands for.
+#[derive(Serialize)]
+struct Named {
+    events: Vec<ListedEvent>,
+    fields: Vec<ListedField>,
+}
+
+/// The same as [`explain`] for programs; groups are given with all that is below them.
+pub(super) fn json(name: Option<&str>) -> anyhow::Result<String> {
+    let catalogue = Catalogue::standard();
+    let events = describe::events(&catalogue);
+    let named = match name {
+        None => Named {
+            events,
+            fields: describe::all_fields(&catalogue),
+        },
+        Some(name) => {
+            let own = (name != "common").then_some(name);
+            let fields = match describe::field(&catalogue, name) {
+                Some((field, _)) => vec![field],
+                None => describe::fields(&catalogue, own)
+                    .unwrap_or_else(|| beginning_with(&catalogue, name)),
+            };
+            let events = events.into_iter().filter(|event| event.name == name);
+            let events: Vec<ListedEvent> = events.collect();
+            if fields.is_empty() && events.is_empty() {
+                return Err(unknown(&catalogue, name));
+            }
+            Named { events, fields }
+        }
+    };
+    Ok(serde_json::to_string_pretty(&named)? + "\n")
+}
+
+fn beginning_with(catalogue: &Catalogue, name: &str) -> Vec<ListedField> {
+    let all = describe::all_fields(catalogue).into_iter();
+    all.filter(|field| field.name.starts_with(name)).collect()
+}
+
+fn unknown(catalogue: &Catalogue, name: &str) -> anyhow::Error {
+    let near = describe::nearest_name(catalogue, name);
+    let near = near.map(|near| format!("; did you mean {near}?"));
+    anyhow::anyhow!(
+        "no event type and no field begins with {name:?}{}",
+        near.unwrap_or_else(|| "; `picket rules fields` lists the event types".to_owned())
+    )
 }
 
 fn events(catalogue: &Catalogue) -> String {
@@ -192,8 +231,40 @@ mod tests {
         assert!(text("process.ancestors.comm").contains("process.ancestors[A]"));
         assert!(text("process.netns").contains("ZERO:      always: "));
         assert!(text("packet").contains("NEVER:"));
-        let error = explain(Some("opne"), false).unwrap_err().to_string();
-        assert!(error.contains("open"), "{error}");
+        for (name, meant) in [("opne", "open"), ("open.file.pth", "open.file.path")] {
+            let error = explain(Some(name), false).unwrap_err().to_string();
+            assert!(
+                error.ends_with(&format!("did you mean {meant}?")),
+                "{error}"
+            );
+        }
+        let error = explain(Some("élan"), false).unwrap_err().to_string();
+        assert!(error.contains("lists the event types"), "{error}");
+    }
+
+    #[test]
+    fn programs_get_the_same_as_json() {
+        let named = |name: Option<&str>| -> serde_json::Value {
+            serde_json::from_str(&json(name).unwrap()).unwrap()
+        };
+        let all = named(None);
+        let count = |of: &serde_json::Value, list: &str| of[list].as_array().unwrap().len();
+        assert_eq!(
+            count(&all, "events"),
+            Catalogue::standard().events().count()
+        );
+        assert_eq!(
+            count(&all, "fields"),
+            Catalogue::standard().fields().count()
+        );
+        let open = named(Some("open"));
+        assert_eq!(open["events"][0]["name"], "open");
+        let flags = named(Some("open.flags"));
+        assert_eq!(flags["fields"][0]["type"], "int");
+        let netns = named(Some("process.netns"));
+        assert!(netns["fields"][0]["zero"].is_string(), "{netns}");
+        assert!(count(&named(Some("process.parent.")), "fields") > 50);
+        assert!(json(Some("opne")).is_err());
     }
 
     #[test]

@@ -122,6 +122,9 @@ impl<'a> Compiler<'a> {
 /// A value and a list that is written out.
 fn member_of(operator: Membership, value: Operand, items: Items, right: &Node) -> Result<BoolNode> {
     match (value, items) {
+        (Operand::Int(IntNode::Constant(value), _), Items::Ints(numbers)) => {
+            Ok(BoolNode::Constant(numbers.contains(&value)))
+        }
         (Operand::Int(value, _), Items::Ints(numbers)) => Ok(BoolNode::IntIn {
             value,
             set: int_set(numbers),
@@ -150,9 +153,12 @@ fn member_of(operator: Membership, value: Operand, items: Items, right: &Node) -
             let (builder, templates) = sort(kind, &items, right)?;
             let no_case = ignores_case(kind.matching);
             let constants = (!builder.is_empty()).then(|| builder.finish());
-            let constants = constants.map(|matcher| BoolNode::Text {
-                value: value.clone(),
-                matcher,
+            let constants = constants.map(|matcher| match &value {
+                TextNode::Constant(text) => BoolNode::Constant(matcher.matches(text)),
+                _ => BoolNode::Text {
+                    value: value.clone(),
+                    matcher,
+                },
             });
             Ok(any(constants, templates, |right| BoolNode::SameText {
                 left: value.clone(),

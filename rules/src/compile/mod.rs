@@ -53,6 +53,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) variables: &'a VariableTable,
     /// The variable whose default is the tags of the rule that is compiled, where there is one.
     pub(crate) rule_tags: Option<VariableId>,
+    /// Takes fields that always have their zero value for that value, to see what can come true.
+    pub(crate) zeros: bool,
     /// Counts what is compiled, so that a policy cannot grow without limit.
     pub(crate) work: &'a Work,
 }

@@ -131,6 +131,18 @@ impl<'a> Compiler<'a> {
             }
         };
         let read = Read { field, at };
+        if self.environment.zeros && info.zero.is_some() {
+            match info.value_type {
+                ValueType::Bool => return Ok(Operand::Bool(BoolNode::Constant(false))),
+                ValueType::Int => return Ok(Operand::Int(IntNode::Constant(0), Origin::Value)),
+                ValueType::String => {
+                    let empty = TextNode::Constant("".into());
+                    return Ok(Operand::Text(empty, Some(kind)));
+                }
+                // A list or an address is no constant anywhere: nothing is made of it.
+                _ => {}
+            }
+        }
         Ok(match info.value_type {
             ValueType::Bool => Operand::Bool(BoolNode::Read(read)),
             ValueType::Int => Operand::Int(IntNode::Read(read), Origin::Value),

@@ -1,11 +1,13 @@
 //! What a policy file says, before anything is compiled.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use super::yaml::{Node, Yaml, parse};
 use crate::duration;
 use crate::report::LoadError;
+use crate::syntax::nearest;
 
 /// Largest policy file, in bytes.
 pub(crate) const MAX_POLICY: usize = 4 * 1024 * 1024;
@@ -21,7 +23,62 @@ pub(super) struct Document {
     pub(super) version: String,
     pub(super) macros: Vec<Result<MacroDocument>>,
     pub(super) rules: Vec<Result<RuleDocument>>,
+    pub(super) misspelt: Vec<Misspelt>,
 }
+
+/// A key that nothing reads, and the one that it resembles. Keys that resemble none are left
+/// alone: policies may have keys of versions to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Misspelt {
+    pub(super) key: String,
+    pub(super) meant: String,
+}
+
+impl fmt::Display for Misspelt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Misspelt { key, meant } = self;
+        write!(f, "the key {key:?} is not read; did you mean {meant}?")
+    }
+}
+
+/// Keys of a policy that something reads, here or in Datadog's agent; of its macros and rules.
+const POLICY_KEYS: &[&str] = &[
+    "version",
+    "type",
+    "replace_policy_id",
+    "macros",
+    "rules",
+    "hooks",
+];
+const MACRO_KEYS: &[&str] = &[
+    "id",
+    "expression",
+    "values",
+    "list",
+    "description",
+    "agent_version",
+    "filters",
+    "combine",
+];
+const RULE_KEYS: &[&str] = &[
+    "id",
+    "version",
+    "expression",
+    "description",
+    "tags",
+    "product_tags",
+    "agent_version",
+    "filters",
+    "disabled",
+    "combine",
+    "override_options",
+    "actions",
+    "every",
+    "limiter_token",
+    "silent",
+    "group_id",
+    "priority",
+];
 
 /// How a definition treats an earlier one with its id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +104,7 @@ pub(super) struct MacroDocument {
     pub(super) values: Option<Vec<String>>,
     /// List files that are taken in.
     pub(super) lists: Vec<Text>,
+    pub(super) misspelt: Vec<Misspelt>,
     pub(super) conditions: Conditions,
     pub(super) combine: Combine,
     pub(super) at: Node,
@@ -78,6 +136,7 @@ pub(super) struct RuleDocument {
     pub(super) silent: bool,
     pub(super) group_id: String,
     pub(super) priority: i64,
+    pub(super) misspelt: Vec<Misspelt>,
     pub(super) at: Node,
 }
 
@@ -111,6 +170,7 @@ pub(super) fn read(source: &str) -> Result<Document> {
         version: reader.text("version")?.unwrap_or_default(),
         macros: reader.list("macros")?.iter().map(read_macro).collect(),
         rules: rules.iter().map(read_rule).collect(),
+        misspelt: reader.misspelt(POLICY_KEYS),
     })
 }
 
@@ -128,6 +188,7 @@ fn read_macro(node: &Node) -> Result<MacroDocument> {
         lists: reader.spanned("list")?.into_iter().collect(),
         conditions: reader.conditions()?,
         combine: reader.combine(&["merge", "override"])?,
+        misspelt: reader.misspelt(MACRO_KEYS),
         at: node.clone(),
         id: id.clone(),
     })
@@ -161,6 +222,7 @@ fn read_rule(node: &Node) -> Result<RuleDocument> {
         silent: reader.flag("silent")?,
         group_id: reader.text("group_id")?.unwrap_or_default(),
         priority: reader.int("priority")?.unwrap_or_default(),
+        misspelt: reader.misspelt(RULE_KEYS),
         at: node.clone(),
         id: id.clone(),
     })
@@ -199,6 +261,23 @@ impl<'a> Reader<'a> {
                 Err(self.fault(self.node, format!("expected a mapping, found {found}")))
             }
         }
+    }
+
+    fn misspelt(&self, known: &[&str]) -> Vec<Misspelt> {
+        let Yaml::Map(entries) = &self.node.value else {
+            return Vec::new();
+        };
+        let unread = entries.iter().filter_map(|(key, _)| match &key.value {
+            Yaml::Text(key) if !known.contains(&key.as_str()) => Some(key),
+            _ => None,
+        });
+        unread
+            .filter_map(|key| {
+                let meant = nearest(key, known.iter().copied())?;
+                let key = key.clone();
+                Some(Misspelt { key, meant })
+            })
+            .collect()
     }
 
     fn id(&self, what: &str) -> Result<String> {

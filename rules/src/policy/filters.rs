@@ -96,6 +96,7 @@ impl Facts {
             macros: &macros,
             variables: &variables,
             rule_tags: None,
+            zeros: false,
             work: &work,
         };
         let compiled = parse_expression(filter)

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use picket_events::deny::DenyRule;
 
 use super::actions::{build, expression_fault};
-use super::document::{Document, MacroDocument, Reader, RuleDocument, Text, read};
+use super::document::{Document, MacroDocument, Misspelt, Reader, RuleDocument, Text, read};
+use super::emptiness;
 use super::filters::Facts;
 use super::merge::{Merged, MergedRule, merge};
 use super::set::define;
@@ -61,6 +62,11 @@ pub(crate) fn load(
             Document::default()
         });
         report.version.clone_from(&document.version);
+        let misspelt = document.misspelt.iter();
+        report.warnings.extend(misspelt.map(Misspelt::to_string));
+        if report.errors.is_empty() && document.rules.is_empty() && document.macros.is_empty() {
+            report.warnings.push("there is no rule in it".to_owned());
+        }
         reports.push(report);
         documents.push(document);
     }
@@ -252,6 +258,7 @@ impl Loader<'_> {
             macros: &self.macros,
             variables: &self.variables,
             rule_tags: self.rule_tags,
+            zeros: false,
             work: &self.work,
         }
     }
@@ -283,7 +290,12 @@ impl Loader<'_> {
             id: &document.id,
         };
         let Some(text) = &document.expression else {
-            return Err(reader.fault(&document.at, "a rule needs an expression".to_owned()));
+            let mut fault = reader.fault(&document.at, "a rule needs an expression".to_owned());
+            let mut misspelt = document.misspelt.iter();
+            let misspelt = misspelt.find(|misspelt| misspelt.meant == "expression");
+            fault.suggestion =
+                misspelt.map(|Misspelt { key, meant }| format!("{meant} instead of {key}"));
+            return Err(fault);
         };
         let fault =
             |error: ExpressionError| expression_fault(reader, &text.text, &text.node, &error);
@@ -305,7 +317,11 @@ impl Loader<'_> {
             if let BoolNode::Constant(false) = compiled.program.root {
                 warnings.push(self.never_matches(&compiled.empty));
             }
-            rules.push(self.build(merged, event, compiled, expanded.text, &mut warnings)?);
+            let emptiness = emptiness::of(self.environment(), &expanded.node, &compiled);
+            warnings.extend(emptiness.warnings);
+            let mut rule = self.build(merged, event, compiled, expanded.text, &mut warnings)?;
+            rule.never = emptiness.never;
+            rules.push(rule);
         }
         let row = &mut self.reports[merged.policy].rules[merged.row];
         row.expression.clone_from(&text.text);
@@ -379,6 +395,7 @@ impl Loader<'_> {
             priority: document.priority,
             fields: compiled.fields,
             deny,
+            never: None,
             program: Arc::new(compiled.program),
         })
     }
@@ -434,22 +451,4 @@ fn limiter_field(
             ..reader.fault(reader.node, message)
         }
     })
-}
-
-impl PolicyReport {
-    /// Sums up what became of the parts.
-    fn settle(&mut self) {
-        let failed = self
-            .rules
-            .iter()
-            .filter(|rule| rule.status == Status::Error)
-            .count();
-        self.status = if failed == 0 && self.errors.is_empty() {
-            Status::Loaded
-        } else if failed == self.rules.len() {
-            Status::Error
-        } else {
-            Status::PartiallyLoaded
-        };
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::document::{Combine, Document, MacroDocument, RuleDocument};
+use super::document::{Combine, Document, MacroDocument, Misspelt, RuleDocument};
 use super::filters::Facts;
 use crate::report::{LoadError, PolicyReport, RuleReport, Status};
 
@@ -43,8 +43,12 @@ pub(super) fn merge(
     let mut rules: HashMap<String, usize> = HashMap::new();
     for (policy, document) in documents.into_iter().enumerate() {
         for definition in document.macros {
-            let outcome =
-                definition.and_then(|one| merged.add_macro(one, policy, facts, &mut macros));
+            let outcome = definition.and_then(|one| {
+                let misspelt = one.misspelt.iter();
+                let warnings = misspelt.map(|key| format!("macro {}: {key}", one.id));
+                reports[policy].warnings.extend(warnings);
+                merged.add_macro(one, policy, facts, &mut macros)
+            });
             if let Err(error) = outcome {
                 reports[policy].errors.push(error);
             }
@@ -145,6 +149,7 @@ impl Merged {
                 .as_ref()
                 .map(|text| text.text.clone())
                 .unwrap_or_default(),
+            warnings: new.misspelt.iter().map(Misspelt::to_string).collect(),
             ..RuleReport::default()
         };
         let row = reports[policy].rules.len();

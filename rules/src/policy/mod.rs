@@ -2,6 +2,7 @@
 
 mod actions;
 mod document;
+mod emptiness;
 mod filters;
 mod load;
 mod merge;

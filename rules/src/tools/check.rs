@@ -55,7 +55,7 @@ pub fn check(catalogue: &Arc<Catalogue>, sources: &[PolicySource], options: &Loa
     for rule in rules.rules() {
         let info = catalogue.event_info(rule.event);
         *events.entry(info.name.clone()).or_insert(0) += 1;
-        if let Some(reason) = &info.never {
+        if let Some(reason) = info.never.as_ref().or(rule.never.as_ref()) {
             never.push(Never {
                 id: rule.id.clone(),
                 event: info.name.clone(),
@@ -108,6 +108,9 @@ impl Check {
                 .unwrap_or_default();
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{} ({})", policy.name, policy.origin);
+            for warning in &policy.warnings {
+                let _ = writeln!(out, "  warning: {warning}");
+            }
             for error in &policy.errors {
                 render_error(&mut out, &policy.name, text, &error.id, error);
             }
@@ -133,7 +136,11 @@ impl Check {
             .iter()
             .map(|(event, count)| format!("{event} {count}"))
             .collect();
-        let _ = writeln!(out, "rules by event type: {}", events.join(", "));
+        let events = match events.is_empty() {
+            true => "none".to_owned(),
+            false => events.join(", "),
+        };
+        let _ = writeln!(out, "rules by event type: {events}");
         for never in &self.never {
             let _ = writeln!(
                 out,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::catalogue::{Catalogue, Matching};
 use crate::rule::Rule;
 use crate::ruleset::RuleSet;
+use crate::syntax::nearest;
 
 /// A rule in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,6 +79,11 @@ pub fn explain(rules: &RuleSet, id: &str) -> Vec<Explained> {
     with_id
         .map(|(rule, listed)| explain_one(rules.catalogue(), rule, listed))
         .collect()
+}
+
+/// The id nearest to one that no rule has, if one is near.
+pub fn nearest_rule(rules: &RuleSet, id: &str) -> Option<String> {
+    nearest(id, rules.rules().iter().map(|rule| rule.id.as_str()))
 }
 
 fn explain_one(catalogue: &Catalogue, rule: &Rule, listed: Listed) -> Explained {
@@ -208,6 +214,13 @@ fn listed_field(catalogue: &Catalogue, info: &crate::catalogue::FieldInfo) -> Li
         about: info.about.to_string(),
         zero: info.zero.as_deref().map(str::to_owned),
     }
+}
+
+/// The event type or field nearest to a name that is neither, if one is near.
+pub fn nearest_name(catalogue: &Catalogue, name: &str) -> Option<String> {
+    let events = catalogue.events().map(|(_, info)| info.name.as_str());
+    let fields = catalogue.fields().map(|(_, info)| info.name.as_str());
+    nearest(name, events.chain(fields))
 }
 
 /// Names that begin with a prefix, for completion: up to the next dot.

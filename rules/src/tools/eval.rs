@@ -98,6 +98,7 @@ pub fn answer(catalogue: &Arc<Catalogue>, line: &str, now: i64) -> Answer {
         macros: &macros,
         variables: &table,
         rule_tags: None,
+        zeros: false,
         work: &work,
     };
     let programs = parse_expression(&request.expr)
@@ -136,10 +137,18 @@ pub fn answer(catalogue: &Arc<Catalogue>, line: &str, now: i64) -> Answer {
 }
 
 fn read_macro(body: &Json) -> Result<Macro, String> {
-    match body {
-        Json::String(text) => parse_macro(text)
+    let expression = |text: &str| {
+        parse_macro(text)
             .map(Macro::Expression)
-            .map_err(|error| error.to_string()),
+            .map_err(|error| error.to_string())
+    };
+    match body {
+        Json::String(text) => expression(text),
+        // As they are written in an expression.
+        Json::Number(_) | Json::Bool(_) => expression(&body.to_string()),
+        Json::Array(values) if values.first().is_some_and(Json::is_i64) => {
+            expression(&body.to_string())
+        }
         Json::Array(values) => {
             let texts = values
                 .iter()
@@ -151,9 +160,9 @@ fn read_macro(body: &Json) -> Result<Macro, String> {
                     values,
                     lists: Vec::new(),
                 })
-                .ok_or_else(|| "expected texts".to_owned())
+                .ok_or_else(|| "expected texts, or numbers".to_owned())
         }
-        _ => Err("expected an expression or a list of texts".to_owned()),
+        _ => Err("expected an expression, or a list of texts or numbers".to_owned()),
     }
 }
 
