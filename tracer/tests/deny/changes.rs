@@ -1,0 +1,110 @@
+//! Changes to files.
+
+use super::*;
+
+#[test]
+fn changes_are_denied_by_path_and_others_are_made() {
+    let kinds = [
+        EventType::Unlink,
+        EventType::Rmdir,
+        EventType::Rename,
+        EventType::Mkdir,
+        EventType::Chmod,
+        EventType::Chown,
+        EventType::Link,
+    ];
+    let denied = Denied::start_as(
+        "changes",
+        "unlink,rmdir,rename,mkdir,chmod,chown,link",
+        &[],
+        r#"
+for d in ["kept", "free"]:
+    base = here + "/" + d
+    open(base + "-old", "w").close()
+    print(*[
+        got(os.unlink, base + "/file"),
+        got(os.rmdir, base + "/empty"),
+        got(os.rename, base + "/from", base + "/to"),
+        got(os.mkdir, base + "/new", 0o777),
+        got(os.chmod, base + "/mode", 0o600),
+        got(os.chown, base + "/mode", os.getuid(), os.getgid()),
+        got(os.link, base + "/mode", base + "/hard"),
+        got(os.unlink, base + "/nothing"),
+    ])
+print(got(os.symlink, "text", here + "/free/soft"), os.readlink(here + "/free/soft"),
+      oct(stat.S_IMODE(os.stat(here + "/free/new").st_mode)), got(os.mkdir, here + "/free/new"),
+      got(os.rmdir, here + "/free/to"), os.path.samefile(here + "/free/mode", here + "/free/hard"))
+"#,
+        |scratch| {
+            for directory in ["kept", "free"] {
+                std::fs::create_dir_all(scratch.path(&format!("here/{directory}/empty"))).unwrap();
+                for name in ["file", "from", "mode"] {
+                    std::fs::write(scratch.path(&format!("here/{directory}/{name}")), "").unwrap();
+                }
+            }
+            let pattern = scratch.text("here/kept/**");
+            kinds.map(|kind| rule(kind, &pattern)).to_vec()
+        },
+    );
+    let kept = denied.here("kept/");
+    let (said, record) = denied.end();
+    let mut lines = said.lines();
+    assert_eq!(
+        lines.next(),
+        Some("EPERM EPERM EPERM EPERM EPERM EPERM EPERM EPERM")
+    );
+    assert_eq!(
+        lines.next(),
+        Some("done done done done done done done ENOENT")
+    );
+    assert_eq!(lines.next(), Some("done text 0o755 EEXIST ENOTDIR True"));
+    for kind in kinds {
+        let refused = refused(&record, kind);
+        assert!(
+            refused.iter().any(|path| path.starts_with(&kept)),
+            "{kind:?}: {:#?}",
+            record.of(kind)
+        );
+    }
+    let free = record.of(EventType::Rename).into_iter();
+    let moved: Vec<_> = free.filter(|event| event.outcome != REFUSED).collect();
+    assert_eq!(moved.len(), 1, "{moved:?}");
+    let EventKind::Rename { to, .. } = &moved[0].kind else {
+        unreachable!()
+    };
+    assert!(to.path.ends_with("/free/to"), "{to:?}");
+}
+
+/// A call that is made in a program's place must not be made twice because a signal comes: on
+/// kernels before 5.19 it interrupts the wait for the answer.
+#[test]
+fn a_signal_does_not_have_a_call_made_twice() {
+    let denied = Denied::start(
+        "signals",
+        "open,mkdir,rmdir",
+        &[
+            rule(EventType::Open, "/nowhere/*"),
+            rule(EventType::Mkdir, "/nowhere/*"),
+            rule(EventType::Rmdir, "/nowhere/*"),
+        ],
+        r#"
+import signal
+rang = 0
+def ring(*_):
+    global rang
+    rang += 1
+signal.signal(signal.SIGALRM, ring)
+signal.siginterrupt(signal.SIGALRM, False)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+wrong = set()
+for i in range(400):
+    made, name = got(os.mkdir, here + "/d"), here + "/f%d" % i
+    fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY); os.close(fd)
+    wrong |= {made, got(os.rmdir, here + "/d")}
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(wrong, rang > 10)
+"#,
+    );
+    let (said, _) = denied.end();
+    assert_eq!(said, "{'done'} True\n");
+}

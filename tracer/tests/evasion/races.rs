@@ -1,0 +1,193 @@
+//! Another thread rewrites what a call was given, while the call is under way.
+
+use super::*;
+
+/// A second thread swaps the arguments while the program is executed.
+#[test]
+fn an_exec_is_told_with_the_arguments_that_the_kernel_took() {
+    let (record, out) = run(
+        "swap-argv",
+        "exec",
+        r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static char word[8] = "aaaa";
+static void *swap(void *unused) { for (;;) { memset(word, 'a', 4); memset(word, 'b', 4); } return 0; }
+int main(void) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    for (int i = 0; i < 12; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            pthread_t thread;
+            pthread_create(&thread, 0, swap, 0);
+            char *argv[] = {"/bin/echo", word, 0};
+            execv(argv[0], argv);
+            _exit(1);
+        }
+        waitpid(pid, 0, 0);
+    }
+    return 0;
+}"#,
+    );
+    let told = record
+        .images()
+        .into_iter()
+        .filter(|(_, image)| image.argv.len() == 2);
+    let told: Vec<_> = told.map(|(_, image)| image.argv[1].as_str()).collect();
+    assert_eq!(told, out.lines().collect::<Vec<_>>());
+}
+
+/// A second thread swaps the address while the connection is made.
+#[test]
+fn a_connect_is_told_with_the_address_that_the_kernel_took() {
+    let (record, out) = run(
+        "swap-address",
+        "connect",
+        r#"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+static struct sockaddr_in to = {.sin_family = AF_INET};
+static void *swap(void *unused) {
+    for (;;) { *(volatile unsigned short *)&to.sin_port = htons(1001); *(volatile unsigned short *)&to.sin_port = htons(1002); }
+    return 0;
+}
+int main(void) {
+    pthread_t thread;
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_port = htons(1001);
+    pthread_create(&thread, 0, swap, 0);
+    int seen[2] = {0, 0};
+    time_t end = time(0) + 6;
+    static int kept[64];
+    for (int i = 0; i < 40 || (time(0) < end && !(seen[0] && seen[1])); i++) {
+        // Open for as long as a look may take.
+        if (kept[i % 64]) close(kept[i % 64]);
+        int fd = kept[i % 64] = socket(AF_INET, SOCK_DGRAM, 0);
+        if (connect(fd, (struct sockaddr *)&to, sizeof to)) return 1;
+        struct sockaddr_in peer; socklen_t length = sizeof peer;
+        getpeername(fd, (struct sockaddr *)&peer, &length);
+        printf("%d\n", ntohs(peer.sin_port));
+        seen[ntohs(peer.sin_port) == 1002] = 1;
+    }
+    fflush(stdout);
+    _exit(0);
+}"#,
+    );
+    let events = record.of(EventType::Connect);
+    let real: Vec<u16> = out.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(events.len(), real.len());
+    for (event, real) in events.iter().zip(&real) {
+        let EventKind::Connect {
+            address: Address::Ip { port, .. },
+            ..
+        } = &event.kind
+        else {
+            panic!("{event:?}")
+        };
+        assert!(
+            port == real || event.outcome == Outcome::Unconfirmed,
+            "{event:?}: {real}"
+        );
+    }
+    let seen = events.iter().filter(|event| is_seen(event.outcome));
+    assert!(
+        2 * seen.count() >= real.len(),
+        "the sockets stay open: most can be looked at"
+    );
+    assert!(
+        real.contains(&1001) && real.contains(&1002),
+        "the race was run: {real:?}"
+    );
+}
+
+/// A second thread swaps the path while a file is opened: what is told as done was done.
+#[test]
+fn an_open_that_may_have_been_another_is_not_said_to_be_seen() {
+    let (record, out) = run(
+        "swap-path",
+        "open:write",
+        r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+static char path[8] = "file-a";
+static void *swap(void *unused) { for (;;) { *(volatile char *)(path + 5) = 'a'; *(volatile char *)(path + 5) = 'b'; } return 0; }
+int main(void) {
+    // Both are there, and open.
+    if (open("file-a", O_CREAT | O_RDWR, 0600) < 0 || open("file-b", O_CREAT | O_RDWR, 0600) < 0) return 1;
+    pthread_t thread;
+    pthread_create(&thread, 0, swap, 0);
+    int seen[2] = {0, 0};
+    time_t end = time(0) + 6;
+    for (int i = 0; i < 60 || (time(0) < end && !(seen[0] && seen[1])); i++) {
+        char link[32], target[256] = "";
+        int fd = open(path, O_RDWR);
+        sprintf(link, "/proc/self/fd/%d", fd);
+        if (readlink(link, target, sizeof target - 1) < 0) return 1;
+        puts(strrchr(target, '/') + 1);
+        seen[strrchr(target, '/')[6] == 'b'] = 1;
+        close(fd);
+    }
+    fflush(stdout);
+    _exit(0);
+}"#,
+    );
+    let opens: Vec<_> = record
+        .of(EventType::Open)
+        .into_iter()
+        .filter(|event| event.kind.file().unwrap().name.starts_with("file-"))
+        .skip(2)
+        .collect();
+    let real: Vec<_> = out.lines().collect();
+    assert_eq!(opens.len(), real.len());
+    for (event, real) in opens.iter().zip(&real) {
+        let name = &event.kind.file().unwrap().name;
+        assert!(
+            name == real || event.outcome == Outcome::Unconfirmed,
+            "{event:?}: {real}"
+        );
+    }
+    assert!(
+        real.contains(&"file-a") && real.contains(&"file-b"),
+        "the race was run"
+    );
+}
+
+/// A second thread swaps the path while a file is removed: that something was tried is told.
+#[test]
+fn a_removal_of_something_else_is_not_passed_over() {
+    let (record, _) = run(
+        "swap-removal",
+        "unlink",
+        r#"
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static char path[8] = "file-a";
+static void *swap(void *unused) { for (;;) { *(volatile char *)(path + 5) = 'a'; *(volatile char *)(path + 5) = 'b'; } return 0; }
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, swap, 0);
+    for (int i = 0; i < 30; i++) {
+        close(open("file-a", O_CREAT | O_RDWR, 0600));
+        close(open("file-b", O_CREAT | O_RDWR, 0600));
+        if (unlink(path)) return 1;
+    }
+    _exit(0);
+}"#,
+    );
+    assert_eq!(record.of(EventType::Unlink).len(), 30);
+}
