@@ -3,6 +3,7 @@
 
 pub(crate) mod acts;
 pub(crate) mod asking;
+pub(crate) mod attributes;
 pub(crate) mod dns;
 pub(crate) mod files;
 pub(crate) mod ids;
@@ -152,9 +153,9 @@ impl Call<'_> {
         self.args[argument] as u32
     }
 
-    /// An argument as an address, in the width of the ABI.
+    /// An argument as an address.
     pub(crate) fn address(&self, argument: usize) -> u64 {
-        match self.abi.pointer_size() {
+        match self.abi.register_size() {
             4 => u64::from(self.word(argument)),
             _ => self.args[argument],
         }
