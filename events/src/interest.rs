@@ -41,6 +41,9 @@ pub struct Interest {
     types: u64,
     /// Which opens.
     pub open: OpenInterest,
+    /// With [`EventType::Mmap`]: every mapping that is executable, not only those that are
+    /// writable too. Each library of each program is one.
+    pub every_mapping: bool,
     /// Stop for everything that a quarantine refuses, whether it is to be reported or not. A
     /// filter that was made without it refuses connects and binds only.
     pub quarantine: bool,
@@ -55,6 +58,7 @@ impl Interest {
         Self {
             types,
             open: OpenInterest::None,
+            every_mapping: false,
             quarantine: false,
         }
     }
@@ -68,12 +72,18 @@ impl Interest {
         interest
     }
 
-    /// Adds a type; for `open` that means every open.
+    /// Adds a type; for `open` that means every open, for `mmap` every executable mapping.
     pub fn insert(&mut self, event_type: EventType) {
         self.types |= bit(event_type);
         if event_type == EventType::Open {
             self.open = OpenInterest::All;
         }
+        self.every_mapping |= event_type == EventType::Mmap;
+    }
+
+    /// Adds mappings that are writable and executable, keeping a wider interest in them.
+    pub fn insert_writable_mappings(&mut self) {
+        self.types |= bit(EventType::Mmap);
     }
 
     /// Adds opens of this kind, keeping a wider one.
@@ -93,6 +103,7 @@ impl Interest {
     pub fn union(mut self, other: Self) -> Self {
         self.types |= other.types;
         self.open = self.open.max(other.open);
+        self.every_mapping |= other.every_mapping;
         self.quarantine |= other.quarantine;
         self
     }
@@ -101,6 +112,7 @@ impl Interest {
     pub fn covers(&self, other: &Self) -> bool {
         self.types & other.types == other.types
             && self.open >= other.open
+            && self.every_mapping >= other.every_mapping
             && self.quarantine >= other.quarantine
     }
 }
@@ -123,6 +135,9 @@ impl fmt::Display for Interest {
                 continue;
             }
             write!(f, "{separator}{}", event_type.name())?;
+            if *event_type == EventType::Mmap && !self.every_mapping {
+                f.write_str(":write")?;
+            }
             separator = ",";
         }
         if self.quarantine {
@@ -163,6 +178,7 @@ impl FromStr for Interest {
                 "quarantine" => interest.quarantine = true,
                 "open:write" => interest.insert_open(OpenInterest::Write),
                 "open:plain" => interest.insert_open(OpenInterest::Plain),
+                "mmap:write" => interest.insert_writable_mappings(),
                 _ => match EventType::from_name(word) {
                     Some(event_type) => interest.insert(event_type),
                     None => {
@@ -192,6 +208,8 @@ mod tests {
             "exec,fork,exit,quarantine,open:write",
             "exec,fork,exit",
             "exec,fork,exit,unlink,open:plain",
+            "exec,fork,exit,mmap:write",
+            "exec,fork,exit,mmap,mprotect",
         ] {
             assert_eq!(text.parse::<Interest>().unwrap().to_string(), text);
         }
@@ -211,5 +229,8 @@ mod tests {
         let connects: Interest = "connect".parse().unwrap();
         let both = reads.union(connects);
         assert!(both.covers(&reads) && both.covers(&connects) && !reads.covers(&both));
+        let some: Interest = "mmap:write".parse().unwrap();
+        let every: Interest = "mmap".parse().unwrap();
+        assert!(every.covers(&some) && !some.covers(&every) && some.union(every) == every);
     }
 }

@@ -1,8 +1,8 @@
 //! Which events can matter to a rule at all.
 //!
-//! For opens the question is which flags can matter: the condition is evaluated with only
-//! some bits of the flags known and everything else unknown. What comes out false even then
-//! never has to be reported by the tracer.
+//! For opens the question is which flags can matter, for mappings which protection: the condition
+//! is evaluated with only some bits of these known and everything else unknown. What comes out
+//! false even then never has to be reported by the tracer.
 
 use picket_events::{EventType, Interest, OpenInterest};
 
@@ -20,6 +20,8 @@ const O_APPEND: i64 = 0o2000;
 const O_NONBLOCK: i64 = 0o4000;
 const O_CLOEXEC: i64 = 0o2_000_000;
 const O_PATH: i64 = 0o10_000_000;
+const PROT_WRITE: i64 = 2;
+const PROT_EXEC: i64 = 4;
 
 /// Bits that make an open one that can write, create or truncate.
 ///
@@ -46,6 +48,9 @@ pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
         }
         match EventType::from_name(catalogue.event_name(rule.event)) {
             Some(EventType::Open) => interest.insert_open(of_opens(catalogue, rule)),
+            Some(EventType::Mmap) if needs_writable_only(catalogue, rule) => {
+                interest.insert_writable_mappings();
+            }
             Some(event_type) => interest.insert(event_type),
             None => {}
         }
@@ -62,10 +67,27 @@ pub(crate) fn of_opens(catalogue: &Catalogue, rule: &Rule) -> OpenInterest {
 }
 
 fn open_flags(catalogue: &Catalogue) -> Option<FieldId> {
+    with_role(catalogue, Role::OpenFlags)
+}
+
+fn with_role(catalogue: &Catalogue, role: Role) -> Option<FieldId> {
     catalogue
         .fields()
-        .find(|(_, info)| info.role == Some(Role::OpenFlags))
+        .find(|(_, info)| info.role == Some(role))
         .map(|(id, _)| id)
+}
+
+/// Whether a rule about mappings can only match those that are writable.
+fn needs_writable_only(catalogue: &Catalogue, rule: &Rule) -> bool {
+    let Some(field) = with_role(catalogue, Role::MapProtection) else {
+        return false;
+    };
+    // Others are executable: the tracer tells of no more.
+    let bits = Bits {
+        known: PROT_WRITE | PROT_EXEC,
+        value: PROT_EXEC,
+    };
+    Assumption { field, bits }.bool(&rule.program.root) == Some(false)
 }
 
 fn open_interest(node: &BoolNode, flags: Option<FieldId>) -> OpenInterest {
@@ -271,6 +293,30 @@ mod tests {
         ];
         for (condition, expected) in cases {
             let interest = interest_of(&[&format!("{path} {condition}")]);
+            assert_eq!(
+                interest,
+                format!("exec,fork,exit,{expected}"),
+                "{condition}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rule_that_tests_for_writable_mappings_needs_no_libraries() {
+        let cases = [
+            (
+                "mmap.protection & (PROT_WRITE|PROT_EXEC) == (PROT_WRITE|PROT_EXEC)",
+                "mmap:write",
+            ),
+            (
+                "mmap.protection & PROT_WRITE > 0 && mmap.file.name == \"x\"",
+                "mmap:write",
+            ),
+            ("mmap.protection & PROT_EXEC > 0", "mmap"),
+            ("mmap.file.path == \"/tmp/x.so\"", "mmap"),
+        ];
+        for (condition, expected) in cases {
+            let interest = interest_of(&[condition]);
             assert_eq!(
                 interest,
                 format!("exec,fork,exit,{expected}"),

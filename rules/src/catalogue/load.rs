@@ -287,6 +287,7 @@ impl Loader<'_> {
         let role = match field.role.as_deref() {
             None => None,
             Some("open_flags") => Some(Role::OpenFlags),
+            Some("map_protection") => Some(Role::MapProtection),
             Some("rule_tags") => Some(Role::RuleTags),
             Some(other) => return Err(fault(&name, &format!("role {other:?} is not known"))),
         };

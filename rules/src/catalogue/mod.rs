@@ -32,6 +32,8 @@ pub enum Matching {
 pub enum Role {
     /// The flags of an open: decides which opens can matter at all.
     OpenFlags,
+    /// The protection of a mapping: decides which mappings can matter at all.
+    MapProtection,
     /// The tags of the rule that reads it, as `key:value`: known when it is loaded.
     RuleTags,
 }

@@ -187,7 +187,7 @@ pub(crate) fn mmap(call: &Call<'_>) -> Verdict {
 
 /// i386's first form, whose six arguments lie in memory.
 pub(crate) fn old_mmap(call: &Call<'_>) -> Verdict {
-    const WRITABLE_EXECUTABLE: u32 = 2 | 4;
+    const EXECUTABLE: u32 = 4;
     let mut arguments = [0u8; 24];
     if call.read(call.address(0), &mut arguments).is_err() {
         return Verdict::Pass;
@@ -196,7 +196,7 @@ pub(crate) fn old_mmap(call: &Call<'_>) -> Verdict {
         let bytes = &arguments[4 * at..4 * at + 4];
         u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
     };
-    if word(2) & WRITABLE_EXECUTABLE != WRITABLE_EXECUTABLE {
+    if word(2) & EXECUTABLE == 0 {
         return Verdict::Pass;
     }
     mapping(call, word(2), word(3), word(4) as i32)

@@ -1,6 +1,6 @@
 //! Rows: mounts, name spaces, executable memory, and what reaches into the kernel.
 
-use picket_events::EventType as E;
+use picket_events::{EventType as E, Interest};
 
 use super::EVERY;
 use crate::decode::{files, kernel};
@@ -12,6 +12,16 @@ const NEW_NAMESPACES: u32 = 0x7e02_0080;
 const EXIT_SIGNAL: u32 = 0xff;
 const EXECUTABLE: u32 = 4; // PROT_EXEC
 const WRITABLE_EXECUTABLE: u32 = 2 | 4; // PROT_WRITE | PROT_EXEC
+/// What is mapped executable, and writable where only that is asked for.
+const MAPPINGS: &[Test] = &[
+    Test::AllBits(2, WRITABLE_EXECUTABLE),
+    Test::If(wants_every_mapping, &Test::AnyBit(2, EXECUTABLE)),
+];
+
+fn wants_every_mapping(interest: &Interest) -> bool {
+    interest.every_mapping
+}
+
 const OPEN_TREE_CLONE: u32 = 1;
 /// `FSCONFIG_SET_STRING`, `FSCONFIG_SET_PATH`.
 const SET_TEXT: &[u32] = &[1, 3];
@@ -85,21 +95,9 @@ pub(super) static ROWS: &[Row] = &[
         kernel::clone,
     ),
     row("clone3", [435, 435, 435], E::Unshare, EVERY, kernel::clone3),
-    row(
-        "mmap",
-        [9, NO, 222],
-        E::Mmap,
-        &[Test::AllBits(2, WRITABLE_EXECUTABLE)],
-        kernel::mmap,
-    ),
+    row("mmap", [9, NO, 222], E::Mmap, MAPPINGS, kernel::mmap),
     row("old_mmap", [NO, 90, NO], E::Mmap, EVERY, kernel::old_mmap),
-    row(
-        "mmap2",
-        [NO, 192, NO],
-        E::Mmap,
-        &[Test::AllBits(2, WRITABLE_EXECUTABLE)],
-        kernel::mmap,
-    ),
+    row("mmap2", [NO, 192, NO], E::Mmap, MAPPINGS, kernel::mmap),
     row(
         "mprotect",
         [10, 125, 226],
