@@ -66,6 +66,8 @@ pub(crate) struct Entry {
     pub(crate) contacts: Contacts,
     /// It asks name servers by calls that the filter stops for.
     pub(crate) asks_in_sight: bool,
+    /// It takes their answers by calls that the filter stops for.
+    pub(crate) hears_in_sight: bool,
 }
 
 impl Entry {
@@ -282,6 +284,7 @@ impl Processes {
             is_announced: false,
             contacts,
             asks_in_sight: false,
+            hears_in_sight: false,
         };
         self.entries.insert(pid, entry);
         let seen = poll::monotonic_ms();

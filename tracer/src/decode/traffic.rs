@@ -122,6 +122,21 @@ pub(super) fn message_bytes(call: &Call<'_>, at: u64) -> Option<Vec<u8>> {
     read(call, message(call, at)?.data, dns::MESSAGE_MAX)
 }
 
+/// What a message that was received brought, up to `length`, and the sender's address where it
+/// was asked for.
+pub(super) fn received(call: &Call<'_>, at: u64, length: u64) -> Option<(Vec<u8>, Vec<u8>)> {
+    let message = message(call, at)?;
+    let sender = match message.name.at {
+        0 => Vec::new(),
+        _ => read(call, message.name, network::ADDRESS_MAX)?,
+    };
+    let data = Span {
+        length: message.data.length.min(length as usize),
+        ..message.data
+    };
+    Some((sender, read(call, data, dns::MESSAGE_MAX)?))
+}
+
 /// The first bytes that stand in vectors.
 pub(super) fn gathered(call: &Call<'_>, vectors: u64, count: u64) -> Option<Vec<u8>> {
     const VECTORS_MAX: u64 = 4;

@@ -186,7 +186,7 @@ impl Worker<'_> {
             return;
         };
         entry.executed_at = time;
-        entry.asks_in_sight = false;
+        (entry.asks_in_sight, entry.hears_in_sight) = (false, false);
         let program = image::Program {
             view: &entry.view(pid),
             memory: entry.memory(),
