@@ -27,7 +27,8 @@ pub(crate) fn run(what: &Flood) -> anyhow::Result<()> {
     let socket = match &what.socket {
         Some(socket) => socket.as_path(),
         None => {
-            reader = crate::reader::Reader::start(scratch.path(), false)?;
+            reader =
+                crate::reader::Reader::start(scratch.path(), crate::reader::Behind::DefaultRules)?;
             reader.socket()
         }
     };

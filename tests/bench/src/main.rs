@@ -127,8 +127,13 @@ fn measure(what: &Measure) -> anyhow::Result<()> {
     let scratch = tempfile::Builder::new().prefix("picket-bench-").tempdir()?;
     // Servers that give up root have to reach what is in it.
     run::open_to_all(scratch.path())?;
-    let reader = reader::Reader::start(scratch.path(), what.no_rules)?;
-    let setup = variant::Setup::new(&reader, what.tracer.clone())?;
+    let behind = match what.no_rules {
+        true => reader::Behind::Nobody,
+        false => reader::Behind::DefaultRules,
+    };
+    let reader = reader::Reader::start(scratch.path(), behind)?;
+    let denying = reader::Reader::start(scratch.path(), reader::Behind::Denials)?;
+    let setup = variant::Setup::new(&reader, &denying, what.tracer.clone())?;
     let mut variants = vec![variant::Variant::Untraced];
     if what.variants.is_empty() {
         variants.extend(variant::Variant::OTHERS);

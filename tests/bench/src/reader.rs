@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use picket_agent::context::Scene;
 use picket_agent::finding::Finding;
-use picket_agent::identity::Identity;
+use picket_agent::identity::{Identity, Mode};
 use picket_agent::pipeline::{Observer, Pipeline};
 use picket_agent::rulefiles::RuleFiles;
 use picket_agent::server::{Options, Server, Socket};
@@ -26,18 +26,32 @@ pub(crate) struct Reader {
     _process: Background,
 }
 
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// The agent's server with the default rules.
+    DefaultRules,
+    /// The same, and rules that deny: see [`denying`].
+    Denials,
+    /// Somebody who throws away what he reads.
+    Nobody,
+}
+
 impl Reader {
-    pub(crate) fn start(directory: &Path, no_rules: bool) -> anyhow::Result<Self> {
-        let socket = directory.join("agent.sock");
+    pub(crate) fn start(directory: &Path, behind: Behind) -> anyhow::Result<Self> {
+        let (name, flag) = match behind {
+            Behind::DefaultRules => ("agent.sock", None),
+            Behind::Denials => ("denying.sock", Some("--deny")),
+            Behind::Nobody => ("agent.sock", Some("--no-rules")),
+        };
+        let socket = directory.join(name);
         let own = std::env::current_exe()?;
         let mut words = vec![
             "reader".into(),
             "--socket".into(),
             socket.clone().into_os_string(),
         ];
-        if no_rules {
-            words.push("--no-rules".into());
-        }
+        words.extend(flag.map(Into::into));
         let process = Background::start(command(&[own.into_os_string()], &words))?;
         let start = Instant::now();
         while UnixStream::connect(&socket).is_err() {
@@ -66,6 +80,9 @@ pub(crate) struct What {
     /// Read events and throw them away.
     #[arg(long)]
     no_rules: bool,
+    /// Deny some opens and execs besides, of files that nobody opens.
+    #[arg(long)]
+    deny: bool,
     /// Write counts as a line of JSON every tenth of a second; opens of this path are counted
     /// apart.
     #[arg(long, value_name = "PATH")]
@@ -128,6 +145,21 @@ impl Observer for Counter {
     }
 }
 
+/// The default rules, and two that deny: any open of some files, and the exec of one program. None
+/// of them is there, but which file a call means has to be found out for each call.
+pub(crate) fn denying(directory: &Path) -> anyhow::Result<RuleFiles> {
+    let policy = directory.join("denying.policy");
+    let text = "rules:\n\
+        - id: bench_deny_open\n  expression: open.file.path =~ \"/srv/picket-bench/denied/*\"\n  \
+        actions:\n  - deny: {}\n\
+        - id: bench_deny_exec\n  expression: exec.file.path == \"/srv/picket-bench/denied\"\n  \
+        actions:\n  - deny: {}\n";
+    std::fs::write(&policy, text)?;
+    let mut files = RuleFiles::default();
+    files.paths.push(policy);
+    Ok(files)
+}
+
 /// The default rules, and one about the path that is counted apart, which has tracers watch it as
 /// they watch the default rules' files. It finds nothing.
 fn rules(what: &What) -> anyhow::Result<RuleFiles> {
@@ -163,7 +195,16 @@ fn evaluate(what: &What) -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let socket = Socket::bind(&what.socket, 0o666)?;
-        let mut pipeline = Pipeline::new(rules(what)?.load(), Identity::default());
+        let directory = what.socket.parent().unwrap_or(Path::new("."));
+        let (rules, mode) = match what.deny {
+            true => (denying(directory)?, Mode::Enforce),
+            false => (rules(what)?, Mode::Monitor),
+        };
+        let identity = Identity {
+            mode,
+            ..Identity::default()
+        };
+        let mut pipeline = Pipeline::new(rules.load(), identity);
         let counts = Arc::new(Counts::default());
         if let Some(path) = &what.count {
             pipeline.observe(Box::new(Counter {

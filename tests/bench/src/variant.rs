@@ -8,7 +8,7 @@ use picket_agent::rulefiles::RuleFiles;
 use picket_events::{Interest, OpenInterest};
 use serde::Serialize;
 
-use crate::reader::Reader;
+use crate::reader::{self, Reader};
 
 /// One way to run a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -22,6 +22,9 @@ pub(crate) enum Variant {
     DefaultRules,
     /// Traced, with that and every open.
     AllOpens,
+    /// The same in Enforce mode with rules that deny some opens and an exec, so that the tracer
+    /// makes every open in the program's place.
+    Deny,
     /// `strace -f --seccomp-bpf` of the calls that `all-opens` stops for whatever their
     /// arguments.
     Strace,
@@ -32,10 +35,11 @@ pub(crate) enum Variant {
 
 impl Variant {
     /// All but the untraced run.
-    pub(crate) const OTHERS: [Variant; 5] = [
+    pub(crate) const OTHERS: [Variant; 6] = [
         Variant::Filter,
         Variant::DefaultRules,
         Variant::AllOpens,
+        Variant::Deny,
         Variant::Strace,
         Variant::TwoStops,
     ];
@@ -47,6 +51,7 @@ impl Variant {
             Variant::Filter => "filter only",
             Variant::DefaultRules => "default rules",
             Variant::AllOpens => "all opens",
+            Variant::Deny => "deny rules",
             Variant::Strace => "strace, same calls",
             Variant::TwoStops => "strace, incumbent's calls",
         }
@@ -70,6 +75,10 @@ pub(crate) struct Setup {
     pub(crate) own: PathBuf,
     tracer: Option<PathBuf>,
     socket: PathBuf,
+    /// Where the agent with the rules that deny listens.
+    denying: PathBuf,
+    /// What those rules can use, and the default ones.
+    denials: Interest,
     /// What the default rules can use.
     pub(crate) defaults: Interest,
     /// That and every open.
@@ -78,7 +87,13 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn new(reader: &Reader, tracer: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        reader: &Reader,
+        denying: &Reader,
+        tracer: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let directory = denying.socket().parent().unwrap_or(Path::new("."));
+        let denials = reader::denying(directory)?.load().rules.interest();
         let defaults = RuleFiles::default().load().rules.interest();
         let mut all_opens = defaults;
         all_opens.insert_open(OpenInterest::All);
@@ -86,6 +101,8 @@ impl Setup {
             own: std::env::current_exe()?,
             tracer,
             socket: reader.socket().to_owned(),
+            denying: denying.socket().to_owned(),
+            denials,
             defaults,
             all_opens,
             containers: AtomicU32::new(0),
@@ -113,8 +130,9 @@ impl Setup {
                     flag("--"),
                 ]
             }
-            Variant::DefaultRules => self.traced(&self.defaults),
-            Variant::AllOpens => self.traced(&self.all_opens),
+            Variant::DefaultRules => self.traced(&self.socket, &self.defaults),
+            Variant::AllOpens => self.traced(&self.socket, &self.all_opens),
+            Variant::Deny => self.traced(&self.denying, &self.denials),
             Variant::Strace => {
                 let calls = picket_tracer::bench::unconditional_calls(&self.all_opens);
                 // strace refuses names that it does not know, unless told.
@@ -125,7 +143,7 @@ impl Setup {
         }
     }
 
-    fn traced(&self, interest: &Interest) -> Vec<OsString> {
+    fn traced(&self, socket: &Path, interest: &Interest) -> Vec<OsString> {
         let mut prefix = match &self.tracer {
             Some(tracer) => vec![tracer.clone().into_os_string()],
             None => vec![
@@ -141,7 +159,7 @@ impl Setup {
             "--require-tracing".into(),
             "--socket".into(),
         ]);
-        prefix.push(self.socket.clone().into_os_string());
+        prefix.push(socket.as_os_str().to_owned());
         prefix.extend(["--container".into(), format!("bench-{number}").into()]);
         prefix.extend([
             "--interest".into(),
