@@ -4,7 +4,7 @@
 source "$(dirname "$0")/lib.sh"
 source "$root/scripts/containers.sh"
 "$root/scripts/packages.sh" apache2-utils docker-registry gdb python3 strace busybox-static stress-ng tini dumb-init default-jdk-headless musl-tools \
-	linux-libc-dev linux-libc-dev-arm64-cross linux-libc-dev-armhf-cross
+	linux-perf linux-libc-dev linux-libc-dev-arm64-cross linux-libc-dev-armhf-cross
 delve=$("$root/scripts/delve.sh" | tail -1)
 
 assets=$("$root/scripts/kube.sh" | tail -1)

@@ -42,7 +42,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         Some("setup") => run_setup(&rest),
         Some("trace") => run_trace(rest),
         Some("exec-session") => run_session(rest),
-        Some("probe") => probe::run(rest.iter().any(|flag| flag == "--json")),
+        Some("probe") => run_probe(&rest),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -53,6 +53,17 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         }
         _ => {
             eprint!("{USAGE}");
+            ExitCode::from(OWN_FAILURE)
+        }
+    }
+}
+
+fn run_probe(args: &[OsString]) -> ExitCode {
+    match args {
+        [] => probe::run(false),
+        [flag] if flag == "--json" => probe::run(true),
+        _ => {
+            say("probe: takes no arguments but --json");
             ExitCode::from(OWN_FAILURE)
         }
     }
@@ -169,7 +180,11 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
             }
             _ => {
                 let flag = flag.to_string_lossy();
-                return Err(misuse(format!("trace: unknown flag {flag}")));
+                let word = match flag.starts_with('-') {
+                    true => "unknown flag",
+                    false => "the command belongs behind --, not",
+                };
+                return Err(misuse(format!("trace: {word} {flag}")));
             }
         }
     }

@@ -34,6 +34,8 @@ pub(crate) enum Check {
         /// It makes or empties the file, which shows in its times.
         stamps: bool,
     },
+    /// A descriptor is there that is not among these: it shows which file was meant.
+    Opened(Vec<i32>),
     /// A descriptor is there whose link reads like this (memfd).
     Descriptor(Vec<u8>),
     /// The name is gone, or means another file.
@@ -220,6 +222,23 @@ impl Pending {
                     (false, false) => Settled::Wait,
                 }
             }
+            Check::Opened(before) => {
+                let mut open = traffic::descriptors(view).into_iter();
+                let found = open.find(|number| !before.contains(number));
+                if let Some(number) = found {
+                    let file = decode::file_of(&view.descriptor(number), known_mounts);
+                    set_file(&mut self.kind, file);
+                }
+                match (found.is_some(), returned || last) {
+                    // Another thread may have opened something else.
+                    (true, _) if races::has_threads(self.pid) => {
+                        Settled::Emit(Outcome::Unconfirmed)
+                    }
+                    (true, _) => Settled::Emit(Outcome::Succeeded),
+                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
+                    (false, false) => Settled::Wait,
+                }
+            }
             Check::Descriptor(link) => {
                 let resolved = Resolved {
                     path: link.clone(),
@@ -314,7 +333,7 @@ impl Pending {
                 // A chroot of one thread changes it for all that share it, so the process's
                 // own root is the one to look at.
                 match Root::of(view.pid, view.credentials) {
-                    Ok(root) if !same_root(&root, view.root) => Settled::Root(root),
+                    Ok(root) if !root.is(view.root) => Settled::Root(root),
                     _ => unless_seen(false),
                 }
             }
@@ -375,14 +394,6 @@ impl Pending {
                 }
             }
         }
-    }
-}
-
-fn same_root(one: &Root, other: &Root) -> bool {
-    match (one, other) {
-        (Root::Ours, Root::Ours) => true,
-        (Root::Foreign { prefix: one, .. }, Root::Foreign { prefix: other, .. }) => one == other,
-        _ => false,
     }
 }
 

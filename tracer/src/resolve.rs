@@ -57,6 +57,28 @@ impl Root {
         })
     }
 
+    /// Whether it is the same directory of the same mount, under the same name. After a
+    /// pivot_root only the directory differs.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let directories = match (self, other) {
+            (Self::Ours, Self::Ours) => return true,
+            (
+                Self::Foreign { directory, prefix },
+                Self::Foreign {
+                    directory: other,
+                    prefix: others,
+                },
+            ) if prefix == others => [directory, other],
+            _ => return false,
+        };
+        let [one, other] =
+            directories.map(|directory| files::metadata(directory.as_raw_fd(), c"", false));
+        match (one, other) {
+            (Ok(one), Ok(other)) => one.same_file(&other) && one.mount_id == other.mount_id,
+            _ => false,
+        }
+    }
+
     /// A path of the tracee's as we would write it.
     pub(crate) fn unstripped(&self, path: &str) -> String {
         match self {

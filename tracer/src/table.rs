@@ -58,6 +58,15 @@ impl Abi {
         }
     }
 
+    /// Size of a register, and so of a number or address that a call is given in one: x32's are
+    /// those of x86-64, whatever stands in memory.
+    pub(crate) const fn register_size(self) -> usize {
+        match self {
+            Abi::X86_64 | Abi::X32 | Abi::Aarch64 => 8,
+            Abi::I386 | Abi::Arm => 4,
+        }
+    }
+
     /// Size of a pointer in the memory of a program of this ABI.
     pub(crate) const fn pointer_size(self) -> usize {
         match self {
@@ -179,9 +188,13 @@ pub(crate) fn served(interest: &Interest) -> Interest {
     let mut served = Interest::lineage();
     served.insert_open(interest.open);
     served.quarantine = interest.quarantine;
+    if interest.contains(EventType::Mmap) && !interest.every_mapping {
+        served.insert_writable_mappings();
+    }
     for row in rows() {
         for event in [Some(row.event), row.also].into_iter().flatten() {
-            if event != EventType::Open && interest.contains(event) {
+            let is_whole = event != EventType::Mmap || interest.every_mapping;
+            if event != EventType::Open && is_whole && interest.contains(event) {
                 served.insert(event);
             }
         }
@@ -285,8 +298,12 @@ mod tests {
     fn every_type_is_served() {
         let everything = Interest::everything();
         assert_eq!(served(&everything), everything);
-        let text = "exec,fork,exit,connect,open:plain";
-        assert_eq!(super::served(&text.parse().unwrap()).to_string(), text);
+        for text in [
+            "exec,fork,exit,connect,open:plain",
+            "exec,fork,exit,mmap:write",
+        ] {
+            assert_eq!(super::served(&text.parse().unwrap()).to_string(), text);
+        }
     }
 
     #[test]

@@ -225,6 +225,15 @@ fn misuse_is_one_sentence_and_the_program_runs() {
         "/bin/true",
     ]);
     assert_eq!(strict.status.code(), Some(125));
+    let undashed = run(&["trace", "--no-agent", "true"]);
+    assert_eq!(undashed.status.code(), Some(125));
+    assert!(stderr(&undashed).contains("the command belongs behind --, not true"));
+    let probe = run(&["probe", "--frobnicate"]);
+    assert_eq!(
+        (probe.status.code(), stdout(&probe).as_str()),
+        (Some(125), "")
+    );
+    assert_eq!(stderr(&probe).lines().count(), 1);
     for nothing in [&["trace"][..], &["trace", "--"]] {
         let output = run(nothing);
         assert_eq!(output.status.code(), Some(125));

@@ -298,3 +298,26 @@ fn standard_input_is_the_programs_alone() {
         assert!(wait(&mut child).success());
     }
 }
+
+/// `perf trace` follows a program by the kernel's trace points, `perf stat` counts: neither needs
+/// the place of a debugger.
+#[test]
+fn profilers_work_inside() {
+    let words: [&[&str]; 2] = [
+        &["perf", "stat", "-x,", "-e", "task-clock", "/bin/true"],
+        &["perf", "trace", "-e", "openat", "/bin/true"],
+    ];
+    for words in words {
+        let seen = |engine| {
+            let output = output(&mut command(engine, words));
+            let text = stderr(&output);
+            let says = text.contains("task-clock") || text.contains("openat(");
+            (output.status.success(), says)
+        };
+        // Where the machine does not allow it, it does not inside either.
+        let plain = seen("");
+        for engine in ENGINES {
+            assert_eq!(seen(engine), plain, "{engine} {words:?}");
+        }
+    }
+}

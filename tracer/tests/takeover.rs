@@ -391,3 +391,39 @@ fn a_tracer_with_a_spare_ends_as_one_without() {
         agent.finish();
     }
 }
+
+/// Nobody is left to answer: what a filter stops for fails, and everything else goes on.
+#[test]
+fn without_keeper_and_worker_the_calls_of_the_table_fail() {
+    let scratch = Scratch::new("alone");
+    let agent = Agent::start(&scratch);
+    let (go, done) = (scratch.text("go"), scratch.text("done"));
+    let program = format!(
+        "
+import errno, os, time
+open('{done}.ready', 'w').close()
+while not os.path.exists('{go}'): time.sleep(0.01)
+try: os.execv('/bin/true', ['true'])
+except OSError as error: said = errno.errorcode[error.errno]
+open('{done}.part', 'w').write(said)
+os.rename('{done}.part', '{done}')
+time.sleep(60)
+"
+    );
+    let words = ["python3", "-I", "-S", "-c", &program];
+    let mut child = start(&mut traced(&agent, "exec", &words));
+    eventually("the program", || {
+        std::path::Path::new(&format!("{done}.ready")).exists()
+    });
+    let worker = worker_of(child.id()).expect("a worker");
+    signal(child.id(), "KILL");
+    wait(&mut child);
+    signal(worker, "KILL");
+    eventually("the worker's end", || {
+        !std::path::Path::new(&format!("/proc/{worker}/root")).exists()
+    });
+    std::fs::write(go, "").unwrap();
+    eventually("the program's word", || {
+        std::fs::read_to_string(&done).is_ok_and(|said| said == "ENOSYS")
+    });
+}

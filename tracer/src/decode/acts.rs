@@ -93,7 +93,7 @@ fn asked(call: &Call<'_>, name: &str) -> Result<Act> {
         "openat2" => openat2(call)?,
         "truncate" => Act::Truncate {
             at: path(0, true),
-            length: match call.abi.pointer_size() {
+            length: match call.abi.register_size() {
                 8 => call.args[1] as i64,
                 _ => i64::from(call.int(1)),
             },
@@ -203,7 +203,7 @@ fn openat2(call: &Call<'_>) -> Result<Act> {
 /// The 16-bit calls of i386 have a -1 of their own.
 fn owned(call: &Call<'_>, at: Located, first: usize) -> Act {
     let id = |argument| match call.word(argument) {
-        0xffff if call.abi.pointer_size() == 4 => u32::MAX,
+        0xffff if call.abi.register_size() == 4 => u32::MAX,
         id => id,
     };
     Act::Chown {

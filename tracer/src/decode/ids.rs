@@ -55,7 +55,7 @@ fn limit(call: &Call<'_>, address: u64, width: usize) -> Option<[u64; 2]> {
 
 pub(crate) fn setrlimit(call: &Call<'_>) -> Verdict {
     let [current, maximum] =
-        limit(call, call.address(1), call.abi.pointer_size()).unwrap_or_default();
+        limit(call, call.address(1), call.abi.register_size()).unwrap_or_default();
     let kind = EventKind::SetRlimit {
         resource: call.word(0),
         current,

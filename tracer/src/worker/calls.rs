@@ -91,23 +91,24 @@ impl Worker<'_> {
         check: Check,
         value: i64,
     ) {
-        let is_told = match -value {
-            ..=0 | 4096.. => true,
-            errno => is_refusal(errno as i32),
-        };
         let Some(mut pending) = self
             .watched(pid, tid, time, kind, check)
-            .filter(|_| is_told)
+            .filter(|_| is_told(value))
         else {
             return;
         };
-        let gives_descriptor = matches!(pending.check, Check::Open { .. } | Check::Descriptor(_));
+        let gives_descriptor = matches!(
+            pending.check,
+            Check::Open { .. } | Check::Opened(_) | Check::Descriptor(_)
+        );
         if gives_descriptor
             && value >= 0
             && let Some(entry) = self.processes.get(pid)
+            && let resolved = entry.view(tid).descriptor(value as i32)
+            // The link cannot be read where the path is too long for it.
+            && !resolved.path.is_empty()
         {
             // No need to follow the path again: here is what the kernel opened.
-            let resolved = entry.view(tid).descriptor(value as i32);
             let file = decode::file_of(&resolved, &self.mounts);
             let is_ended = self.start.listener.is_none() && {
                 let kind = &pending.kind;
@@ -183,10 +184,12 @@ impl Worker<'_> {
             Verdict::Watch(kind, _) => self.know_target(kind),
             _ => {}
         }
-        self.note_contacts(pid, &verdict);
-        let is_made_again = self.is_worth_following(pid, abi, &verdict)
-            && still_waits()
-            && self.follow_asker(pid, tid, &verdict);
+        self.note_contacts(pid, row, &verdict);
+        let descriptor = data.args[0] as u32 as i32;
+        let followed = self.followed_from(pid, abi, row, descriptor, &verdict);
+        let is_made_again = followed.is_some_and(|(socket, asked)| {
+            still_waits() && self.follow_asker(pid, tid, socket, asked)
+        });
         Some(Judged {
             is_made_again,
             row,
@@ -198,7 +201,13 @@ impl Worker<'_> {
     }
 
     /// Remembers whether a process speaks to services whose traffic is looked at.
-    fn note_contacts(&mut self, pid: u32, verdict: &Verdict) {
+    fn note_contacts(&mut self, pid: u32, row: &Row, verdict: &Verdict) {
+        if row.name == "recvfrom"
+            && !matches!(verdict, Verdict::Pass)
+            && let Some(entry) = self.processes.get_mut(pid)
+        {
+            entry.hears_in_sight = true;
+        }
         let found = match verdict {
             Verdict::Watch(EventKind::Connect { address, .. }, _) => Contacts::of(address),
             Verdict::Tell(events, _) => Contacts {
@@ -429,6 +438,14 @@ fn has_consequences(verdict: &Verdict) -> bool {
         Verdict::Exec { .. } | Verdict::ExitGroup(_) => true,
         Verdict::Watch(EventKind::Signal { target, .. }, _) => *target <= 0,
         _ => false,
+    }
+}
+
+/// Whether a call that has returned this is reported.
+pub(super) fn is_told(value: i64) -> bool {
+    match -value {
+        ..=0 | 4096.. => true,
+        errno => is_refusal(errno as i32),
     }
 }
 

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use super::Worker;
-use super::calls::Judged;
+use picket_events::Outcome;
+
+use super::calls::{Judged, is_told};
 use crate::decode::Verdict;
 use crate::proc;
 use crate::sys::ptrace::{self, Stop};
@@ -112,9 +114,12 @@ impl Worker<'_> {
         board.main_ended.store(1, Ordering::Release);
     }
 
-    /// Lets a thread run on: to its next call where its question is waited for.
+    /// Lets a thread run on: to its next call, or the return of its present one, where that is
+    /// waited for.
     fn let_run(&self, tid: u32, signal: i32) -> crate::sys::Result<()> {
-        match self.askers.contains_key(&tid) {
+        let is_in_call = |thread: &Thread| thread.call.is_some();
+        let is_awaited = self.traced.threads.get(&tid).is_some_and(is_in_call);
+        match is_awaited || self.askers.contains_key(&tid) {
             true => ptrace::resume_to_call(tid, signal),
             false => ptrace::resume(tid, signal),
         }
@@ -192,14 +197,10 @@ impl Worker<'_> {
                 self.follow_up(judged);
                 self.let_run(tid, 0)
             }
-            Verdict::Watch(..) => {
+            Verdict::Watch(..) | Verdict::Tell(..) => {
                 let thread = self.traced.threads.entry(tid).or_default();
                 thread.call = Some(judged);
                 ptrace::resume_to_return(tid)
-            }
-            Verdict::Tell(..) => {
-                self.follow_up(judged);
-                self.let_run(tid, 0)
             }
             _ => self.let_run(tid, 0),
         }
@@ -228,8 +229,16 @@ impl Worker<'_> {
             time,
             ..
         } = judged;
-        if let Verdict::Watch(kind, check) = verdict {
-            self.returned((pid, tid, time), kind, check, value);
+        match verdict {
+            Verdict::Watch(kind, check) => {
+                self.returned((pid, tid, time), kind, check, value);
+            }
+            Verdict::Tell(events, _) if is_told(value) => {
+                for kind in events {
+                    self.emit(pid, tid, time, Outcome::Returned(value), kind);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -128,3 +128,23 @@ call(433, AT_FDCWD, b'a b', 0)
     assert!(!kind.is_empty() && seen);
     assert_eq!(opened(&record, "made"), 1);
 }
+
+/// A file has the name by which it was opened: rules see both only where they are about both.
+#[test]
+fn a_file_below_a_bind_mount_is_told_by_its_name_there() {
+    const PROGRAM: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+os.chdir(sys.argv[1])
+assert libc.mount(b'from', b'to', None, 0x1000, None) == 0
+os.open('from/made', os.O_CREAT | os.O_WRONLY)
+os.open('to/made', os.O_WRONLY)
+";
+    let (record, scratch) = run_apart("bound", PROGRAM);
+    let file = |path: &str| {
+        let event = record.about(EventType::Open, &scratch.text(path));
+        event.kind.file().unwrap().clone()
+    };
+    let (from, to) = (file("from/made"), file("to/made"));
+    assert_eq!((from.inode, from.device), (to.inode, to.device));
+}
