@@ -119,7 +119,8 @@ fuzz_target!(|body: &[u8]| {
         suspension: None,
         images: Images::NONE,
     };
-    let whole: serde_json::Value = serde_json::from_slice(body).expect("was read before");
+    // What nobody looks at may be no text at all: serde passes over it unread.
+    let Ok(whole) = serde_json::from_slice::<serde_json::Value>(body) else { return };
     let mut pod = whole["request"]["object"].clone();
     let first = plan(&pod, &context);
     assert_eq!(plan(&request.object, &context), first, "what was left out mattered");
