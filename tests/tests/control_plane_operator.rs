@@ -305,8 +305,8 @@ fn the_operator_may_do_no_more_than_it_needs() {
     }
 }
 
-/// Whoever does not bring up metrics-server has an API group that nobody serves, and API servers
-/// that answer every question about what there is with a failure for it.
+/// A metrics-server that is down leaves an API group that nobody serves: API servers wait for its
+/// answer in vain, and tell of it whenever they are asked what there is.
 #[test]
 fn an_aggregated_api_that_nobody_serves_keeps_the_operator_from_nothing() {
     let control_plane = ControlPlane::start().expect("a control plane of its own");
@@ -319,6 +319,22 @@ fn an_aggregated_api_that_nobody_serves_keeps_the_operator_from_nothing() {
             "kind": "Service",
             "metadata": {"name": "metrics-server", "namespace": "kube-system"},
             "spec": {"ports": [{"port": 443}]},
+        }),
+        false,
+    );
+    kubectl.apply(
+        &json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "metrics-server",
+                "namespace": "kube-system",
+                "labels": {"kubernetes.io/service-name": "metrics-server"},
+            },
+            "addressType": "IPv4",
+            "ports": [{"port": 443}],
+            // Of no network: nobody answers, not even with a refusal.
+            "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": true}}],
         }),
         false,
     );
