@@ -93,9 +93,9 @@ impl Rule {
     }
 
     /// True when no event can match: the condition comes out false whatever the event is,
-    /// as over an empty list.
+    /// as over an empty list, or here at least ([`Rule::never`]).
     pub fn never_matches(&self) -> bool {
-        matches!(self.program.root, BoolNode::Constant(false))
+        self.never.is_some() || matches!(self.program.root, BoolNode::Constant(false))
     }
 
     /// The expression that was compiled: the written one, or its expansion.

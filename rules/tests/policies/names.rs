@@ -118,5 +118,8 @@ fn a_rule_that_hangs_on_a_field_that_stays_empty_is_told() {
             "{expression}: {row:#?}"
         );
         assert_eq!(rules.rules()[0].never.is_some(), never, "{expression}");
+        // What cannot match costs the tracer nothing.
+        let watched = rules.interest().to_string();
+        assert!(!watched.contains("bpf"), "{expression}: {watched}");
     }
 }
