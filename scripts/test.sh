@@ -18,7 +18,10 @@ done
 
 cd "$root"
 output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+# What the API servers of the tests write down of the rights that were used.
+PICKET_AUDIT=$(mktemp -d)
+export PICKET_AUDIT
+trap 'rm -rf "$output" "$PICKET_AUDIT"' EXIT
 started=$(date +%s)
 say "running every test of the workspace"
 status=0
@@ -32,4 +35,9 @@ ignored=$(sum ignored)
 say "ran the tests in $(seconds_since "$started")"
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$ignored"
 [ "$passed" -gt 0 ] || die "no test ran"
+# Only whoever ran everything can say that a right was used by nothing.
+if [ $# = 0 ] && [ "$status" = 0 ]; then
+	say "comparing the rights that the chart gives with those that the tests used"
+	"${CARGO_TARGET_DIR:-target}/debug/examples/rights_used" "$PICKET_AUDIT" || status=$?
+fi
 exit "$status"

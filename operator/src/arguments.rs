@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, ValueEnum};
+use kube::Client;
 
 use picket_webhook::{Canary, Settings};
 
 use crate::certificates::{PUBLICATION_GRACE, ServerNames};
 use crate::images::ImageArguments;
+use crate::installation::Installation;
 
 /// The port that kubelet uses on a Fargate node: a webhook there would answer
 /// nobody.
@@ -78,6 +80,11 @@ pub struct Arguments {
     /// Lease that decides which replica writes.
     #[arg(long, env = "PICKET_LEASE", default_value = "picket-operator")]
     pub lease: String,
+
+    /// ClusterRoleBinding and RoleBinding that give the operator its rights: what it makes for
+    /// itself belongs to them, and goes when they do.
+    #[arg(long, env = "PICKET_ROLE_BINDING", default_value = "picket-operator")]
+    pub role_binding: String,
 
     /// Image of tracer and agent that is put into pods, best by digest.
     #[arg(long, env = "PICKET_SIDECAR_IMAGE")]
@@ -219,6 +226,7 @@ impl Arguments {
             ("certificate-secret", &self.certificate_secret),
             ("session-secret", &self.session_secret),
             ("lease", &self.lease),
+            ("role-binding", &self.role_binding),
             ("relay-service", &self.relay_service),
         ];
         let secrets = self.image_pull_secret.iter();
@@ -308,6 +316,12 @@ impl Arguments {
             });
         }
         Ok(())
+    }
+
+    /// Whose the things are that the operator makes for itself.
+    #[must_use]
+    pub fn installation(&self, client: &Client) -> Installation {
+        Installation::new(client.clone(), &self.namespace, &self.role_binding)
     }
 
     /// The namespaces in which nothing is ever injected.

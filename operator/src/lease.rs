@@ -17,6 +17,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
+use crate::installation::{Installation, InstallationError};
+
 /// How long a holder that stopped renewing is still believed.
 pub const DURATION: Duration = Duration::from_secs(15);
 /// How long a holder that cannot renew goes on leading. Less than
@@ -87,6 +89,8 @@ pub fn after(turn: Turn, before: Option<&LeaseSpec>, identity: &str, now: Timest
 enum LeaseError {
     #[error(transparent)]
     Request(#[from] kube::Error),
+    #[error(transparent)]
+    Installation(#[from] InstallationError),
     #[error("no answer in time")]
     Timeout(#[from] tokio::time::error::Elapsed),
 }
@@ -94,6 +98,7 @@ enum LeaseError {
 /// A replica that wants to lead.
 pub struct Candidate {
     leases: Api<Lease>,
+    installation: Option<Installation>,
     name: String,
     identity: String,
     leading: watch::Sender<bool>,
@@ -110,6 +115,7 @@ impl Candidate {
         let now = Instant::now();
         let candidate = Self {
             leases,
+            installation: None,
             name: name.to_owned(),
             identity: identity.to_owned(),
             leading,
@@ -118,6 +124,15 @@ impl Candidate {
             renewed_at: now,
         };
         (candidate, receiver)
+    }
+
+    /// The same for a Lease that goes with an installation.
+    #[must_use]
+    pub fn of(self, installation: Installation) -> Self {
+        Self {
+            installation: Some(installation),
+            ..self
+        }
     }
 
     /// Campaigns until `stop` becomes true, then gives the Lease up so that
@@ -199,9 +214,14 @@ impl Candidate {
         let parameters = PostParams::default();
         let written = match before {
             None => {
+                let owner = match &self.installation {
+                    Some(installation) => installation.of_namespace().await?,
+                    None => None,
+                };
                 let lease = Lease {
                     metadata: ObjectMeta {
                         name: Some(self.name.clone()),
+                        owner_references: owner.map(|owner| vec![owner]),
                         ..ObjectMeta::default()
                     },
                     spec: Some(spec),

@@ -31,6 +31,8 @@ pub mod coverage;
 pub mod events;
 pub mod facts;
 pub mod images;
+pub mod installation;
+mod kept_secret;
 pub mod lease;
 pub mod metrics;
 pub mod pods;

@@ -7,7 +7,8 @@
 //! keeps the logs of init containers, and takes every security setting from the
 //! manifest.
 //!
-//! What differs from a node: the pod's network is a loopback interface; nothing
+//! What differs from a node: the pod's network is a loopback interface, or this machine's where
+//! the pod is to reach an API server; nothing
 //! is restarted by itself ([`RunningPod::start`] does it); of the probes only a
 //! sidecar's `startupProbe` with `exec` is run; `sizeLimit` and memory-backed
 //! volumes are plain folders; podman adds the user to `/etc/passwd`. A field that cannot be honoured is an error, not
@@ -21,6 +22,7 @@ mod node;
 mod volumes;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -47,6 +49,9 @@ pub struct Surroundings {
     pub secrets: BTreeMap<String, BTreeMap<String, String>>,
     /// What `RuntimeDefault` means here.
     pub node: Node,
+    /// An API server of this machine that the containers are to reach and find as in a cluster, by
+    /// the variables that kubelet gives them. Their network is the machine's then.
+    pub api_server: Option<SocketAddr>,
     /// Containers to create and not start, as if their images were still being
     /// pulled; [`RunningPod::start`] starts them.
     pub held_back: Vec<String>,
@@ -64,6 +69,7 @@ impl Default for Surroundings {
             )]),
             secrets: BTreeMap::new(),
             node: Node::Podman,
+            api_server: None,
             held_back: Vec::new(),
         }
     }
@@ -126,7 +132,11 @@ impl RunningPod {
             name,
             volumes,
         };
-        running.create_pod(spec, given)?;
+        let network = match surroundings.api_server {
+            Some(_) => "host",
+            None => "none",
+        };
+        running.create_pod(spec, given, network)?;
         for container in spec.init_containers.iter().flatten() {
             running.create(&pod, spec, container, surroundings)?;
             if surroundings.held_back.contains(&container.name) {
@@ -317,7 +327,12 @@ impl RunningPod {
         self.volumes.folder(name)
     }
 
-    fn create_pod(&self, spec: &PodSpec, hostname: &str) -> Result<(), ContainersError> {
+    fn create_pod(
+        &self,
+        spec: &PodSpec,
+        hostname: &str,
+        network: &str,
+    ) -> Result<(), ContainersError> {
         let mut share = "net,ipc,uts".to_owned();
         if spec.share_process_namespace == Some(true) {
             share.push_str(",pid");
@@ -329,7 +344,7 @@ impl RunningPod {
             .run(&[
                 "pod",
                 "create",
-                "--network=none",
+                &format!("--network={network}"),
                 &format!("--share={share}"),
                 &format!("--hostname={hostname}"),
                 &format!("--name={}", self.name),

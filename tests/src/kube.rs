@@ -23,7 +23,7 @@ mod served;
 mod service;
 mod supervised;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ pub enum KubeError {
 pub struct ControlPlane {
     folder: PathBuf,
     assets: PathBuf,
-    address: String,
+    port: u16,
     // In the order in which they are to end.
     api_server: Mutex<Supervised>,
     api_server_arguments: Vec<String>,
@@ -178,7 +178,7 @@ impl ControlPlane {
         )?;
         let in_folder =
             |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
-        let arguments = vec![
+        let mut arguments = vec![
             format!("--etcd-servers={etcd_url}"),
             format!("--secure-port={port}"),
             "--bind-address=127.0.0.1".to_owned(),
@@ -195,10 +195,18 @@ impl ControlPlane {
             // Webhooks behind a Service are reached at its endpoints: there is no kube-proxy.
             "--enable-aggregator-routing=true".to_owned(),
         ];
+        if let Some(logs) = std::env::var_os("PICKET_AUDIT") {
+            let name = folder.file_name().unwrap_or_default();
+            let log = Path::new(&logs).join(name).with_extension("log");
+            let policy = folder.join("audit.json");
+            write(&policy, &audit_policy().to_string())?;
+            arguments.push(format!("--audit-policy-file={}", policy.display()));
+            arguments.push(format!("--audit-log-path={}", log.display()));
+        }
         let api_server = start_api_server(&folder, &assets, &arguments)?;
 
         let control_plane = Self {
-            address: format!("https://127.0.0.1:{port}"),
+            port,
             folder,
             assets,
             api_server: Mutex::new(api_server),
@@ -220,7 +228,7 @@ impl ControlPlane {
             |flag: &str, name: &str| format!("--{flag}={}", self.folder.join(name).display());
         let arguments = [
             in_folder("kubeconfig", "admin.kubeconfig"),
-            in_folder("root-ca-file", "certificates/apiserver.crt"),
+            in_folder("root-ca-file", AUTHORITY),
             in_folder("service-account-private-key-file", "sa.key"),
             format!("--controllers={}", CONTROLLERS.join(",")),
             "--leader-elect=false".to_owned(),
@@ -288,6 +296,21 @@ impl ControlPlane {
         })
     }
 
+    /// Where the API server listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Certificate of the authority that API servers' clients are to trust, in PEM.
+    ///
+    /// # Panics
+    /// When the API server has not written it.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        std::fs::read_to_string(self.folder.join(AUTHORITY)).expect("its certificate")
+    }
+
     /// kubectl as a cluster administrator.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
@@ -337,11 +360,12 @@ impl ControlPlane {
     /// [`KubeError::Io`].
     pub fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, KubeError> {
         let path = self.kubeconfig(name);
-        let authority = self.folder.join("certificates/apiserver.crt");
+        let authority = self.folder.join(AUTHORITY);
+        let server = format!("https://{}", self.address());
         let text = json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "test", "cluster": {"server": self.address, "certificate-authority": authority}}],
+            "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": authority}}],
             "users": [{"name": name, "user": {"token": token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
             "current-context": "test",
@@ -373,7 +397,24 @@ const CONTROLLERS: [&str; 11] = [
     "statefulset-controller",
 ];
 
+/// Where the API server writes the certificate that it makes for itself.
+const AUTHORITY: &str = "certificates/apiserver.crt";
+
 const ADMIN_TOKEN: &str = "admin-of-a-control-plane-for-tests";
+
+/// What service accounts do, those of Kubernetes' own controllers apart: which rights were used.
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ],
+    })
+}
 
 fn start_api_server(
     folder: &Path,

@@ -107,6 +107,11 @@ fn strangers_are_refused_by_reason_and_a_pod_speaks_only_for_itself() {
     }
     let large = format!("{{\"podUid\":\"{}\"}}", "x".repeat(70 * 1024));
     assert_eq!(status(&relay, HEARTBEAT, &token, &large), 413);
+    // A connection lasts as long as what comes on it is well-formed.
+    let told = relay.until_closed(HEARTBEAT, &token, &["{}", "{}", "no JSON"]);
+    assert_eq!(told, Some(vec![204, 204, 400]));
+    let told = relay.until_closed(HEARTBEAT, &token, &["{}", &large]);
+    assert!(told.is_some_and(|told| told[0] == 204));
 
     // A pod that is gone has nothing to say, however good its token was.
     let kubectl = relay.operator.kubectl();

@@ -4,9 +4,9 @@
 
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use picket_tests::kube::coverage::{has_gap, row};
+use picket_tests::kube::coverage::{available, has_gap, is, reasons, row};
 use picket_tests::kube::kubelet::{Ailment, Fault, Patient};
-use picket_tests::kube::objects::{deployment, pod};
+use picket_tests::kube::objects::{deployment, job, pod, stateful_set};
 use picket_tests::kube::{ControlPlane, Kubectl, Kubelet, Operator, Options, eventually};
 use serde_json::{Value, json};
 
@@ -26,33 +26,6 @@ fn operator() -> &'static RwLock<Operator> {
 
 fn kubelet(namespace: &str) -> Kubelet {
     Kubelet::start(ControlPlane::with_controllers(), namespace)
-}
-
-fn is(row: &Value, state: &str, pods: [u32; 4]) -> bool {
-    let [total, injected, current, reporting] = pods;
-    row["state"] == state
-        && row["pods"]
-            == json!({"total": total, "injected": injected, "current": current, "reporting": reporting})
-}
-
-fn available(kubectl: &Kubectl, namespace: &str, name: &str, replicas: u32) {
-    eventually(&format!("{namespace}/{name} is available"), || {
-        let deployment = kubectl.get("deployment", namespace, name)?;
-        (deployment["status"]["availableReplicas"] == replicas).then_some(())
-    });
-}
-
-/// Reasons of the events about an object.
-fn reasons(kubectl: &Kubectl, namespace: &str, name: &str) -> Vec<String> {
-    let list = ["get", "events", "-n", namespace, "-o", "json"];
-    let events = kubectl.run(&list, "").expect_success().json();
-    let events = events["items"].as_array().cloned().unwrap_or_default();
-    let about = events
-        .iter()
-        .filter(|event| event["involvedObject"]["name"] == name);
-    about
-        .filter_map(|event| event["reason"].as_str().map(str::to_owned))
-        .collect()
 }
 
 /// What the operator has written down of a restart; null if there is nothing.
@@ -111,18 +84,26 @@ fn workloads_that_run_already_are_restarted_unless_that_would_hurt() {
         false,
     );
     kubectl.apply(&pod(&namespace, "alone"), false);
-    let template = deployment(&namespace, "by-hand", 1)["spec"].clone();
+    kubectl.apply(&stateful_set(&namespace, "db"), false);
     kubectl.apply(
         &json!({
-            "apiVersion": "apps/v1", "kind": "StatefulSet",
-            "metadata": {"name": "by-hand", "namespace": namespace},
-            "spec": {
-                "serviceName": "by-hand", "replicas": 1, "updateStrategy": {"type": "OnDelete"},
-                "selector": template["selector"], "template": template["template"],
-            },
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": "import", "namespace": namespace},
+            "spec": job(&namespace, "import"),
         }),
         false,
     );
+    eventually("the StatefulSet's pod runs", || {
+        let set = kubectl.get("statefulset", &namespace, "db")?;
+        (set["status"]["availableReplicas"] == 1).then_some(())
+    });
+    eventually("the Job's pod is there", || {
+        let job = kubectl.get("job", &namespace, "import")?;
+        (job["status"]["active"] == 1).then_some(())
+    });
+    let mut by_hand = stateful_set(&namespace, "by-hand");
+    by_hand["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
+    kubectl.apply(&by_hand, false);
     operator.protect(&namespace, "all", restarting());
 
     for (name, replicas) in [("api", 1), ("web", 2)] {
@@ -135,12 +116,15 @@ fn workloads_that_run_already_are_restarted_unless_that_would_hurt() {
             (mark["outcome"] == "Ready").then_some(())
         });
     }
+    let db = (namespace.as_str(), "StatefulSet", "db");
+    row(&kubectl, db, |row| is(row, "Healthy", [1; 4]));
     for (kind, name, word) in [
         ("Deployment", "single", "StrategyRecreate"),
         ("Deployment", "frozen", "Paused"),
         ("Deployment", "guarded", "DisruptionBudget"),
         ("StatefulSet", "by-hand", "StrategyOnDelete"),
         ("Pod", "alone", "KindNotRestarted"),
+        ("Job", "import", "KindNotRestarted"),
     ] {
         let at = (namespace.as_str(), kind, name);
         row(&kubectl, at, |row| {

@@ -42,6 +42,11 @@ picket-webhook-certificate
 {{- or .Values.breakGlass.groups .Values.breakGlass.users | empty | not -}}
 {{- end }}
 
+{{/* "true" where the backstop refuses pods: not while the kill switch is on. */}}
+{{- define "picket.backstopDenies" -}}
+{{- and (eq .Values.backstop.mode "Deny") .Values.injection.enabled -}}
+{{- end }}
+
 {{/* What the schema cannot say in words that help. */}}
 {{- define "picket.check" -}}
 {{- range $key, $port := dict "webhook.port" .Values.webhook.port "health.port" .Values.health.port "relay.port" .Values.relay.port }}
@@ -73,6 +78,31 @@ picket-webhook-certificate
 {{- end }}
 {{- if ge (int .timeoutMilliseconds) (mul 1000 (int $.Values.webhook.timeoutSeconds)) }}
 {{- fail (printf "imageResolution.timeoutMilliseconds: %v is not less than webhook.timeoutSeconds (%v s); the API server would give up first" .timeoutMilliseconds $.Values.webhook.timeoutSeconds) }}
+{{- end }}
+{{- end }}
+{{- range .Values.imageResolution.allowNetworks }}
+{{- if has . $.Values.imageResolution.refuseNetworks }}
+{{- fail (printf "imageResolution.refuseNetworks: %s is in imageResolution.allowNetworks too; leave it in one of them" .) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.networkPolicy.metricsFrom (not .Values.networkPolicy.enabled) }}
+{{- fail "networkPolicy.metricsFrom: not looked at while networkPolicy.enabled is false, and everybody may read the metrics; enable it, or leave the list empty" }}
+{{- end }}
+{{- if and .Values.monitoring.podMonitor.enabled (.Values.monitoring.serviceMonitor).enabled }}
+{{- fail "monitoring.serviceMonitor.enabled: monitoring.podMonitor.enabled reads the same metrics already; choose one of them" }}
+{{- end }}
+{{- if eq .Values.certificates.mode "CertManager" }}
+{{- with .Values.certificates.certManager }}
+{{- if ge (regexFind "^[0-9]+" .renewBefore | int) (regexFind "^[0-9]+" .duration | int) }}
+{{- fail (printf "certificates.certManager.renewBefore: %s is not less than certificates.certManager.duration (%s); a certificate would have to be renewed before it is there" .renewBefore .duration) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $key, $labels := dict "podLabels" .Values.podLabels "labels" .Values.labels }}
+{{- range $label, $_ := $labels }}
+{{- if has $label (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart") }}
+{{- fail (printf "%s: %s is a label of the chart's own, by which Services find the pods; choose another key" $key $label) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- $own := .Values.sidecar.revision | default .Chart.AppVersion }}

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Bundle, BundleError, ServerNames, ServingCertificate, Step, next_step, take};
 use crate::ca_bundle;
+use crate::kept_secret::KeptSecret;
 use crate::watched::Seen;
 
 /// How often the wall clock is looked at: a timer alone would drift, or sleep
@@ -132,7 +132,8 @@ impl Keeper {
         configuration: &Seen<MutatingWebhookConfiguration>,
         now: SystemTime,
     ) -> Result<bool, KeeperError> {
-        if matches!(secret, Seen::NotYet) {
+        // Without knowing its owner the Secret would outlive an uninstallation.
+        if matches!(secret, Seen::NotYet) || matches!(configuration, Seen::NotYet) {
             return Ok(false);
         }
         let configuration = configuration.present();
@@ -171,47 +172,18 @@ impl Keeper {
         owner: Option<&MutatingWebhookConfiguration>,
         step: Step,
     ) -> Result<(), KeeperError> {
-        let parameters = PostParams::default();
-        let mut secret = existing.cloned().unwrap_or_else(|| Secret {
-            metadata: ObjectMeta {
-                name: Some(self.secret_name.clone()),
-                labels: Some(
-                    [(
-                        "app.kubernetes.io/managed-by".to_owned(),
-                        "picket-operator".to_owned(),
-                    )]
-                    .into(),
-                ),
-                ..ObjectMeta::default()
-            },
-            type_: Some("kubernetes.io/tls".to_owned()),
-            ..Secret::default()
-        });
-        secret.data = Some(bundle.to_secret());
-        // The Secret means nothing without the configuration: whoever deletes
-        // that one (`helm uninstall` does) is rid of both.
-        if let Some(owner) = owner.and_then(|owner| owner.owner_ref(&())) {
-            secret.metadata.owner_references = Some(vec![owner]);
-        }
-        let written = if existing.is_some() {
-            let replaced = self
-                .secrets
-                .replace(&self.secret_name, &parameters, &secret);
-            replaced.await
-        } else {
-            self.secrets.create(&parameters, &secret).await
+        let secret = KeptSecret {
+            secrets: &self.secrets,
+            name: &self.secret_name,
+            type_: "kubernetes.io/tls",
         };
-        match written {
-            Ok(_) => {
-                info!(secret = %self.secret_name, ?step, "certificates renewed");
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            Err(source) => Err(KeeperError::Secret {
-                name: self.secret_name.clone(),
-                source: Box::new(source),
-            }),
-        }
+        let stored = secret.store(existing, owner, bundle.to_secret()).await;
+        stored.map_err(|source| KeeperError::Secret {
+            name: self.secret_name.clone(),
+            source: Box::new(source),
+        })?;
+        info!(secret = %self.secret_name, ?step, "certificates renewed");
+        Ok(())
     }
 
     async fn publish(

@@ -22,6 +22,7 @@ use super::lead::Lead;
 use super::notify::{self, Turn};
 use super::policies::{Said, Versions};
 use super::reports::{Written, reports};
+use crate::installation::Installation;
 use crate::pods::{Owner, Owners, PodFacts, Pods};
 use crate::policies::{Namespaces, Policies, View};
 use crate::relay::heartbeats::Heartbeats;
@@ -44,6 +45,8 @@ pub type Suspended = Arc<dyn Fn(&Owner, &PodFacts) -> Option<String> + Send + Sy
 pub struct Coverage {
     /// The API server.
     pub client: Client,
+    /// Whose the reports are.
+    pub installation: Installation,
     /// Name of this replica.
     pub identity: String,
     /// All pods.
@@ -140,6 +143,13 @@ impl Coverage {
                 return None;
             }
         };
+        let owner = match self.installation.of_cluster().await {
+            Ok(owner) => owner,
+            Err(error) => {
+                warn!(%error, "cannot write coverage reports, trying again");
+                return None;
+            }
+        };
         info!("coverage is written from here");
         Some(Lead {
             pods_until: 0,
@@ -153,6 +163,7 @@ impl Coverage {
                 .namespaces()
                 .map(|name| name.as_str().into())
                 .collect(),
+            owner,
             written,
             said: Said::default(),
             said_stale: true,
@@ -276,7 +287,8 @@ impl Coverage {
             row.rollout = lead.notes.get(&key).cloned();
         }
         let wanted = reports(rows);
-        let write = lead.written.write(&self.client, &name, wanted);
+        let owner = lead.owner.as_ref();
+        let write = lead.written.write(&self.client, &name, wanted, owner);
         match timeout(PATIENCE, write).await {
             Ok(Ok(count)) => {
                 self.gauges.wrote(Ok(count));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use picket_webhook::Policy;
 use tokio::time::Instant;
 
@@ -26,6 +27,8 @@ pub(super) struct Lead {
     pub(super) for_webhook: Vec<Policy>,
     pub(super) versions: Versions,
     pub(super) built: BTreeMap<Arc<str>, Arc<NamespaceCoverage>>,
+    /// Whose reports are.
+    pub(super) owner: Option<OwnerReference>,
     pub(super) written: Written,
     pub(super) said: Said,
     pub(super) said_stale: bool,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -143,7 +144,7 @@ impl Written {
     }
 
     /// Writes what differs from what was written last, and deletes reports that are not wanted
-    /// any more. Returns how many were written.
+    /// any more. Those that are new belong to `owner`. Returns how many were written.
     ///
     /// # Errors
     /// The first fault; what was written before it stays written.
@@ -152,6 +153,7 @@ impl Written {
         client: &Client,
         namespace: &str,
         wanted: BTreeMap<String, CoverageReportStatus>,
+        owner: Option<&OwnerReference>,
     ) -> kube::Result<usize> {
         let api: Api<CoverageReport> = Api::namespaced(client.clone(), namespace);
         let known = self.0.entry(namespace.to_owned()).or_default();
@@ -170,7 +172,7 @@ impl Written {
                 }
             }
             status.updated = Timestamp::now().to_string();
-            apply(&api, &name, &status, before.is_none()).await?;
+            apply(&api, &name, &status, owner, before.is_none()).await?;
             known.insert(name, status);
             count += 1;
         }
@@ -206,6 +208,7 @@ async fn apply(
     api: &Api<CoverageReport>,
     name: &str,
     status: &CoverageReportStatus,
+    owner: Option<&OwnerReference>,
     create: bool,
 ) -> kube::Result<()> {
     let resource = ApiResource::erase::<CoverageReport>(&());
@@ -217,8 +220,11 @@ async fn apply(
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     if create {
+        // A report that nobody keeps true would say what is not so.
+        object["metadata"]["ownerReferences"] = json!(owner.as_slice());
         api.patch(name, &parameters, &Patch::Apply(&object)).await?;
     }
+    object["metadata"] = json!({"name": name});
     object["status"] = json!(status);
     let written = api
         .patch_status(name, &parameters, &Patch::Apply(&object))
@@ -226,7 +232,7 @@ async fn apply(
     match written {
         Err(kube::Error::Api(fault)) if fault.code == 404 && !create => {
             debug!(name, "somebody deleted a report");
-            Box::pin(apply(api, name, status, true)).await
+            Box::pin(apply(api, name, status, owner, true)).await
         }
         other => other.map(drop),
     }

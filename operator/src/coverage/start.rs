@@ -57,6 +57,7 @@ pub fn parts(
     let (notes, rollouts) = watch::channel(Notes::default());
     let coverage = Coverage {
         client: client.clone(),
+        installation: arguments.installation(client),
         identity: arguments.identity.clone(),
         pods: watched.pods.clone(),
         owners: watched.suspensions.owners().clone(),

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::compile::Compiled;
 use super::library::{Entry, Library};
+use crate::installation::Installation;
 use crate::policies::{Policies, View};
 use crate::status::{Statement, Target};
 
@@ -36,6 +37,8 @@ pub struct RuleSetWriter {
     pub client: Client,
     /// Whether agents can get rule sets at all.
     pub relay: bool,
+    /// Whose the RuleSet is that shows the built-in rules.
+    pub installation: Installation,
 }
 
 impl RuleSetWriter {
@@ -118,12 +121,20 @@ impl RuleSetWriter {
         if shown.is_some_and(|entry| entry.object.spec == spec) {
             return true;
         }
+        let owner = match self.installation.of_cluster().await {
+            Ok(owner) => owner,
+            Err(error) => {
+                warn!(%error, "cannot show the built-in rules, trying again");
+                return false;
+            }
+        };
         let sets: Api<RuleSet> = Api::all(self.client.clone());
         let patch = json!({
             "apiVersion": RuleSet::api_version(&()),
             "kind": RuleSet::kind(&()),
             "metadata": {
                 "name": DEFAULT_RULE_SET,
+                "ownerReferences": owner.as_slice(),
                 "labels": {"app.kubernetes.io/managed-by": "picket"},
             },
             "spec": spec,

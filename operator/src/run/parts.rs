@@ -72,6 +72,7 @@ impl Parts {
         let (namespaces_seen, namespaces) = watch::channel(None);
         let (stop, stopping) = watch::channel(false);
         let (candidate, leading) = Candidate::new(leases, &arguments.lease, &arguments.identity);
+        let candidate = candidate.of(arguments.installation(client));
 
         let mut tasks = JoinSet::new();
         let mut part = |name: &'static str, task: BoxFuture| {
@@ -146,6 +147,7 @@ impl Parts {
         let writer = RuleSetWriter {
             client: client.clone(),
             relay: arguments.relay_address.is_some(),
+            installation: arguments.installation(client),
         };
         part(
             "rule set status writer",

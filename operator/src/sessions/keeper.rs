@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Resource};
+use kube::Api;
 use picket_webhook::sessions::SigningKeys;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Bundle, BundleError};
+use crate::kept_secret::KeptSecret;
 use crate::watched::{Seen, follow};
 
 /// How often the wall clock is looked at.
@@ -135,36 +135,17 @@ impl KeyKeeper {
             Some(bundle) if bundle.is_due(now) => bundle.renewed(now)?,
             Some(_) => return Ok(false),
         };
-        let existing = seen.present();
-        let mut secret = existing.cloned().unwrap_or_else(|| Secret {
-            metadata: ObjectMeta {
-                name: Some(self.name.clone()),
-                ..ObjectMeta::default()
-            },
-            type_: Some("Opaque".to_owned()),
-            ..Secret::default()
-        });
-        secret.data = Some(made.to_secret());
-        // As for the certificates: `helm uninstall` removes the owner, and this with it.
-        if let Some(owner) = owner.and_then(|owner| owner.owner_ref(&())) {
-            secret.metadata.owner_references = Some(vec![owner]);
-        }
-        let parameters = PostParams::default();
-        let written = match existing {
-            Some(_) => self.secrets.replace(&self.name, &parameters, &secret).await,
-            None => self.secrets.create(&parameters, &secret).await,
+        let secret = KeptSecret {
+            secrets: &self.secrets,
+            name: &self.name,
+            type_: "Opaque",
         };
-        match written {
-            Ok(_) => {
-                info!(secret = %self.name, "session keys renewed");
-                Ok(true)
-            }
-            // Somebody else was faster; the watch tells what is there now.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(true),
-            Err(source) => Err(KeeperError::Secret {
-                name: self.name.clone(),
-                source: Box::new(source),
-            }),
-        }
+        let stored = secret.store(seen.present(), owner, made.to_secret()).await;
+        stored.map_err(|source| KeeperError::Secret {
+            name: self.name.clone(),
+            source: Box::new(source),
+        })?;
+        info!(secret = %self.name, "session keys renewed");
+        Ok(true)
     }
 }

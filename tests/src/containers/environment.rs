@@ -21,6 +21,15 @@ pub(super) fn variables(
     }
     let mut known = BTreeMap::new();
     let mut variables = Vec::new();
+    if let Some(address) = surroundings.api_server {
+        for (name, value) in [
+            ("KUBERNETES_SERVICE_HOST", address.ip().to_string()),
+            ("KUBERNETES_SERVICE_PORT", address.port().to_string()),
+        ] {
+            known.insert(name.to_owned(), value.clone());
+            variables.push((name.to_owned(), value));
+        }
+    }
     for variable in container.env.iter().flatten() {
         let value = match &variable.value_from {
             Some(source) => match resolve(pod, source, surroundings)? {

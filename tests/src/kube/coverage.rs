@@ -1,10 +1,10 @@
-//! What CoverageReports say.
+//! What CoverageReports, Deployments and events say of workloads.
 
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{INTERVAL, Kubectl, PATIENCE};
+use super::{INTERVAL, Kubectl, PATIENCE, eventually};
 
 /// The row of a workload in the coverage reports of its namespace; null if it is in none.
 #[must_use]
@@ -48,4 +48,41 @@ pub fn row(kubectl: &Kubectl, at: (&str, &str, &str), wanted: impl Fn(&Value) ->
 pub fn has_gap(row: &Value, gap: &str) -> bool {
     let mut gaps = row["gaps"].as_array().into_iter().flatten();
     gaps.any(|entry| entry["gap"] == gap)
+}
+
+/// Whether a row has a state, and these numbers of pods: total, injected, current, reporting.
+#[must_use]
+pub fn is(row: &Value, state: &str, pods: [u32; 4]) -> bool {
+    let [total, injected, current, reporting] = pods;
+    row["state"] == state
+        && row["pods"]
+            == json!({"total": total, "injected": injected, "current": current, "reporting": reporting})
+}
+
+/// Waits until a Deployment has as many available replicas.
+///
+/// # Panics
+/// When it does not get them.
+pub fn available(kubectl: &Kubectl, namespace: &str, name: &str, replicas: u32) {
+    eventually(&format!("{namespace}/{name} is available"), || {
+        let deployment = kubectl.get("deployment", namespace, name)?;
+        (deployment["status"]["availableReplicas"] == replicas).then_some(())
+    });
+}
+
+/// Reasons of the events about an object.
+///
+/// # Panics
+/// When the API server does not list them.
+#[must_use]
+pub fn reasons(kubectl: &Kubectl, namespace: &str, name: &str) -> Vec<String> {
+    let list = ["get", "events", "-n", namespace, "-o", "json"];
+    let events = kubectl.run(&list, "").expect_success().json();
+    let events = events["items"].as_array().cloned().unwrap_or_default();
+    let about = events
+        .iter()
+        .filter(|event| event["involvedObject"]["name"] == name);
+    about
+        .filter_map(|event| event["reason"].as_str().map(str::to_owned))
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! The simplest of HTTP clients, to speak to the operator as an API server
 //! does and as a stranger might.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 
@@ -43,6 +43,54 @@ pub(super) fn ask(
     body: &str,
     trust: &[u8],
 ) -> Option<Response> {
+    let mut stream = connect(port, trust)?;
+    let head = format!("Connection: close\r\n{head}");
+    // Who refuses a body may have closed before all of it was sent.
+    let _ = stream.write_all(request(method, path, &head, body).as_bytes());
+    read(&mut stream)
+}
+
+/// Posts one body after the other on one connection that nothing asks to be closed; gives the
+/// status of each answer if the peer then closes it, and nothing if it stays open.
+pub(super) fn until_closed(
+    port: u16,
+    path: &str,
+    head: &str,
+    bodies: &[&str],
+    trust: &[u8],
+) -> Option<Vec<u16>> {
+    let mut stream = connect(port, trust)?;
+    for body in bodies {
+        let _ = stream.write_all(request("POST", path, head, body).as_bytes());
+    }
+    let mut bytes = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut bytes)
+        && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let answers = text.split("HTTP/1.1 ").skip(1);
+    Some(
+        answers
+            .filter_map(|answer| answer.get(..3)?.parse().ok())
+            .collect(),
+    )
+}
+
+fn request(method: &str, path: &str, head: &str, body: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{head}\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A connection to a port of this machine, trusting only `trust` (PEM).
+fn connect(
+    port: u16,
+    trust: &[u8],
+) -> Option<rustls::StreamOwned<rustls::ClientConnection, TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(trust) {
         roots.add(certificate.ok()?).ok()?;
@@ -57,15 +105,7 @@ pub(super) fn ask(
     let connection = rustls::ClientConnection::new(Arc::new(configuration), name).ok()?;
     let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     socket.set_read_timeout(Some(PATIENCE)).ok()?;
-    let mut stream = rustls::StreamOwned::new(connection, socket);
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    // Who refuses a body may have closed before all of it was sent.
-    let _ = stream.write_all(request.as_bytes());
-    read(&mut stream)
+    Some(rustls::StreamOwned::new(connection, socket))
 }
 
 /// Reads a response until the peer closes the connection.

@@ -108,6 +108,23 @@ pub fn deployment(namespace: &str, name: &str, replicas: u32) -> Value {
     })
 }
 
+/// A StatefulSet with one replica, whose pods are those of a [`deployment`].
+#[must_use]
+pub fn stateful_set(namespace: &str, name: &str) -> Value {
+    let mut set = deployment(namespace, name, 1);
+    set["kind"] = json!("StatefulSet");
+    set["spec"]["serviceName"] = json!(name);
+    set
+}
+
+/// What makes Jobs of the pods of a [`deployment`], in the form of a Job's `spec`.
+#[must_use]
+pub fn job(namespace: &str, name: &str) -> Value {
+    let mut template = deployment(namespace, name, 1)["spec"]["template"].clone();
+    template["spec"]["restartPolicy"] = json!("Never");
+    json!({"template": template})
+}
+
 /// A condition of an object; null if it is not there.
 #[must_use]
 pub fn condition(object: &Value, kind: &str) -> Value {

@@ -356,6 +356,7 @@ fn grant(
         let text = std::fs::read_to_string(&file).expect("rules of the chart");
         // The chart's only name that tests have to change.
         let text = text.replace("zz-picket", configuration);
+        let text = text.replace("[picket-operator]", &format!("[picket-operator, {name}]"));
         let mut rules: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
         match (&options.given_certificate, namespaced) {
             (Some(secret), true) => rules.push(json!({
@@ -445,6 +446,7 @@ fn start(
         format!("--namespace={namespace}"),
         format!("--identity={identity}"),
         format!("--webhook-configuration={configuration}"),
+        format!("--role-binding=picket-operator-{namespace}"),
         format!("--sidecar-image={}", options.sidecar_image),
         "--certificate-name=127.0.0.1".to_owned(),
         "--listen-address=127.0.0.1".to_owned(),

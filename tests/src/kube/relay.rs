@@ -231,12 +231,16 @@ impl Relay {
     /// Asks the relay; `None` when it does not answer.
     #[must_use]
     pub fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> Option<Response> {
-        let head = match token {
-            "" => String::new(),
-            token => format!("Authorization: Bearer {token}\r\n"),
-        };
         let trust = self.operator.trust()?;
-        https::ask(self.ports[0], (method, path), &head, body, &trust)
+        https::ask(self.ports[0], (method, path), &bearer(token), body, &trust)
+    }
+
+    /// Posts one body after the other on one connection; gives the status of each answer if the
+    /// relay then closes it, and nothing if it leaves it open.
+    #[must_use]
+    pub fn until_closed(&self, path: &str, token: &str, bodies: &[&str]) -> Option<Vec<u16>> {
+        let trust = self.operator.trust()?;
+        https::until_closed(self.ports[0], path, &bearer(token), bodies, &trust)
     }
 
     /// Starts an agent that speaks for this pod, with its own folder.
@@ -429,5 +433,12 @@ impl Agent {
     #[must_use]
     pub fn interest(&self) -> String {
         std::fs::read_to_string(self.folder.join("interest")).unwrap_or_default()
+    }
+}
+
+fn bearer(token: &str) -> String {
+    match token {
+        "" => String::new(),
+        token => format!("Authorization: Bearer {token}\r\n"),
     }
 }

@@ -72,7 +72,6 @@ fn a_release_is_installed_switched_off_upgraded_and_removed() {
     };
 
     let notes = release("install", "replicas=2").stdout;
-    assert!(notes.contains("kind: ProtectionPolicy"), "{notes}");
     kubectl
         .run(
             &[
@@ -84,6 +83,12 @@ fn a_release_is_installed_switched_off_upgraded_and_removed() {
             "",
         )
         .expect_success();
+
+    // What the notes give people to apply is taken.
+    let policy = notes.split("<<'EOF'\n").nth(1).expect("a policy");
+    let policy = policy.split("\n  EOF").next().expect("its text");
+    let dry_run = ["apply", "--dry-run=server", "-n", &other, "-f", "-"];
+    kubectl.run(&dry_run, policy).expect_success();
 
     // No pod of it runs here, so nobody answers: refused where the platform enforces, let in
     // elsewhere.
@@ -101,8 +106,14 @@ fn a_release_is_installed_switched_off_upgraded_and_removed() {
     });
     println!("the kill switch took {:?}, helm included", before.elapsed());
 
-    // The backstop judges without a webhook.
-    release("upgrade", "injection.enabled=false,backstop.mode=Audit");
+    // The backstop judges without a webhook: with the configuration deleted, nobody is asked.
+    let without_webhook = |mode: &str| {
+        release("upgrade", &format!("backstop.mode={mode}"));
+        let configuration = "mutatingwebhookconfiguration/zz-picket";
+        // The upgrade has brought it back.
+        kubectl.run(&["delete", configuration], "").expect_success();
+    };
+    without_webhook("Audit");
     eventually("a warning", || {
         let name = format!("c{}", before.elapsed().as_millis());
         let warned = try_pod(&kubectl, &enforced, &name).ok()?;
@@ -110,12 +121,13 @@ fn a_release_is_installed_switched_off_upgraded_and_removed() {
             .contains("Picket did not inject this pod")
             .then_some(())
     });
-    release("upgrade", "injection.enabled=false,backstop.mode=Deny");
-    let refused = eventually("a refusal", || {
+    without_webhook("Deny");
+    let refused = eventually("the backstop's refusal", || {
         let name = format!("d{}", before.elapsed().as_millis());
-        try_pod(&kubectl, &enforced, &name).err()
+        let refused = try_pod(&kubectl, &enforced, &name).err()?;
+        refused.contains("there is no agent").then_some(refused)
     });
-    assert!(refused.contains("there is no agent"), "{refused}");
+    assert!(refused.contains("picket-backstop"), "{refused}");
     assert_eq!(try_pod(&kubectl, &other, "d").map(|_| ()), Ok(()));
     let mut injected = pod(&enforced, "e");
     let tracer = json!(["/picket/picket-tracer", "trace", "--"]);
@@ -124,6 +136,12 @@ fn a_release_is_installed_switched_off_upgraded_and_removed() {
         "name": "picket-agent", "image": "a", "restartPolicy": "Always",
     }]);
     kubectl.apply(&injected, true);
+    // Whoever needs it off now has it off, the backstop included.
+    release("upgrade", "injection.enabled=false,backstop.mode=Deny");
+    eventually("pods start in spite of the backstop", || {
+        let name = format!("k{}", before.elapsed().as_millis());
+        try_pod(&kubectl, &enforced, &name).ok()
+    });
 
     the_hook_brings_crds_up_to_date(&control_plane, &helm);
 

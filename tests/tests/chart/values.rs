@@ -92,6 +92,43 @@ fn a_wrong_value_is_refused_with_its_key() {
             "imageResolution.enabled: false, but credentials",
         ),
         ("breakGlass.groups=oncall", "/breakGlass/groups"),
+        ("sidecar.image.tag=a tag", "/sidecar/image/tag"),
+        ("priorityClassName=High", "/priorityClassName"),
+        ("resources.limits.memory=lots", "/resources/limits/memory"),
+        ("resources.limit.memory=1Gi", "'limit' not allowed"),
+        (
+            "webhook.excludedNamespaces={Shop}",
+            "/webhook/excludedNamespaces/0",
+        ),
+        (
+            "webhook.certificateNames={https://a}",
+            "/webhook/certificateNames/0",
+        ),
+        ("datadog.secretNames={a_b}", "/datadog/secretNames/0"),
+        (
+            "networkPolicy.metricsFrom[0].ipBlock.cidr=10.0.0.0/8",
+            "networkPolicy.metricsFrom: not looked at while networkPolicy.enabled is false",
+        ),
+        (
+            "monitoring.podMonitor.enabled=true,monitoring.serviceMonitor.enabled=true",
+            "monitoring.serviceMonitor.enabled: monitoring.podMonitor.enabled reads the same",
+        ),
+        (
+            "certificates.mode=CertManager,certificates.certManager.renewBefore=720h",
+            "certificates.certManager.renewBefore: 720h is not less than",
+        ),
+        (
+            "imageResolution.allowNetworks={10.1.0.0/16},imageResolution.refuseNetworks={10.1.0.0/16}",
+            "imageResolution.refuseNetworks: 10.1.0.0/16 is in imageResolution.allowNetworks too",
+        ),
+        (
+            r"podLabels.app\.kubernetes\.io/name=mine",
+            "podLabels: app.kubernetes.io/name is a label of the chart's own",
+        ),
+        (
+            r"labels.helm\.sh/chart=mine",
+            "labels: helm.sh/chart is a label of the chart's own",
+        ),
         (
             "webhook.timeoutSeconds=2",
             "imageResolution.timeoutMilliseconds: 2000 is not less than webhook.timeoutSeconds",
@@ -108,13 +145,14 @@ fn a_wrong_value_is_refused_with_its_key() {
 }
 
 /// Keys whose comment is that of the list or map in which they stand.
-const TOLD_TOGETHER: [&str; 10] = [
+const TOLD_TOGETHER: [&str; 11] = [
     "backstop.mode",
     "certificates.certManager",
     "certificates.certManager.issuer.group",
     "certificates.certManager.issuer.name",
     "certificates.certManager.renewBefore",
     "monitoring.podMonitor.enabled",
+    "monitoring.serviceMonitor.enabled",
     "monitoring.rules.enabled",
     "monitoring.rules.labels",
     "monitoring.dashboard.enabled",
@@ -167,7 +205,7 @@ fn every_value_has_a_comment_and_a_place_in_the_schema() {
 fn values_of_an_older_release_turn_nothing_on_and_remove_nothing() {
     let helm = Helm::offline();
     // What `--reuse-values` leaves of a release that did not know these keys yet.
-    let older = "preflight=null,crds.keep=null";
+    let older = "preflight=null,crds.keep=null,monitoring.serviceMonitor=null";
     let text = helm
         .run(&["template", &chart(), "--set", older])
         .expect_success()

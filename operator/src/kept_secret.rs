@@ -1,0 +1,63 @@
+//! Secrets that the operator makes and renews by itself.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Resource};
+
+/// A Secret of the operator's namespace.
+pub(crate) struct KeptSecret<'a> {
+    /// Secrets of that namespace.
+    pub(crate) secrets: &'a Api<Secret>,
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its type, for example `Opaque`.
+    pub(crate) type_: &'static str,
+}
+
+impl KeptSecret<'_> {
+    /// Stores its content, unless another replica has changed it since: the watch tells then what
+    /// is there. It means nothing without the webhook configuration, so whoever deletes that one
+    /// (`helm uninstall` does) is rid of both.
+    ///
+    /// # Errors
+    /// What the API server answers.
+    pub(crate) async fn store(
+        &self,
+        existing: Option<&Secret>,
+        owner: Option<&MutatingWebhookConfiguration>,
+        data: BTreeMap<String, ByteString>,
+    ) -> kube::Result<()> {
+        let mut secret = existing.cloned().unwrap_or_else(|| Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.to_owned()),
+                labels: Some(
+                    [(
+                        "app.kubernetes.io/managed-by".to_owned(),
+                        "picket-operator".to_owned(),
+                    )]
+                    .into(),
+                ),
+                ..ObjectMeta::default()
+            },
+            type_: Some(self.type_.to_owned()),
+            ..Secret::default()
+        });
+        secret.data = Some(data);
+        if let Some(owner) = owner.and_then(|owner| owner.owner_ref(&())) {
+            secret.metadata.owner_references = Some(vec![owner]);
+        }
+        let parameters = PostParams::default();
+        let written = match existing {
+            Some(_) => self.secrets.replace(self.name, &parameters, &secret).await,
+            None => self.secrets.create(&parameters, &secret).await,
+        };
+        match written {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
