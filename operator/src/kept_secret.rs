@@ -3,10 +3,22 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Resource};
+
+use crate::installation::{Installation, InstallationError};
+
+/// Why a Secret could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The API server refuses.
+    #[error(transparent)]
+    Request(#[from] Box<kube::Error>),
+    /// It is not known whose the Secret would be.
+    #[error(transparent)]
+    Installation(#[from] InstallationError),
+}
 
 /// A Secret of the operator's namespace.
 pub(crate) struct KeptSecret<'a> {
@@ -16,21 +28,21 @@ pub(crate) struct KeptSecret<'a> {
     pub(crate) name: &'a str,
     /// Its type, for example `Opaque`.
     pub(crate) type_: &'static str,
+    /// Whose it is.
+    pub(crate) installation: &'a Installation,
 }
 
 impl KeptSecret<'_> {
     /// Stores its content, unless another replica has changed it since: the watch tells then what
-    /// is there. It means nothing without the webhook configuration, so whoever deletes that one
-    /// (`helm uninstall` does) is rid of both.
+    /// is there. It goes with the installation.
     ///
     /// # Errors
-    /// What the API server answers.
+    /// [`StoreError`].
     pub(crate) async fn store(
         &self,
         existing: Option<&Secret>,
-        owner: Option<&MutatingWebhookConfiguration>,
         data: BTreeMap<String, ByteString>,
-    ) -> kube::Result<()> {
+    ) -> Result<(), StoreError> {
         let mut secret = existing.cloned().unwrap_or_else(|| Secret {
             metadata: ObjectMeta {
                 name: Some(self.name.to_owned()),
@@ -47,7 +59,7 @@ impl KeptSecret<'_> {
             ..Secret::default()
         });
         secret.data = Some(data);
-        if let Some(owner) = owner.and_then(|owner| owner.owner_ref(&())) {
+        if let Some(owner) = self.installation.of_namespace().await? {
             secret.metadata.owner_references = Some(vec![owner]);
         }
         let parameters = PostParams::default();
@@ -57,7 +69,7 @@ impl KeptSecret<'_> {
         };
         match written {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            other => other.map(drop),
+            other => Ok(other.map(drop).map_err(Box::new)?),
         }
     }
 }

@@ -86,10 +86,14 @@ fn attend(control_plane: &ControlPlane, pod: &Value, said: &Said) {
     let kubectl = control_plane.kubectl();
     let name = pod["metadata"]["name"].as_str().expect("a name");
     let status = match pod["metadata"]["labels"]["app.kubernetes.io/component"].as_str() {
-        Some("operator") => json!({
-            "phase": "Running",
-            "conditions": [{"type": "Ready", "status": "True"}],
-        }),
+        Some("operator") => {
+            let (address, _) = served_at(&kubectl);
+            json!({
+                "phase": "Running",
+                "podIP": address, "podIPs": [{"ip": address}],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            })
+        }
         _ => run(control_plane, pod, said),
     };
     let patch = json!({"status": status}).to_string();
@@ -106,6 +110,37 @@ fn attend(control_plane: &ControlPlane, pod: &Value, said: &Said) {
     ];
     // Helm may have removed it.
     let _ = kubectl.run(&arguments, "");
+}
+
+/// Address and port of the first process of the control plane.
+fn served_at(kubectl: &Kubectl) -> (Value, Value) {
+    let slice = kubectl.get("endpointslice", NAMESPACE, "picket-operator-0");
+    let slice = slice.expect("the processes are started before there are nodes");
+    let address = slice["endpoints"][0]["addresses"][0].clone();
+    (address, slice["ports"][0]["port"].clone())
+}
+
+/// Has the API server's proxy lead through the webhook's Service to that process. It goes by
+/// Endpoints whose addresses are pods', which a controller makes in a cluster.
+fn lead_through_the_service(kubectl: &Kubectl) {
+    let (address, port) = served_at(kubectl);
+    let pod = pods(kubectl)
+        .into_iter()
+        .find(|pod| pod["status"]["podIP"] == address)
+        .expect("a pod of the control plane");
+    let target = json!({
+        "kind": "Pod", "namespace": NAMESPACE,
+        "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"],
+    });
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "picket-webhook", "namespace": NAMESPACE},
+        "subsets": [{
+            "addresses": [{"ip": address, "targetRef": target}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }],
+    });
+    kubectl.apply(&endpoints, false);
 }
 
 /// Runs a pod to its end; gives its status.
@@ -175,6 +210,7 @@ fn what_helm_has_run_in_the_cluster_works_with_the_rights_and_the_sandbox_that_t
         let deployment = kubectl.get("deployment", NAMESPACE, "picket-operator")?;
         (deployment["status"]["readyReplicas"] == 2).then_some(())
     });
+    lead_through_the_service(&kubectl);
     let namespace = control_plane.namespace("shop", &[]);
     kubectl.apply(
         &policy(&namespace, "all", json!({"computeType": "Any"})),

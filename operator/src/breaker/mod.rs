@@ -17,11 +17,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, EvictParams, Preconditions};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client};
 use picket_crds::{Mode, OnInjectFailure, labels};
 use picket_webhook::policy::select;
 use picket_webhook::suspension::fingerprint;
@@ -37,7 +36,6 @@ use crate::facts::Facts;
 use crate::pods::{PodFacts, Pods};
 use crate::preflight::Preflight;
 use crate::suspensions::{Cause, Record, Suspensions, Workload};
-use crate::watched::Seen;
 use memory::Memory;
 use verdict::{Known, Patient, Verdict, judge};
 
@@ -104,8 +102,6 @@ pub struct Breaker {
     pub recorder: EventRecorder,
     /// What is counted.
     pub counts: BreakerCounts,
-    /// The webhook configuration, with which the record of suspensions goes.
-    pub configuration: watch::Receiver<Seen<MutatingWebhookConfiguration>>,
     /// Whether pods of enforced namespaces that are not injected are refused whatever their
     /// policy says.
     pub backstop_denies: bool,
@@ -304,10 +300,6 @@ impl Breaker {
             (&present.policy, fingerprint),
         );
         record.pull_refused = pull_refused;
-        let configuration = self.configuration.borrow().clone();
-        let owner = configuration
-            .present()
-            .and_then(|owner| owner.owner_ref(&()));
         let note = format!(
             "{cause}: {}; pods start without Picket until image, revision or policy change{}",
             record.message,
@@ -317,7 +309,7 @@ impl Breaker {
                 ""
             }
         );
-        match self.suspensions.suspend(record, owner).await {
+        match self.suspensions.suspend(record).await {
             Ok(()) => {
                 self.counts.suspended.inc();
                 self.tell(workload, (true, "InjectionSuspended"), note);

@@ -13,7 +13,8 @@ use tracing::{info, warn};
 
 use super::{Bundle, BundleError, ServerNames, ServingCertificate, Step, next_step, take};
 use crate::ca_bundle;
-use crate::kept_secret::KeptSecret;
+use crate::installation::Installation;
+use crate::kept_secret::{KeptSecret, StoreError};
 use crate::watched::Seen;
 
 /// How often the wall clock is looked at: a timer alone would drift, or sleep
@@ -35,8 +36,8 @@ pub enum KeeperError {
     Secret {
         /// Name of the Secret.
         name: String,
-        /// What the API server answered.
-        source: Box<kube::Error>,
+        /// Why.
+        source: StoreError,
     },
     /// The webhook configuration could not be written.
     #[error("cannot publish the caBundle in `{name}`: {source}")]
@@ -78,6 +79,8 @@ pub struct Keeper {
     pub secrets: Api<Secret>,
     /// Name of the Secret.
     pub secret_name: String,
+    /// Whose the Secret is.
+    pub installation: Installation,
     /// Webhook configurations.
     pub configurations: Api<MutatingWebhookConfiguration>,
     /// Names for which certificates are issued.
@@ -132,8 +135,7 @@ impl Keeper {
         configuration: &Seen<MutatingWebhookConfiguration>,
         now: SystemTime,
     ) -> Result<bool, KeeperError> {
-        // Without knowing its owner the Secret would outlive an uninstallation.
-        if matches!(secret, Seen::NotYet) || matches!(configuration, Seen::NotYet) {
+        if matches!(secret, Seen::NotYet) {
             return Ok(false);
         }
         let configuration = configuration.present();
@@ -153,8 +155,7 @@ impl Keeper {
         };
         let step = next_step(facts.as_ref(), &self.names, (published, self.grace), now);
         if let Some(changed) = take(step, bundle.as_ref(), &self.names, now)? {
-            self.store(&changed, secret.present(), configuration, step)
-                .await?;
+            self.store(&changed, secret.present(), step).await?;
             return Ok(true);
         }
         if let (Some(bundle), Some(configuration), false) = (bundle, configuration, published) {
@@ -169,18 +170,18 @@ impl Keeper {
         &self,
         bundle: &Bundle,
         existing: Option<&Secret>,
-        owner: Option<&MutatingWebhookConfiguration>,
         step: Step,
     ) -> Result<(), KeeperError> {
         let secret = KeptSecret {
             secrets: &self.secrets,
             name: &self.secret_name,
             type_: "kubernetes.io/tls",
+            installation: &self.installation,
         };
-        let stored = secret.store(existing, owner, bundle.to_secret()).await;
+        let stored = secret.store(existing, bundle.to_secret()).await;
         stored.map_err(|source| KeeperError::Secret {
             name: self.secret_name.clone(),
-            source: Box::new(source),
+            source,
         })?;
         info!(secret = %self.secret_name, ?step, "certificates renewed");
         Ok(())

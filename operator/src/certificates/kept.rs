@@ -13,13 +13,14 @@ use super::follower::{Follower, Publisher};
 use super::keeper::{Keeper, serve_from_secret};
 use super::{ServerNames, ServingCertificate};
 use crate::arguments::{Arguments, CertificateMode};
+use crate::installation::Installation;
 use crate::watched::Seen;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What serves the certificate, and what keeps it and the `caBundle` as they should be.
 pub(crate) fn tasks(
-    arguments: &Arguments,
+    (arguments, installation): (&Arguments, Installation),
     (secrets, secret): (Api<Secret>, watch::Receiver<Seen<Secret>>),
     (configurations, configuration): (
         Api<MutatingWebhookConfiguration>,
@@ -43,6 +44,7 @@ pub(crate) fn tasks(
             let keeper = Keeper {
                 secrets,
                 secret_name: arguments.certificate_secret.clone(),
+                installation,
                 configurations,
                 names,
                 grace,

@@ -63,7 +63,11 @@ impl Parts {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), &arguments.namespace);
         let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.namespace);
-        let suspensions = Suspensions::new(client.clone(), &arguments.namespace);
+        let suspensions = Suspensions::new(
+            client.clone(),
+            &arguments.namespace,
+            arguments.installation(client),
+        );
         let certificate = ServingCertificate::empty();
         let store = PolicyStore::new();
         let (secret_seen, secret) = watch::channel(Seen::NotYet);
@@ -115,14 +119,15 @@ impl Parts {
         let key_keeper = KeyKeeper {
             secrets: secrets.clone(),
             name: arguments.session_secret.clone(),
+            installation: arguments.installation(client),
             keys: session_keys,
         };
         part(
             "session key keeper",
-            Box::pin(key_keeper.run(configuration.clone(), leading.clone())),
+            Box::pin(key_keeper.run(leading.clone())),
         );
         let (serve, keep) = kept::tasks(
-            arguments,
+            (arguments, arguments.installation(client)),
             (secrets, secret),
             (configurations, configuration.clone()),
             Arc::clone(&certificate),
@@ -210,7 +215,6 @@ impl Parts {
                 settings(arguments, &Info::default()),
                 self.readiness.policies.clone(),
                 self.facts.clone(),
-                self.readiness.configuration.clone(),
             ),
         };
         let parts = coverage::start::parts(client, arguments, watched, &self.leading, registry);
@@ -279,7 +283,6 @@ impl Parts {
             preflight,
             recorder,
             counts,
-            configuration: self.readiness.configuration.clone(),
             backstop_denies: arguments.backstop_denies,
             patience: Patience {
                 pod: seconds(arguments.suspend_after_seconds.into()),

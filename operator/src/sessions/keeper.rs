@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use picket_webhook::sessions::SigningKeys;
@@ -13,7 +12,8 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Bundle, BundleError};
-use crate::kept_secret::KeptSecret;
+use crate::installation::Installation;
+use crate::kept_secret::{KeptSecret, StoreError};
 use crate::watched::{Seen, follow};
 
 /// How often the wall clock is looked at.
@@ -32,8 +32,8 @@ pub enum KeeperError {
     Secret {
         /// Its name.
         name: String,
-        /// What the API server answered.
-        source: Box<kube::Error>,
+        /// Why.
+        source: StoreError,
     },
 }
 
@@ -43,6 +43,8 @@ pub struct KeyKeeper {
     pub secrets: Api<Secret>,
     /// Name of the Secret.
     pub name: String,
+    /// Whose it is.
+    pub installation: Installation,
     /// Where the keys go.
     pub keys: watch::Sender<Arc<SigningKeys>>,
 }
@@ -50,34 +52,26 @@ pub struct KeyKeeper {
 impl KeyKeeper {
     /// Follows the Secret, and while `leading` makes it when it is missing and a new key when one
     /// is due. Returns when a watch ends.
-    pub async fn run(
-        self,
-        configuration: watch::Receiver<Seen<MutatingWebhookConfiguration>>,
-        leading: watch::Receiver<bool>,
-    ) {
+    pub async fn run(self, leading: watch::Receiver<bool>) {
         let (seen, secret) = watch::channel(Seen::NotYet);
         let follow = follow(self.secrets.clone(), &self.name, seen);
         tokio::select! {
             () = follow => {}
-            () = self.tend(secret, configuration, leading) => {}
+            () = self.tend(secret, leading) => {}
         }
     }
 
     async fn tend(
         &self,
         mut secret: watch::Receiver<Seen<Secret>>,
-        mut configuration: watch::Receiver<Seen<MutatingWebhookConfiguration>>,
         mut leading: watch::Receiver<bool>,
     ) {
         loop {
             let seen = secret.borrow_and_update().clone();
             let mut pause = WALL_CLOCK_CHECK;
             let bundle = self.read(&seen);
-            let owner = configuration.borrow_and_update().clone();
-            // Without knowing its owner the Secret would outlive an uninstallation.
-            if *leading.borrow_and_update() && !matches!(owner, Seen::NotYet) {
-                let kept = self.keep(&seen, bundle, owner.present(), SystemTime::now());
-                match kept.await {
+            if *leading.borrow_and_update() {
+                match self.keep(&seen, bundle, SystemTime::now()).await {
                     Ok(false) => {}
                     Ok(true) => sleep(RETRY).await,
                     Err(error) => {
@@ -88,7 +82,6 @@ impl KeyKeeper {
             }
             let watching = tokio::select! {
                 changed = secret.changed() => changed.is_ok(),
-                changed = configuration.changed() => changed.is_ok(),
                 changed = leading.changed() => changed.is_ok(),
                 () = sleep(pause) => true,
             };
@@ -126,7 +119,6 @@ impl KeyKeeper {
         &self,
         seen: &Seen<Secret>,
         bundle: Option<Bundle>,
-        owner: Option<&MutatingWebhookConfiguration>,
         now: SystemTime,
     ) -> Result<bool, KeeperError> {
         let made = match bundle {
@@ -139,11 +131,12 @@ impl KeyKeeper {
             secrets: &self.secrets,
             name: &self.name,
             type_: "Opaque",
+            installation: &self.installation,
         };
-        let stored = secret.store(seen.present(), owner, made.to_secret()).await;
+        let stored = secret.store(seen.present(), made.to_secret()).await;
         stored.map_err(|source| KeeperError::Secret {
             name: self.name.clone(),
-            source: Box::new(source),
+            source,
         })?;
         info!(secret = %self.name, "session keys renewed");
         Ok(true)

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
@@ -24,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::installation::{Installation, InstallationError};
 use crate::pods::{Owner, Owners};
 
 pub use record::{Cause, Record, Records, Workload};
@@ -41,6 +41,9 @@ pub enum SuspensionError {
     /// The API server refuses.
     #[error("cannot write the ConfigMap {CONFIG_MAP}: {0}")]
     Write(#[from] Box<kube::Error>),
+    /// It is not known whose the ConfigMap would be.
+    #[error("cannot make the ConfigMap {CONFIG_MAP}: {0}")]
+    Installation(#[from] InstallationError),
     /// The ConfigMap is full: nothing of this size has one cause in a workload.
     #[error(
         "injection is suspended for {MOST} workloads already; switch it off, or mend the cause"
@@ -52,15 +55,17 @@ pub enum SuspensionError {
 #[derive(Clone)]
 pub struct Suspensions {
     config_maps: Api<ConfigMap>,
+    installation: Installation,
     records: watch::Sender<Option<Arc<Records>>>,
     owners: Owners,
 }
 
 impl Suspensions {
-    /// Suspensions in the ConfigMap of this namespace, once [`Self::follow`] runs.
+    /// Suspensions in the ConfigMap of this namespace, which goes with the installation, once [`Self::follow`] runs.
     #[must_use]
-    pub fn new(client: Client, namespace: &str) -> Self {
+    pub fn new(client: Client, namespace: &str, installation: Installation) -> Self {
         Self {
+            installation,
             config_maps: Api::namespaced(client.clone(), namespace),
             records: watch::channel(None).0,
             owners: Owners::new(client),
@@ -138,16 +143,11 @@ impl Suspensions {
     }
 
     /// Suspends injection for a workload, in place of what was recorded of it. Only for the
-    /// replica that leads. `configuration` owns the ConfigMap, so that it goes with the
-    /// installation.
+    /// replica that leads.
     ///
     /// # Errors
     /// [`SuspensionError`].
-    pub async fn suspend(
-        &self,
-        record: Record,
-        configuration: Option<OwnerReference>,
-    ) -> Result<(), SuspensionError> {
+    pub async fn suspend(&self, record: Record) -> Result<(), SuspensionError> {
         let all = self.all();
         let uid = record.workload.uid.clone();
         if all.len() >= MOST && !all.contains_key(&uid) {
@@ -162,10 +162,11 @@ impl Suspensions {
         let text = json!(record).to_string();
         match self.patch(&json!({"data": {&uid: &text}})).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {
+                let owner = self.installation.of_namespace().await?;
                 let config_map = ConfigMap {
                     metadata: ObjectMeta {
                         name: Some(CONFIG_MAP.to_owned()),
-                        owner_references: configuration.map(|owner| vec![owner]),
+                        owner_references: owner.map(|owner| vec![owner]),
                         ..ObjectMeta::default()
                     },
                     data: Some([(uid, text)].into()),

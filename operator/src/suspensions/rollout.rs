@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use kube::Resource;
 use picket_webhook::suspension::fingerprint;
 use picket_webhook::{Namespaces, PolicyStore, Settings};
-use tokio::sync::watch;
 use tracing::warn;
 
 use super::{Cause, Record, Suspensions, Workload};
 use crate::facts::Facts;
 use crate::rollout::{Suspend, Suspension};
-use crate::watched::Seen;
 
 impl Suspensions {
     /// What the rollout controller calls.
@@ -22,13 +18,11 @@ impl Suspensions {
         settings: Settings,
         policies: PolicyStore,
         namespaces: Facts,
-        configuration: watch::Receiver<Seen<MutatingWebhookConfiguration>>,
     ) -> Suspend {
         let (suspensions, settings) = (self.clone(), Arc::new(settings));
         Arc::new(move |wanted: Suspension| {
             let (suspensions, settings) = (suspensions.clone(), Arc::clone(&settings));
             let (policies, namespaces) = (policies.snapshot(), namespaces.clone());
-            let seen = configuration.borrow().clone();
             Box::pin(async move {
                 let policy = policies.iter().find(|policy| policy.key() == wanted.policy);
                 // A policy that is gone injects nothing: there is nothing to suspend.
@@ -46,8 +40,7 @@ impl Suspensions {
                     wanted.message,
                     (&wanted.policy, &fingerprint(&settings, policy)),
                 );
-                let owner = seen.present().and_then(|owner| owner.owner_ref(&()));
-                let written = suspensions.suspend(record, owner).await;
+                let written = suspensions.suspend(record).await;
                 if let Err(error) = &written {
                     warn!(%error, "injection cannot be suspended for a rollout, trying again");
                 }

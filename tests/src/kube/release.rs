@@ -149,6 +149,8 @@ impl Release {
             assert!(Instant::now() < deadline && process.is_running(), "{log}");
             std::thread::sleep(INTERVAL);
         }
+        let service = kubectl.get("service", NAMESPACE, SERVICE);
+        let service = service.expect("the chart's Service")["metadata"]["uid"].clone();
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -156,6 +158,9 @@ impl Release {
                 "name": name,
                 "namespace": NAMESPACE,
                 "labels": {"kubernetes.io/service-name": SERVICE},
+                "ownerReferences": [{
+                    "apiVersion": "v1", "kind": "Service", "name": SERVICE, "uid": service,
+                }],
             },
             "addressType": "IPv4",
             "ports": [{"name": "https", "port": webhook, "protocol": "TCP"}],
