@@ -22,7 +22,7 @@ helm=$("$root/scripts/helm.sh" | tail -1)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-everything="backstop.mode=Deny,networkPolicy.enabled=true,breakGlass.groups={oncall},rollout.enabled=true,quarantine.enabled=true,priorityClassName=high,imageResolution.pullSecrets=Cluster,imageResolution.credentialsSecret=a,imageResolution.certificateAuthorities=b,monitoring.dashboard.enabled=true,certificates.mode=External"
+everything="backstop.mode=Deny,networkPolicy.enabled=true,breakGlass.groups={oncall},rollout.enabled=true,quarantine.enabled=true,priorityClassName=high,imageResolution.pullSecrets=Cluster,imageResolution.credentialsSecret=a,imageResolution.certificateAuthorities=b,monitoring.dashboard.enabled=true,monitoring.serviceMonitor.enabled=true,certificates.mode=External"
 cat >"$work/policy.yaml" <<'YAML'
 apiVersion: picket.dev/v1alpha1
 kind: ProtectionPolicy

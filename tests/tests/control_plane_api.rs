@@ -248,3 +248,42 @@ fn a_policy_that_cannot_be_understood_does_not_stop_the_others() {
     assert_eq!(accepted(&good)["status"], "True");
     assert_injected(&kubectl.apply(&pod(&namespace, "web"), false));
 }
+
+/// Objects of ours in the code blocks of a document, whether they stand alone or are given to a
+/// command.
+fn objects_of(document: &str) -> Vec<Value> {
+    let blocks = document.split("\n```").skip(1).step_by(2);
+    let texts = blocks.flat_map(|block| {
+        let block = block.split_once('\n').map_or("", |(_, text)| text);
+        let given: Vec<&str> = block.split("EOF\n").skip(1).step_by(2).collect();
+        if given.is_empty() { vec![block] } else { given }
+    });
+    texts
+        .flat_map(|text| text.split("\n---\n"))
+        .filter(|text| text.contains("apiVersion: picket.dev/"))
+        .map(|text| {
+            let text = text.split("\nEOF").next().unwrap_or_default();
+            serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_object_of_the_documentation_is_taken() {
+    let operator = Operator::shared();
+    let namespace = operator.namespace("documented", &[]);
+    let documents = [
+        include_str!("../../docs/install-eks.md"),
+        include_str!("../../docs/operations.md"),
+    ];
+    for document in documents {
+        let objects = objects_of(document);
+        assert!(!objects.is_empty());
+        for mut object in objects {
+            if object["kind"] == "ProtectionPolicy" {
+                object["metadata"]["namespace"] = json!(namespace);
+            }
+            operator.kubectl().apply(&object, true);
+        }
+    }
+}
