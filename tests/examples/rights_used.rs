@@ -31,7 +31,17 @@ const ROLES: [(&str, &str, Binding); 12] = [
 ];
 
 /// Rights that no test uses, and why they are given all the same.
-const UNUSED: [(&str, &str); 0] = [];
+const UNUSED: [(&str, &str); 2] = [
+    (
+        "picket-operator: get clusterprotectionpolicies (picket.dev, cluster)",
+        "as for protectionpolicies: the API server's validation lets no policy through that this \
+         version cannot understand, so tests make but one, of the namespaced kind",
+    ),
+    (
+        "picket-operator: get namespaces (core, cluster)",
+        "whether a pod comes before the watch has told of its namespace is chance",
+    ),
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Binding {

@@ -273,10 +273,17 @@ fn the_hook_brings_crds_up_to_date(control_plane: &ControlPlane, helm: &Helm) {
     let line = |answer: &str, word: &str| {
         answer.contains(&format!("protectionpolicies.picket.dev {word}"))
     };
+    // One that an older version did not have yet.
+    let missing = ["delete", "crd/coveragereports.picket.dev"];
+    kubectl.run(&missing, "").expect_success();
     let tried = crds(&["--dry-run"]);
     assert!(line(&tried, "updated (dry run)"), "{tried}");
     let done = crds(&[]);
     assert!(line(&done, "updated"), "{done}");
+    assert!(
+        done.contains("coveragereports.picket.dev created"),
+        "{done}"
+    );
     let again = crds(&[]);
     assert!(line(&again, "unchanged"), "{again}");
     for kind in ["clusterrolebinding", "clusterrole"] {
