@@ -6,7 +6,7 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 
 use picket_tests::kube::coverage::{available, has_gap, is, reasons, row};
 use picket_tests::kube::kubelet::{Ailment, Fault, Patient};
-use picket_tests::kube::objects::{deployment, job, pod, stateful_set};
+use picket_tests::kube::objects::{deployment, is_bare, job, pod, stateful_set};
 use picket_tests::kube::{ControlPlane, Kubectl, Kubelet, Operator, Options, eventually};
 use serde_json::{Value, json};
 
@@ -183,6 +183,22 @@ fn a_restart_that_was_begun_is_finished_by_whoever_leads_next() {
     operator.protect(&namespace, "all", restarting());
     eventually("the first is being restarted", || {
         (mark(&kubectl, &namespace, "first")["outcome"] == "Restarting").then_some(())
+    });
+    // A pod that were made while nobody answers the webhook would come bare.
+    eventually("its new pod is there, injected", || {
+        let list = [
+            "get",
+            "pods",
+            "-n",
+            &namespace,
+            "-l",
+            "app=first",
+            "-o",
+            "json",
+        ];
+        let pods = kubectl.run(&list, "").expect_success().json();
+        let mut pods = pods["items"].as_array()?.iter();
+        pods.any(|pod| !is_bare(pod)).then_some(())
     });
     operator.replicas[0].process().signal("KILL");
     operator.restart(&options());
