@@ -31,11 +31,15 @@ const ROLES: [(&str, &str, Binding); 12] = [
 ];
 
 /// Rights that no test uses, and why they are given all the same.
-const UNUSED: [(&str, &str); 2] = [
+const UNUSED: [(&str, &str); 3] = [
     (
         "picket-operator: get clusterprotectionpolicies (picket.dev, cluster)",
         "as for protectionpolicies: the API server's validation lets no policy through that this \
          version cannot understand, so tests make but one, of the namespaced kind",
+    ),
+    (
+        "picket-operator: patch events (events.k8s.io, cluster)",
+        "whether something is told a second time within a test is chance",
     ),
     (
         "picket-operator: get namespaces (core, cluster)",
