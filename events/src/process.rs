@@ -1,5 +1,7 @@
 //! Processes: identity, credentials, and what they run.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::file::File;
@@ -46,8 +48,9 @@ pub struct Image {
     /// True when arguments were cut or left out.
     pub argv_truncated: bool,
     /// Environment: `NAME` for each variable, `NAME=value` only for the few whose values
-    /// matter to a detection (`LD_PRELOAD`, …). Values of others never leave the tracer.
-    pub envs: Vec<String>,
+    /// matter to a detection (`LD_PRELOAD`, …). Values of others never leave the tracer. Shared,
+    /// for mostly it is the same for all programs of a container.
+    pub envs: Arc<Vec<String>>,
     /// True when variables were left out.
     pub envs_truncated: bool,
     /// The kernel's name of the process, at most 15 bytes.

@@ -378,9 +378,8 @@ impl Pending {
             }
             Check::Answered { at, before } => {
                 let mut now = vec![0u8; before.len()];
-                let is_there = Memory::open(self.tid, view.credentials)
-                    .and_then(|memory| memory.read(*at, &mut now))
-                    .is_ok();
+                let memory = Memory::passing(self.tid, view.credentials);
+                let is_there = memory.read(*at, &mut now).is_ok();
                 let answer = decode::dns::decode(&now)
                     .filter(|dns| dns.response_code.is_some() && now != *before);
                 match answer {

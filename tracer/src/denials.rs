@@ -89,7 +89,8 @@ impl Denials {
 
     /// Whether a rule refuses this.
     pub(crate) fn refuse(&self, event: EventType, subject: &Subject, process: &Entry) -> bool {
-        let (program, program_called) = process.image.paths();
+        let image = &process.image;
+        let (program, program_called) = (&image.file.path, &image.called);
         self.rules
             .iter()
             .filter(|rule| rule.event == event)

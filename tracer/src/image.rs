@@ -1,8 +1,11 @@
 //! What a process runs, read when the new program stands before its first instruction.
 
+use std::sync::Arc;
+
 use picket_events::{Credentials, File, Image, text};
 
 use crate::decode::{self, Located};
+use crate::images::Environments;
 use crate::looks::Looks;
 use crate::memory::{Memory, PATH_MAX};
 use crate::mounts::Mounts;
@@ -28,6 +31,8 @@ pub(crate) struct Program<'a> {
     pub(crate) named: Option<&'a [u8]>,
     /// It stands before its first instruction: its strings are as the kernel put them.
     pub(crate) is_fresh: bool,
+    /// Its stat, where that is open already.
+    pub(crate) stat: Option<proc::OpenStat>,
 }
 
 /// Most that is read at once of what a program was started with.
@@ -36,14 +41,18 @@ const STRINGS_MAX: usize = 12 * 1024;
 /// What a program was started with.
 struct Strings {
     argv: (Vec<String>, bool),
-    envs: (Vec<String>, bool),
+    envs: (Arc<Vec<String>>, bool),
     /// The name that was executed, as it was written.
     executed: Option<Vec<u8>>,
 }
 
 /// Reads all of it at once, from where the kernel has put it on the new stack; `None` where that
 /// cannot be done, or it is too long for it.
-fn strings(of: &Program<'_>, at: Option<proc::Strings>) -> Option<Strings> {
+fn strings(
+    of: &Program<'_>,
+    at: Option<proc::Strings>,
+    environments: &mut Environments,
+) -> Option<Strings> {
     let (memory, at) = of.memory.filter(|_| of.is_fresh).zip(at)?;
     let length = |from: u64, to: u64| usize::try_from(to - from).ok();
     let arguments = length(at.arguments, at.environment)?;
@@ -55,24 +64,33 @@ fn strings(of: &Program<'_>, at: Option<proc::Strings>) -> Option<Strings> {
     let ((argv, envs), rest) = (text.0.split_at(arguments), text.1);
     let end = rest.iter().position(|byte| *byte == 0)?;
     Some(Strings {
-        argv: scrubbed_arguments(entries(argv, ARGUMENTS_BYTES, ARGUMENTS_MAX)),
-        envs: scrubbed_environment(entries(envs, ENVIRONMENT_BYTES, ENVIRONMENT_MAX)),
+        argv: scrubbed_arguments(argv),
+        envs: environments.of(envs, scrubbed_environment),
         executed: Some(rest[..end].to_vec()).filter(|name| !name.is_empty()),
     })
 }
 
 /// Reads the image of a process that has just exec'd.
-pub(crate) fn read(of: &Program<'_>, mounts: &Mounts, looks: &mut Looks) -> Image {
+pub(crate) fn read(
+    of: &Program<'_>,
+    mounts: &Mounts,
+    looks: &mut Looks,
+    environments: &mut Environments,
+) -> Image {
     let view = of.view;
     let pid = view.pid;
-    let stat = proc::stat(pid).unwrap_or_default();
+    let stat = match &of.stat {
+        Some(stat) => stat.read(),
+        None => proc::stat(pid),
+    };
+    let stat = stat.unwrap_or_default();
     let Strings {
         argv: (argv, argv_truncated),
         envs: (envs, envs_truncated),
         executed,
-    } = strings(of, stat.strings).unwrap_or_else(|| Strings {
+    } = strings(of, stat.strings, environments).unwrap_or_else(|| Strings {
         argv: arguments(pid, view.credentials),
-        envs: environment(pid, view.credentials),
+        envs: environment(pid, view.credentials, environments),
         executed: executed_name(of),
     });
     let cwd = view.directory(libc::AT_FDCWD).unwrap_or_default();
@@ -153,64 +171,55 @@ fn executed_name(of: &Program<'_>) -> Option<Vec<u8>> {
     Some(name)
 }
 
-fn list(
-    pid: u32,
-    file: &str,
-    credentials: &Credentials,
-    bytes_max: usize,
-    entries_max: usize,
-) -> (Vec<String>, bool) {
+/// A list of strings of `/proc`: one byte more than is kept, to see whether there is more.
+fn list(pid: u32, file: &str, credentials: &Credentials, bytes_max: usize) -> Vec<u8> {
     let path = format!("/proc/{pid}/{file}");
     let bytes = proc::as_tracee(credentials, || proc::read(&path, bytes_max + 1));
-    entries(&bytes.unwrap_or_default(), bytes_max, entries_max)
+    bytes.unwrap_or_default()
 }
 
-/// Strings that end with a zero byte each; true where not all of them are given.
-fn entries(bytes: &[u8], bytes_max: usize, entries_max: usize) -> (Vec<String>, bool) {
-    let mut truncated = bytes.len() > bytes_max;
+/// Strings that end with a zero byte each, each as `keep` has it; true where not all of them are
+/// given.
+fn entries(
+    bytes: &[u8],
+    bytes_max: usize,
+    entries_max: usize,
+    keep: impl Fn(&[u8]) -> String,
+) -> (Vec<String>, bool) {
+    let is_cut = bytes.len() > bytes_max;
     let bytes = match bytes {
-        [kept @ .., 0] if !truncated => kept,
+        [kept @ .., 0] if !is_cut => kept,
         _ => &bytes[..bytes.len().min(bytes_max)],
     };
     if bytes.is_empty() {
-        return (Vec::new(), truncated);
+        return (Vec::new(), is_cut);
     }
-    let mut entries: Vec<String> = bytes
-        .split(|byte| *byte == 0)
-        .take(entries_max + 1)
-        .map(text::from_bytes)
-        .collect();
-    truncated |= entries.len() > entries_max;
-    entries.truncate(entries_max);
-    (entries, truncated)
+    let mut all = bytes.split(|byte| *byte == 0);
+    let kept: Vec<String> = all.by_ref().take(entries_max).map(keep).collect();
+    (kept, is_cut || all.next().is_some())
 }
 
 fn arguments(pid: u32, credentials: &Credentials) -> (Vec<String>, bool) {
-    let argv = list(pid, "cmdline", credentials, ARGUMENTS_BYTES, ARGUMENTS_MAX);
-    scrubbed_arguments(argv)
+    scrubbed_arguments(&list(pid, "cmdline", credentials, ARGUMENTS_BYTES))
 }
 
-fn scrubbed_arguments((mut argv, truncated): (Vec<String>, bool)) -> (Vec<String>, bool) {
+fn scrubbed_arguments(bytes: &[u8]) -> (Vec<String>, bool) {
+    let (mut argv, truncated) = entries(bytes, ARGUMENTS_BYTES, ARGUMENTS_MAX, text::from_bytes);
     scrub::arguments(&mut argv);
     argv.shrink_to_fit();
     (argv, truncated)
 }
 
-fn environment(pid: u32, credentials: &Credentials) -> (Vec<String>, bool) {
-    let envs = list(
-        pid,
-        "environ",
-        credentials,
-        ENVIRONMENT_BYTES,
-        ENVIRONMENT_MAX,
-    );
-    scrubbed_environment(envs)
+fn environment(
+    pid: u32,
+    credentials: &Credentials,
+    environments: &mut Environments,
+) -> (Arc<Vec<String>>, bool) {
+    let bytes = list(pid, "environ", credentials, ENVIRONMENT_BYTES);
+    environments.of(&bytes, scrubbed_environment)
 }
 
-fn scrubbed_environment((envs, truncated): (Vec<String>, bool)) -> (Vec<String>, bool) {
-    let envs = envs
-        .iter()
-        .map(|entry| scrub::environment(entry).to_owned())
-        .collect();
-    (envs, truncated)
+fn scrubbed_environment(bytes: &[u8]) -> (Vec<String>, bool) {
+    let keep = |entry: &[u8]| text::from_bytes(scrub::environment(entry));
+    entries(bytes, ENVIRONMENT_BYTES, ENVIRONMENT_MAX, keep)
 }

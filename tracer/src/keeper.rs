@@ -231,7 +231,8 @@ impl Keeper {
         let mut space = Space::new();
         let mut slot = Notification::default();
         loop {
-            // One that ends is waited for, so that nobody else has to reap it.
+            // One that ends is waited for: else nobody is told what the application has used, and
+            // somebody else has to reap it.
             let worker_stays = self.board.worker_done.load(Ordering::Acquire) == WORKER_STAYS;
             let ended = self.board.main_ended.load(Ordering::Acquire) != 0;
             if ended && (worker_stays || self.answering) {

@@ -11,6 +11,7 @@
 mod accounts;
 #[cfg(feature = "bench")]
 pub mod bench;
+mod births;
 mod cli;
 mod config;
 mod confirm;

@@ -110,10 +110,13 @@ impl Looks {
         if name.is_empty() || name == b"." || name == b".." || !is_clean(directory) {
             return None;
         }
-        let is_fresh = |place: &Place| poll::monotonic_ms() < place.since + AGE_MAX;
-        if !self.places.get(directory).is_some_and(is_fresh) && !self.learn(view, directory, mounts)
-        {
-            return None;
+        if !self.is_known(directory) {
+            if let Some(missing) = self.missing_below_known(&at.path, slash) {
+                return Some(missing);
+            }
+            if !self.learn(view, directory, mounts) {
+                return None;
+            }
         }
         let place = self.places.get(directory)?;
         let mut path = Vec::with_capacity(place.path.len() + 1 + name.len());
@@ -139,11 +142,43 @@ impl Looks {
         }
     }
 
+    fn is_known(&self, directory: &[u8]) -> bool {
+        let place = self.places.get(directory);
+        place.is_some_and(|place| poll::monotonic_ms() < place.since + AGE_MAX)
+    }
+
+    /// What becomes of a path whose directory, which ends at `slash`, is not known, but one above
+    /// it is: most such paths lead nowhere from there on, for programs look in many places for
+    /// what is in one. `None` where the way goes on.
+    fn missing_below_known(&self, path: &[u8], slash: usize) -> Option<Resolved> {
+        let mut end = slash;
+        loop {
+            let start = path[..end].iter().rposition(|byte| *byte == b'/')?;
+            if self.is_known(&path[..start]) {
+                let place = self.places.get(&path[..start])?;
+                let next = [&place.path, &path[start..end]].concat();
+                let next = CString::new(next).ok()?;
+                return match files::metadata(AT_FDCWD, &next, false) {
+                    Err(Errno(libc::ENOENT)) => Some(Resolved {
+                        path: [&place.path, &path[start..]].concat(),
+                        metadata: None,
+                        error: Some(Errno(libc::ENOENT)),
+                    }),
+                    _ => None,
+                };
+            }
+            end = start;
+        }
+    }
+
     /// Looks a directory up to keep it, when it is met for the second time: most are met once.
     fn learn(&mut self, view: &View<'_>, directory: &[u8], mounts: &Mounts) -> bool {
-        if !self.places.contains_key(directory) && !self.was_met(directory) {
-            return false;
-        }
+        (self.places.contains_key(directory) || self.was_met(directory))
+            && self.keep(view, directory, mounts)
+    }
+
+    /// Looks a directory up to keep it. Where there is none, the one above is kept instead.
+    fn keep(&mut self, view: &View<'_>, directory: &[u8], mounts: &Mounts) -> bool {
         self.places.remove(directory);
         let shown = if directory.is_empty() {
             b"/"
@@ -152,6 +187,14 @@ impl Looks {
         };
         // Once to know what to watch, and again when it is watched.
         let first = view.resolve(shown, true);
+        if first.is_missing() {
+            let above = directory.iter().rposition(|byte| *byte == b'/');
+            let above = above.map(|slash| &directory[..slash]);
+            if let Some(above) = above.filter(|above| !self.is_known(above)) {
+                self.keep(view, above, mounts);
+            }
+            return false;
+        }
         if !self.watch_way(directory) || !self.watch_way(&first.path) {
             return false;
         }

@@ -61,6 +61,25 @@ fn was_told(looks: &mut Looks) -> bool {
 }
 
 #[test]
+fn what_is_missing_below_a_known_directory_is_found_missing_there() {
+    let tree = Tree::new("looks-missing");
+    let path = tree.path("one/none/deeper/file");
+    let mut looks = Looks::new();
+    let first = look(&mut looks, &path);
+    assert!(first.is_missing());
+    assert_eq!(first.path, bytes(path.clone()));
+    for _ in 0..3 {
+        assert_eq!(look(&mut looks, &path), first);
+        assert!(looks.is_known(&bytes(tree.path("one"))));
+    }
+    assert_eq!(looks.places.len(), 1);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    assert!(look(&mut looks, &path).is_missing());
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(look(&mut looks, &path).metadata.unwrap().links, 1);
+}
+
+#[test]
 fn a_directory_is_kept_when_it_is_met_again() {
     let tree = Tree::new("looks-kept");
     let path = tree.path("one/deep/file");

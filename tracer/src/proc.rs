@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use picket_events::Credentials;
 
@@ -156,7 +156,25 @@ fn parse_status(bytes: &[u8]) -> Status {
 
 /// Stat of a process.
 pub(crate) fn stat(pid: u32) -> Result<Stat> {
-    parse_stat(&read(&format!("/proc/{pid}/stat"), 4096)?).ok_or(Errno(libc::ESRCH))
+    OpenStat::of(pid)?.read()
+}
+
+/// Stat of a process that is read again soon: its program may have become another meanwhile.
+#[derive(Debug)]
+pub(crate) struct OpenStat(OwnedFd);
+
+impl OpenStat {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let path = CString::new(format!("/proc/{pid}/stat")).unwrap_or_default();
+        files::open(&path, libc::O_RDONLY, 0).map(Self)
+    }
+
+    /// As it is now.
+    pub(crate) fn read(&self) -> Result<Stat> {
+        let mut text = [0; 4096];
+        let length = files::read_at(self.0.as_fd(), &mut text, 0)?;
+        parse_stat(&text[..length]).ok_or(Errno(libc::ESRCH))
+    }
 }
 
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {

@@ -3,12 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use picket_events::{Address, Credentials, Process};
+use picket_events::{Address, Credentials, Image, Process};
 
 use crate::decode::{dns, metadata};
 
+use crate::births::Births;
 use crate::idmap::IdMap;
-use crate::images::Program;
 use crate::memory::Memory;
 use crate::proc;
 use crate::resolve::{Root, View};
@@ -51,7 +51,7 @@ pub(crate) struct Entry {
     pub(crate) started_at: u64,
     pub(crate) session: u32,
     pub(crate) credentials: Credentials,
-    pub(crate) image: Rc<Program>,
+    pub(crate) image: Rc<Image>,
     pub(crate) executed_at: u64,
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) root: Root,
@@ -68,6 +68,12 @@ pub(crate) struct Entry {
     pub(crate) asks_in_sight: bool,
     /// It takes their answers by calls that the filter stops for.
     pub(crate) hears_in_sight: bool,
+    /// Until its first exec: its credentials are its parent's, and were not looked at.
+    pub(crate) is_taken_after_parent: bool,
+    /// Until then, too: where what is to be read of its new program stands.
+    pub(crate) stat: Option<proc::OpenStat>,
+    /// It, or one that it descends from, may have set its login user id.
+    pub(crate) may_change_login: bool,
 }
 
 impl Entry {
@@ -83,9 +89,20 @@ impl Entry {
 
     /// Opens the address space if it is not open.
     pub(crate) fn open_memory(&mut self, tid: u32) {
-        if self.memory.is_none() {
+        if !self.is_memory_open() {
             self.memory = Memory::open(tid, &self.credentials).ok();
         }
+    }
+
+    /// Has the address space read without opening it, if it is not open.
+    pub(crate) fn pass_memory(&mut self, tid: u32) {
+        if self.memory.is_none() {
+            self.memory = Some(Memory::passing(tid, &self.credentials));
+        }
+    }
+
+    fn is_memory_open(&self) -> bool {
+        matches!(self.memory, Some(Memory::Opened(_)))
     }
 
     /// The address space, if it could be opened.
@@ -106,7 +123,7 @@ impl Entry {
             started_at: self.started_at,
             session: self.session,
             credentials: self.credentials.clone(),
-            image: self.image.image(),
+            image: Image::clone(&self.image),
             executed_at: self.executed_at,
         }
     }
@@ -126,6 +143,7 @@ pub(crate) struct Processes {
     boot_time: u64,
     /// Address spaces that are open.
     open_memories: usize,
+    births: Births,
 }
 
 /// A thread that was seen.
@@ -151,13 +169,15 @@ const MEMORIES_MAX: usize = 256;
 
 impl Processes {
     pub(crate) fn new(tracers: [u32; 3], boot_time: u64) -> Self {
+        let trust = trust();
         Self {
             entries: IdMap::default(),
             threads: IdMap::default(),
-            trust: trust(),
+            trust,
             tracers,
             boot_time,
             open_memories: 0,
+            births: Births::new(trust != 0),
         }
     }
 
@@ -196,6 +216,7 @@ impl Processes {
     /// Notes that a thread belongs to a process.
     pub(crate) fn add_thread(&mut self, tid: u32, pid: u32) {
         let seen = poll::monotonic_ms();
+        self.births.saw(tid);
         let before = self.threads.insert(tid, Thread { pid, seen });
         if before.is_none_or(|before| before.pid != pid)
             && let Some(entry) = self.entries.get_mut(&pid)
@@ -229,15 +250,60 @@ impl Processes {
             // It may end while we look; the child is registered all the same.
             let _ = self.add(parent, None, added);
         }
-        // A fork inherits the login user id; an exec looks at it again.
+        // A fork inherits the login user id.
         let (parent, login) = match self.entries.get(&parent) {
             Some(entry) => (parent, entry.credentials.auid),
             None => (0, proc::login_of(pid)),
         };
         status.credentials.auid = login;
-        self.insert(pid, parent, status.credentials)?;
+        let stat = proc::stat(pid)?;
+        let pidfd = process::open_pidfd(pid).ok();
+        self.insert(pid, parent, status.credentials, &stat, pidfd);
         added.push(pid);
         Ok(())
+    }
+
+    /// Registers a process that is about to exec, with its parent's credentials: they are read
+    /// when it has, or has failed to. `is_settled` says whether what is known of a process'
+    /// credentials is up to date. False where it is no process, or its parent is not known.
+    pub(crate) fn add_before_exec(
+        &mut self,
+        pid: u32,
+        is_settled: impl Fn(u32) -> bool,
+    ) -> Result<bool> {
+        // Of a thread that is not the first of its process there is none.
+        let Ok(pidfd) = process::open_pidfd(pid) else {
+            return Ok(false);
+        };
+        let file = proc::OpenStat::of(pid)?;
+        let stat = file.read()?;
+        let parent = self.entries.get(&stat.parent);
+        let Some(parent) = parent.filter(|parent| is_settled(parent.pid)) else {
+            return Ok(false);
+        };
+        let (parent, credentials) = (parent.pid, parent.credentials.clone());
+        let entry = self.insert(pid, parent, credentials, &stat, Some(pidfd));
+        entry.is_taken_after_parent = true;
+        entry.stat = Some(file);
+        Ok(true)
+    }
+
+    /// Children of a process that may be unknown.
+    pub(crate) fn unknown_children(&self, pid: u32) -> Vec<u32> {
+        let are_known = self.entries.get(&pid).is_some_and(|entry| {
+            let since_boot = entry.started_at.saturating_sub(self.boot_time);
+            self.births.are_known_since(pid, since_boot)
+        });
+        if are_known {
+            Vec::new()
+        } else {
+            proc::children(pid)
+        }
+    }
+
+    /// Whether the kernel has so many ids that one is not given out again within moments.
+    pub(crate) fn has_many_ids(&self) -> bool {
+        self.trust != 0
     }
 
     /// Whether a process descends from the tracer: what does not is none of ours.
@@ -255,17 +321,20 @@ impl Processes {
         false
     }
 
-    fn insert(&mut self, pid: u32, parent: u32, credentials: Credentials) -> Result<()> {
-        let stat = proc::stat(pid)?;
-        let pidfd = process::open_pidfd(pid).ok();
+    fn insert(
+        &mut self,
+        pid: u32,
+        parent: u32,
+        credentials: Credentials,
+        stat: &proc::Stat,
+        pidfd: Option<OwnedFd>,
+    ) -> &mut Entry {
         let ticks_to_ns = 1_000_000_000 / 100; // USER_HZ is 100 on both architectures
         let started_at = self.boot_time + stat.started * ticks_to_ns;
-        let image = self
-            .entries
-            .get(&parent)
-            .map(|parent| Rc::clone(&parent.image));
-        let contacts = self.entries.get(&parent).map(|parent| parent.contacts);
-        let contacts = contacts.unwrap_or_default();
+        let parents = self.entries.get(&parent);
+        let image = parents.map(|parent| Rc::clone(&parent.image));
+        let contacts = parents.map(|parent| parent.contacts).unwrap_or_default();
+        let may_change_login = parents.is_some_and(|parent| parent.may_change_login);
         // Not its parent's: it may have been made in a mount name space of its own.
         let root = Root::of(pid, &credentials).unwrap_or(Root::Ours);
         let entry = Entry {
@@ -285,11 +354,14 @@ impl Processes {
             contacts,
             asks_in_sight: false,
             hears_in_sight: false,
+            is_taken_after_parent: false,
+            stat: None,
+            may_change_login,
         };
-        self.entries.insert(pid, entry);
         let seen = poll::monotonic_ms();
         self.threads.insert(pid, Thread { pid, seen });
-        Ok(())
+        self.births.saw(pid);
+        self.entries.entry(pid).insert_entry(entry).into_mut()
     }
 
     /// Removes a process that ended.
@@ -301,12 +373,19 @@ impl Processes {
         Some(entry)
     }
 
+    /// Has the address space of a process read without opening it, if it is not open.
+    pub(crate) fn pass_memory(&mut self, pid: u32, tid: u32) {
+        if let Some(entry) = self.entries.get_mut(&pid) {
+            entry.pass_memory(tid);
+        }
+    }
+
     /// Opens the address space of a process, keeping the number of open ones bounded.
     pub(crate) fn open_memory(&mut self, pid: u32, tid: u32) {
         let Some(entry) = self.entries.get(&pid) else {
             return;
         };
-        if entry.memory.is_some() {
+        if entry.is_memory_open() {
             return;
         }
         if self.open_memories >= MEMORIES_MAX {

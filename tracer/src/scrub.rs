@@ -128,12 +128,11 @@ fn userinfo(argument: &str) -> Cow<'_, str> {
 }
 
 /// What of an environment entry may be told: its name, or all of it.
-pub(crate) fn environment(entry: &str) -> &str {
-    match entry.split_once('=') {
-        Some((name, _)) if VALUES_SHOWN.contains(&name) => entry,
-        Some((name, _)) => name,
-        None => entry,
-    }
+pub(crate) fn environment(entry: &[u8]) -> &[u8] {
+    let end = entry.iter().position(|byte| *byte == b'=');
+    let name = &entry[..end.unwrap_or(entry.len())];
+    let is_shown = VALUES_SHOWN.iter().any(|shown| shown.as_bytes() == name);
+    if is_shown { entry } else { name }
 }
 
 #[cfg(test)]
@@ -179,10 +178,10 @@ mod tests {
     #[test]
     fn environment_values_stay_inside() {
         assert_eq!(
-            environment("AWS_SECRET_ACCESS_KEY=abc"),
-            "AWS_SECRET_ACCESS_KEY"
+            environment(b"AWS_SECRET_ACCESS_KEY=abc"),
+            b"AWS_SECRET_ACCESS_KEY"
         );
-        assert_eq!(environment("LD_PRELOAD=/x.so"), "LD_PRELOAD=/x.so");
-        assert_eq!(environment("odd"), "odd");
+        assert_eq!(environment(b"LD_PRELOAD=/x.so"), b"LD_PRELOAD=/x.so");
+        assert_eq!(environment(b"odd"), b"odd");
     }
 }

@@ -10,7 +10,7 @@ use picket_events::event::Event;
 use picket_events::{Credentials, EventKind, Image, Outcome, Process};
 
 use crate::idmap::IdMap;
-use crate::images::{Images, Program};
+use crate::images::Images;
 
 /// What a message changes in the agent's picture of a process.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ struct Known {
     session: u32,
     credentials: Credentials,
     executed_at: u64,
-    image: Rc<Program>,
+    image: Rc<Image>,
 }
 
 /// The processes that the agent knows, as it knows them.
@@ -76,7 +76,7 @@ impl Told {
             Change::Process(process) => self.insert(*process),
             Change::Program(pid, image, time) => {
                 if let Some(known) = self.known.get_mut(&pid) {
-                    known.image = self.images.share(*image);
+                    known.image = self.images.share(&image);
                     known.executed_at = time;
                 }
             }
@@ -98,7 +98,7 @@ impl Told {
     }
 
     fn insert(&mut self, process: Process) {
-        let image = self.images.share(process.image);
+        let image = self.images.share(&process.image);
         let known = Known {
             parent: process.parent,
             started_at: process.started_at,
@@ -111,7 +111,7 @@ impl Told {
     }
 
     /// The copy of a program that is kept for all who run it.
-    pub(crate) fn share(&self, image: Image) -> Rc<Program> {
+    pub(crate) fn share(&self, image: &Image) -> Rc<Image> {
         self.images.share(image)
     }
 
@@ -123,7 +123,7 @@ impl Told {
             started_at: known.started_at,
             session: known.session,
             credentials: known.credentials.clone(),
-            image: known.image.image(),
+            image: Image::clone(&known.image),
             executed_at: known.executed_at,
         });
         let mut all: Vec<Process> = all.collect();

@@ -15,7 +15,6 @@ use std::rc::Rc;
 use picket_events::wire::{FrameReader, FrameWriter, Hello, LossReason, Lost, ToAgent};
 use picket_events::{Event, EventType, Image, Outcome, Process};
 
-use crate::images::Program;
 use crate::sys::poll;
 use crate::told::{Change, Told};
 pub(crate) use connection::send_hello;
@@ -27,8 +26,24 @@ pub(crate) const BUFFER_LIMIT: usize = 2 * 1024 * 1024;
 const OPENS_LIMIT: usize = BUFFER_LIMIT / 4 * 3;
 /// A frame is closed when it has grown this long.
 const FRAME_TARGET: usize = 32 * 1024;
-/// Events that may wait for others to be sent with.
-const PATIENT: [EventType; 3] = [EventType::Open, EventType::Fork, EventType::Exit];
+/// Events that may wait for others to be sent with: those that an ordinary program makes many of.
+const PATIENT: &[EventType] = &[
+    EventType::Exec,
+    EventType::Fork,
+    EventType::Exit,
+    EventType::Open,
+    EventType::Unlink,
+    EventType::Rmdir,
+    EventType::Rename,
+    EventType::Mkdir,
+    EventType::Link,
+    EventType::Chmod,
+    EventType::Utimes,
+    EventType::Chdir,
+    EventType::Connect,
+    EventType::Accept,
+    EventType::Dup,
+];
 const RETRY_FIRST: u64 = 50;
 const RETRY_LAST: u64 = 1000;
 const RETRY_HURRIED: u64 = 10;
@@ -243,7 +258,7 @@ impl Transport {
     }
 
     /// The copy of a program that is kept for all who run it.
-    pub(crate) fn share(&self, image: Image) -> Rc<Program> {
+    pub(crate) fn share(&self, image: &Image) -> Rc<Image> {
         self.told.share(image)
     }
 

@@ -88,7 +88,7 @@ impl Program {
     }
 
     fn size(&self) -> usize {
-        let lists = [&self.image.argv, &self.image.envs];
+        let lists = [&self.image.argv, &*self.image.envs];
         let derived = [&self.flags, &self.options, &self.environment];
         let texts: usize = lists
             .into_iter()
@@ -109,7 +109,7 @@ impl Drop for Program {
 /// Cuts what is too long to be kept, and says so in the flags of the image.
 fn bound(image: &mut Image) {
     image.argv_truncated |= bound_list(&mut image.argv, MAX_ARGUMENT_BYTES);
-    image.envs_truncated |= bound_list(&mut image.envs, MAX_ENVIRONMENT_BYTES);
+    image.envs_truncated |= bound_list(Arc::make_mut(&mut image.envs), MAX_ENVIRONMENT_BYTES);
     let files = [Some(&mut image.file), image.interpreter.as_mut()];
     for file in files.into_iter().flatten() {
         for text in [&mut file.path, &mut file.name, &mut file.filesystem] {
@@ -125,7 +125,7 @@ fn bound(image: &mut Image) {
 pub(super) fn cut(image: &mut Image) {
     image.argv_truncated |= bound_list(&mut image.argv, CUT_ARGUMENT_BYTES);
     image.envs_truncated |= !image.envs.is_empty();
-    image.envs = Vec::new();
+    image.envs = Arc::default();
 }
 
 fn bound_list(texts: &mut Vec<String>, limit: usize) -> bool {
@@ -255,7 +255,7 @@ mod tests {
     fn an_environment_variable_is_found_by_its_name_and_by_a_value_that_is_told() {
         let envs = vec!["PATH".to_owned(), "LD_PRELOAD=/tmp/a=b.so".to_owned()];
         let program = Program::new(Image {
-            envs,
+            envs: Arc::new(envs),
             ..Image::default()
         });
         let expected = ["PATH", "LD_PRELOAD", "LD_PRELOAD=/tmp/a=b.so"];

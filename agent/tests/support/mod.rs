@@ -258,7 +258,7 @@ pub(crate) fn image(path: &str, argv: &[&str]) -> Image {
         comm: file.name.chars().take(15).collect(),
         file,
         argv: argv.iter().map(|&text| text.to_owned()).collect(),
-        envs: vec!["PATH".to_owned()],
+        envs: vec!["PATH".to_owned()].into(),
         cwd: "/".to_owned(),
         ..Image::default()
     }

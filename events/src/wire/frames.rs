@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -49,12 +50,10 @@ impl FrameWriter {
             None => self.start_frame(),
         };
         let before = self.buffer.len();
-        let after = match postcard::to_extend(message, Appender(&mut self.buffer)) {
-            Ok(appender) => appender.0.len(),
-            Err(_) => {
-                self.rewind(frame, before);
-                return Err(WireError::MessageTooLarge);
-            }
+        let appended = postcard::serialize_with_flavor(message, Appender(&mut self.buffer));
+        let Ok(after) = appended else {
+            self.rewind(frame, before);
+            return Err(WireError::MessageTooLarge);
         };
         let (message_length, frame_length) = (after - before, after - frame - 4);
         if message_length > MAX_FRAME {
@@ -109,11 +108,24 @@ impl FrameWriter {
     }
 }
 
+/// Puts encoded bytes at the end of a buffer, texts as a whole; gives the buffer's length.
 struct Appender<'a>(&'a mut Vec<u8>);
 
-impl Extend<u8> for Appender<'_> {
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        self.0.extend(bytes);
+impl Flavor for Appender<'_> {
+    type Output = usize;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.0.len())
     }
 }
 

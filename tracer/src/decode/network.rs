@@ -239,8 +239,8 @@ pub(crate) fn socketcall(call: &Call<'_>) -> Verdict {
 /// `dup2` and `dup3` onto standard input, output or error.
 pub(crate) fn dup_onto(call: &Call<'_>) -> Verdict {
     let (old, new) = (call.int(0), call.word(1));
-    let target = call.descriptor(old).1;
-    let is_socket = target.path.starts_with(b"socket:");
+    let link = call.view().directory(old).unwrap_or_default();
+    let is_socket = link.starts_with(b"socket:");
     let peer = is_socket
         .then(|| take(call, old))
         .and_then(Result::ok)

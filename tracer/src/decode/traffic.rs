@@ -433,7 +433,7 @@ impl Room {
     /// used for something else since: only what is an address by its family and its length is
     /// taken for one.
     pub(crate) fn written(&self, view: &View<'_>) -> Option<Address> {
-        let memory = Memory::open(view.tid, view.credentials).ok()?;
+        let memory = Memory::passing(view.tid, view.credentials);
         let mut size = [0u8; 4];
         memory.read(self.length, &mut size).ok()?;
         let size = u32::from_ne_bytes(size);

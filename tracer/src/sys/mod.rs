@@ -8,6 +8,7 @@
 pub(crate) mod acting;
 pub(crate) mod files;
 pub(crate) mod inherited;
+pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod ptrace;

@@ -123,6 +123,18 @@ impl Poller {
     }
 }
 
+/// Whether a descriptor has something to read: of a process, whether it has ended.
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut entry = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the kernel writes to the one entry.
+    let count = unsafe { libc::poll(&raw mut entry, 1, 0) };
+    count > 0 && entry.revents & libc::POLLIN != 0
+}
+
 /// What became of the descriptor that was polled directly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direct {

@@ -147,13 +147,25 @@ impl Change {
 }
 
 /// Id and raw wait status of a child or tracee that has ended and was not reaped yet; `None`
-/// also where another's ptrace stop comes first.
+/// also where another's change of state comes first.
 pub(crate) fn peek_ended() -> Option<(i32, i32)> {
+    let change = peek_change()?;
+    change.ended().then_some((change.pid, change.status))
+}
+
+/// The change of state of a child or tracee that [`next_change`] would give, left there to be
+/// given.
+pub(crate) fn peek_change() -> Option<Change> {
+    let options = libc::WEXITED
+        | libc::WSTOPPED
+        | libc::WCONTINUED
+        | libc::WNOHANG
+        | libc::WNOWAIT
+        | libc::__WALL;
     // SAFETY: siginfo_t is plain data, filled by the kernel; si_pid and si_status are valid
     // for what waitid reports.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
         if libc::waitid(libc::P_ALL, 0, &raw mut info, options) != 0 || info.si_pid() == 0 {
             return None;
         }
@@ -161,19 +173,30 @@ pub(crate) fn peek_ended() -> Option<(i32, i32)> {
             libc::CLD_EXITED => (info.si_status() & 0xff) << 8,
             libc::CLD_DUMPED => info.si_status() | 0x80,
             libc::CLD_KILLED => info.si_status(),
-            // Stops of tracees are reported whether asked for or not.
-            _ => return None,
+            libc::CLD_CONTINUED => 0xffff,
+            // A ptrace event stands above the signal, as in a wait status.
+            _ => info.si_status() << 8 | 0x7f,
         };
-        Some((info.si_pid(), status))
+        let pid = info.si_pid();
+        Some(Change { pid, status })
     }
+}
+
+/// Takes the change of state of this child or tracee, reaping it if it has ended.
+pub(crate) fn take_change(pid: i32) -> Option<Change> {
+    changed(pid)
 }
 
 /// The next change of state of any child or tracee, reaping what has ended.
 pub(crate) fn next_change() -> Option<Change> {
+    changed(-1)
+}
+
+fn changed(pid: i32) -> Option<Change> {
     let mut status = 0;
     let options = libc::WNOHANG | libc::__WALL | libc::WUNTRACED | libc::WCONTINUED;
     // SAFETY: the kernel writes one int.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
+    let pid = unsafe { libc::waitpid(pid, &raw mut status, options) };
     (pid > 0).then_some(Change { pid, status })
 }
 

@@ -76,10 +76,24 @@ impl Worker<'_> {
             None => seccomp::answer_continue(listener, id),
         };
         board.answered();
-        if let (Some(judged), Ok(())) = (verdict, answered)
-            && !judged.is_made_again
-        {
-            self.follow_up(judged);
+        match (verdict, answered) {
+            (Some(judged), Ok(())) if !judged.is_made_again => self.follow_up(judged),
+            (Some(judged), Err(_)) => self.take_back(&judged),
+            _ => {}
+        }
+    }
+
+    /// The thread did not wait for our answer any more: what was prepared for its call was for
+    /// nothing, and may not even have been its.
+    fn take_back(&mut self, judged: &Judged) {
+        match judged.verdict {
+            Verdict::Exec { .. } => self.forget_exec(judged.pid, judged.tid),
+            Verdict::ExitGroup(_) => {
+                if let Some(entry) = self.processes.get_mut(judged.pid) {
+                    entry.exit_code = None;
+                }
+            }
+            _ => {}
         }
     }
 
@@ -136,11 +150,17 @@ impl Worker<'_> {
     ) -> Option<Judged> {
         let (abi, number) = Abi::of(data.arch, data.number as u32)?;
         let row = table::find(abi, number)?;
-        let pid = self.process_of(tid)?;
+        let pid = match row.event {
+            EventType::Exec => self.process_before_exec(tid)?,
+            _ => self.process_of(tid)?,
+        };
         self.settle_thread(tid);
         self.settle_exec(pid, tid);
-        if row.event != EventType::Exit {
-            self.processes.open_memory(pid, tid);
+        match row.event {
+            EventType::Exit => {}
+            // It is about to be replaced.
+            EventType::Exec => self.processes.pass_memory(pid, tid),
+            _ => self.processes.open_memory(pid, tid),
         }
         let process = self.processes.get(pid)?;
         let call = Call {
@@ -171,7 +191,7 @@ impl Worker<'_> {
             }
         }
         // What we read belongs to this call only if its thread still waits for us. For what is
-        // only told the answer itself shows that, one system call cheaper.
+        // only told, or can be taken back, the answer itself shows that, one system call cheaper.
         if has_consequences(&verdict) && !still_waits() {
             return None;
         }
@@ -238,9 +258,29 @@ impl Worker<'_> {
         Some(pid)
     }
 
+    /// The same for a thread that is about to exec: then less has to be read, for all of it is
+    /// read when the new program is there.
+    fn process_before_exec(&mut self, tid: u32) -> Option<u32> {
+        if tid == 0 || self.processes.of_thread(tid).is_some() {
+            return self.process_of(tid);
+        }
+        let pending = &self.pending;
+        let is_settled = |pid| {
+            let of_ids = |call: &Pending| matches!(call.check, Check::Ids);
+            !pending.iter().any(|call| call.pid == pid && of_ids(call))
+        };
+        match self.processes.add_before_exec(tid, is_settled) {
+            Ok(true) => {
+                self.added(tid);
+                Some(tid)
+            }
+            _ => self.process_of(tid),
+        }
+    }
+
     /// Before the process ends, its children have to be known: afterwards they are orphans.
     fn about_to_exit(&mut self, pid: u32, code: u32) {
-        for child in proc::children(pid) {
+        for child in self.processes.unknown_children(pid) {
             self.register(child);
         }
         if let Some(entry) = self.processes.get_mut(pid) {
@@ -285,7 +325,8 @@ impl Worker<'_> {
             ..
         } = judged;
         match verdict {
-            Verdict::Pass | Verdict::Exec { .. } | Verdict::ExitGroup(_) | Verdict::Done(_) => {}
+            Verdict::Pass | Verdict::Exec { .. } | Verdict::Done(_) => {}
+            Verdict::ExitGroup(_) => self.leaves(pid, time),
             Verdict::Refuse {
                 errno,
                 event,
@@ -432,10 +473,9 @@ impl Worker<'_> {
     }
 }
 
-/// Whether something is done for a verdict before it is answered.
+/// Whether something is done for a verdict before it is answered that cannot be taken back.
 fn has_consequences(verdict: &Verdict) -> bool {
     match verdict {
-        Verdict::Exec { .. } | Verdict::ExitGroup(_) => true,
         Verdict::Watch(EventKind::Signal { target, .. }, _) => *target <= 0,
         _ => false,
     }

@@ -63,7 +63,7 @@ impl Worker<'_> {
         }
         let image = Image {
             file: self.held_file(&subject, Some(&pinned)),
-            ..call.process.image.image()
+            ..Image::clone(&call.process.image)
         };
         refusal(Some(EventKind::Exec(Box::new(image))))
     }

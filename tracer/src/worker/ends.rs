@@ -18,35 +18,39 @@ impl Worker<'_> {
             self.tracees_changed();
             return;
         }
-        loop {
+        while let Some(change) = process::peek_change() {
+            let pid = change.pid as u32;
+            if ptrace::stop_of(change.status) == ptrace::Stop::Exec {
+                // Let go, or killed meanwhile, it is not stopped any more: mostly there is no
+                // need to take the stop.
+                self.seized.retain(|_, process| *process != pid);
+                self.executed(pid);
+                if ptrace::detach(pid, 0).is_err() && process::peek_change() == Some(change) {
+                    // A thread that has taken over its leader's id takes no orders before.
+                    match process::take_change(change.pid) {
+                        Some(change) if change.ended() => self.child_ended(change),
+                        _ => drop(ptrace::detach(pid, 0)),
+                    }
+                }
+                continue;
+            }
             // The main process' status is told before it is reaped: if we die in between,
             // the keeper reaps it itself.
-            if let Some((pid, status)) = process::peek_ended()
-                && pid as u32 == main
-            {
-                self.main_ended(status);
+            if change.ended() && pid == main {
+                self.main_ended(change.status);
             }
-            let Some(change) = process::next_change() else {
-                return;
+            let Some(change) = process::take_change(change.pid) else {
+                continue;
             };
-            let pid = change.pid as u32;
             if change.ended() {
-                self.seized.remove(&pid);
-                self.askers.remove(&pid);
-                if pid == main {
-                    self.main_ended(change.status);
-                }
+                self.child_ended(change);
                 continue;
             }
             if !change.stopped() {
                 continue;
             }
             let stop = ptrace::stop_of(change.status);
-            if stop == ptrace::Stop::Exec {
-                self.seized.retain(|_, process| *process != pid);
-                self.executed(pid);
-                let _ = ptrace::detach(pid, 0);
-            } else if self.asker_stopped(pid, stop) {
+            if self.asker_stopped(pid, stop) {
             } else if self.seized.remove(&pid).is_some() {
                 // A thread that we were still attached to after an exec that failed.
                 let signal = if let ptrace::Stop::Signal(signal) = stop {
@@ -59,6 +63,15 @@ impl Worker<'_> {
                 self.start.board.main_stops.fetch_add(1, Ordering::AcqRel);
                 poll::notify(self.start.wake);
             }
+        }
+    }
+
+    fn child_ended(&mut self, change: process::Change) {
+        let pid = change.pid as u32;
+        self.seized.remove(&pid);
+        self.askers.remove(&pid);
+        if pid == self.main_pid() {
+            self.main_ended(change.status);
         }
     }
 

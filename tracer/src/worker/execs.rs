@@ -5,7 +5,7 @@
 //! allowed, or a debugger is attached already, the 16 random bytes that the kernel gives each
 //! new program tell whether there is one.
 
-use picket_events::{EventKind, Outcome};
+use picket_events::{EventKind, OpenInterest, Outcome};
 
 use super::Worker;
 use super::denying::ENDED;
@@ -103,10 +103,53 @@ impl Worker<'_> {
             // Another thread may go on while the exec is still under way.
             if attempt.tid == tid {
                 self.execs.remove(&pid);
+                self.exec_failed(pid);
             }
             return;
         }
         self.compare(pid, attempt.tid == tid);
+    }
+
+    /// An exec that was prepared for does not take place.
+    pub(super) fn forget_exec(&mut self, pid: u32, tid: u32) {
+        if self
+            .execs
+            .get(&pid)
+            .is_some_and(|attempt| attempt.tid == tid)
+        {
+            self.execs.remove(&pid);
+        }
+    }
+
+    /// A process goes on with its own program: its credentials, which were taken to be its
+    /// parent's, have to be read after all.
+    fn exec_failed(&mut self, pid: u32) {
+        if let Some(entry) = self.processes.get_mut(pid)
+            && entry.is_taken_after_parent
+        {
+            entry.stat = None;
+            self.read_credentials(pid);
+        }
+    }
+
+    /// Reads the credentials of a process anew, and tells of them if they are others than
+    /// before.
+    fn read_credentials(&mut self, pid: u32) {
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
+        let can_be_seen = self.interest.open != OpenInterest::None;
+        let login = (can_be_seen && !entry.may_change_login).then_some(entry.credentials.auid);
+        let Ok(status) = proc::status(pid, login) else {
+            return;
+        };
+        entry.is_taken_after_parent = false;
+        if status.credentials != entry.credentials {
+            // An exec does not tell ids, so the process is told again.
+            entry.credentials = status.credentials;
+            let process = entry.describe();
+            self.tell_process(process);
+        }
     }
 
     pub(super) fn settle_due_execs(&mut self, now: u64) {
@@ -140,8 +183,9 @@ impl Worker<'_> {
             return;
         }
         let path = self.execs.remove(&pid).and_then(|attempt| attempt.path);
-        if let Some(outcome) = outcome {
-            self.new_program(pid, path, outcome);
+        match outcome {
+            Some(outcome) => self.new_program(pid, path, outcome),
+            None => self.exec_failed(pid),
         }
     }
 
@@ -167,24 +211,14 @@ impl Worker<'_> {
     fn new_program(&mut self, pid: u32, path: Option<Vec<u8>>, outcome: Outcome) {
         self.settle_process(pid);
         let time = poll::now();
-        let status = proc::status(pid, None).ok();
+        // A setuid program, or capabilities lost.
+        self.read_credentials(pid);
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
         };
         entry.drop_memory();
-        if let Some(status) = status
-            && status.credentials != entry.credentials
-        {
-            // A setuid program, or capabilities lost: an exec does not tell ids, so the process
-            // is told again first.
-            entry.credentials = status.credentials;
-            let process = entry.describe();
-            self.tell_process(process);
-        }
-        self.processes.open_memory(pid, pid);
-        let Some(entry) = self.processes.get_mut(pid) else {
-            return;
-        };
+        entry.pass_memory(pid);
+        let stat = entry.stat.take();
         entry.executed_at = time;
         (entry.asks_in_sight, entry.hears_in_sight) = (false, false);
         let program = image::Program {
@@ -192,9 +226,12 @@ impl Worker<'_> {
             memory: entry.memory(),
             named: path.as_deref(),
             is_fresh: outcome == Outcome::Returned(0),
+            stat,
         };
-        let image = image::read(&program, &self.mounts, &mut self.looks);
-        entry.image = self.transport.share(image.clone());
+        let environments = &mut self.environments;
+        let image = image::read(&program, &self.mounts, &mut self.looks, environments);
+        entry.drop_memory();
+        entry.image = self.transport.share(&image);
         self.note_privilege_lost(pid, &image);
         let outcome = match self.end_if_denied(pid, &image) {
             true => ENDED,

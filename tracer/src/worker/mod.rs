@@ -8,6 +8,7 @@ mod calls;
 mod denying;
 mod ends;
 mod execs;
+mod leaving;
 mod making;
 mod reads;
 mod report;
@@ -25,6 +26,7 @@ use crate::confirm::Pending;
 use crate::decode::Own;
 use crate::denials::Denials;
 use crate::idmap::IdMap;
+use crate::images::Environments;
 use crate::keeper;
 use crate::looks::Looks;
 use crate::mounts::Mounts;
@@ -77,6 +79,7 @@ struct Worker<'a> {
     processes: Processes,
     mounts: Mounts,
     looks: Looks,
+    environments: Environments,
     accounts: Accounts,
     transport: Transport,
     /// Calls that wait to be confirmed.
@@ -101,6 +104,8 @@ struct Worker<'a> {
     reads: Option<reads::Reads>,
     /// Calls that were made in a thread's place, and whose answer it has not taken.
     unclaimed: IdMap<answering::Unclaimed>,
+    /// Processes that have said that they end, in that order.
+    leaving: Vec<leaving::Leaving>,
     /// No process has the filter any more.
     all_gone: bool,
     /// The main process has been in the table.
@@ -219,6 +224,7 @@ impl<'a> Worker<'a> {
             processes: Processes::new([start.keeper, worker, spare], config.boot_time),
             mounts: Mounts::default(),
             looks,
+            environments: Environments::default(),
             accounts: Accounts::default(),
             transport: Transport::new(config.socket.clone(), hello, sequence),
             pending: Vec::new(),
@@ -234,6 +240,7 @@ impl<'a> Worker<'a> {
             openers: None,
             reads: None,
             unclaimed: IdMap::default(),
+            leaving: Vec::new(),
             all_gone: false,
             is_main_known: false,
             ended_at: None,
@@ -280,6 +287,7 @@ impl<'a> Worker<'a> {
                 _ => {}
             }
             self.settle_due();
+            self.look_at_leaving();
             self.look_at_openers();
             self.search_reads();
             self.connect();
@@ -307,6 +315,7 @@ impl<'a> Worker<'a> {
             .chain(self.transport.flush_at())
             .chain(self.openers.as_ref().and_then(Openers::due))
             .chain(linger)
+            .chain(self.leaving.first().map(leaving::Leaving::due))
             .chain(self.reads.as_ref().and_then(reads::Reads::search_at))
             .min();
         let now = poll::monotonic_ms();

@@ -16,6 +16,7 @@ use crate::decode::{self, Located, Verdict};
 use crate::proc;
 use crate::sys::files::{self, AT_FDCWD};
 use crate::sys::poll;
+use crate::table::OPEN_WRITING;
 use crate::watched::{Watched, WatchedFile};
 
 /// Descriptors that are looked at in a search, at most: of one process, and of all.
@@ -84,9 +85,19 @@ impl Worker<'_> {
         }
     }
 
-    /// Remembers an open that is told, so that it is not told again.
+    /// Remembers an open that is told, so that it is not told again, and what it may be for.
     pub(super) fn note_open(&mut self, pid: u32, kind: &EventKind) {
-        let (Some(reads), EventKind::Open { file, .. }) = (&mut self.reads, kind) else {
+        let EventKind::Open { file, flags, .. } = kind else {
+            return;
+        };
+        // Only a process itself can set its login user id, and only through this file.
+        if flags & OPEN_WRITING != 0
+            && file.name == "loginuid"
+            && let Some(entry) = self.processes.get_mut(pid)
+        {
+            entry.may_change_login = true;
+        }
+        let Some(reads) = &mut self.reads else {
             return;
         };
         if reads.watched.holds(file.device, file.inode) {

@@ -62,9 +62,14 @@ impl Worker<'_> {
         // It may have ended already; then there is nothing to tell but its parent's end.
         let _ = self.processes.add(pid, status, &mut added);
         for pid in added {
-            self.watch_end(pid);
-            self.announce(pid);
+            self.added(pid);
         }
+    }
+
+    /// Watches a process that is new in the table, and tells of it.
+    pub(super) fn added(&mut self, pid: u32) {
+        self.watch_end(pid);
+        self.announce(pid);
     }
 
     /// Tells of a process and of its ancestors, as far as that could not be done before.
@@ -135,19 +140,23 @@ impl Worker<'_> {
         let _ = self.processes.add(pid, None, &mut added);
         for pid in added {
             self.watch_end(pid);
-            self.processes.open_memory(pid, pid);
             let Some(entry) = self.processes.get_mut(pid) else {
                 continue;
             };
+            entry.pass_memory(pid);
             let program = image::Program {
                 view: &entry.view(pid),
                 memory: entry.memory(),
                 named: None,
                 is_fresh: false,
+                stat: None,
             };
-            let image = image::read(&program, &self.mounts, &mut self.looks);
-            entry.image = self.transport.share(image);
+            let environments = &mut self.environments;
+            let image = image::read(&program, &self.mounts, &mut self.looks, environments);
+            entry.drop_memory();
+            entry.image = self.transport.share(&image);
             entry.contacts = Contacts::ALL;
+            entry.may_change_login = true;
             // The snapshot, which goes first on the new connection, tells of it.
             entry.is_announced = true;
             self.transport.assume_told(entry.describe());
@@ -156,19 +165,18 @@ impl Worker<'_> {
 
     /// A process has ended.
     pub(super) fn process_ended(&mut self, pid: u32) {
+        self.ended_at_time(pid, poll::now());
+    }
+
+    /// A process has ended, and this is when (nanoseconds since the epoch).
+    pub(super) fn ended_at_time(&mut self, pid: u32, time: u64) {
         self.settle_process(pid);
         self.exec_ended(pid);
         let Some(entry) = self.processes.get(pid) else {
             return;
         };
         let exit = exit_of(self.status_of(pid), entry.exit_code);
-        self.emit(
-            pid,
-            pid,
-            poll::now(),
-            Outcome::Succeeded,
-            EventKind::Exit(exit),
-        );
+        self.emit(pid, pid, time, Outcome::Succeeded, EventKind::Exit(exit));
         // Nobody has a copy of its pidfd: closed, it is not polled any more.
         self.processes.remove(pid);
     }
