@@ -70,6 +70,45 @@ fn every_event_follows_the_fork_of_its_process() {
     );
 }
 
+/// A process that is first seen when it execs is taken to have its parent's credentials. This one
+/// gave up capabilities by a call that the filter does not stop for.
+#[test]
+fn credentials_changed_unseen_are_told_when_an_exec_has_failed() {
+    let record = record("unseen-ids", "exec,open", |scratch| {
+        let program = scratch.path("change.py");
+        let lines = "
+import ctypes, os
+class Header(ctypes.Structure):
+    _fields_ = [('version', ctypes.c_uint32), ('pid', ctypes.c_int)]
+class Data(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint32) for name in ('effective', 'permitted', 'inheritable')]
+nothing = (Data * 2)()
+if os.fork() == 0:
+    ctypes.CDLL(None).capset(ctypes.byref(Header(0x20080522, 0)), nothing)
+    try: os.execv('/no/such/program', ['none'])
+    except OSError: pass
+    open('/etc/hostname').close()
+    os._exit(0)
+os.wait()
+";
+        std::fs::write(&program, lines).unwrap();
+        format!("/usr/bin/python3 {}; true", program.display())
+    });
+    let opened = record.of(EventType::Open);
+    let of_child = |event: &&&picket_events::Event| {
+        let file = event.kind.file().map(|file| file.path.as_str());
+        file == Some("/etc/hostname")
+    };
+    let child = opened.iter().find(of_child).expect("the open").pid;
+    let processes = record.processes();
+    let told = processes.iter().rfind(|process| process.pid == child);
+    let held = told.map(|process| process.credentials.cap_effective);
+    assert!(
+        held == Some(0) || processes[0].credentials.cap_effective == 0,
+        "{processes:#?}"
+    );
+}
+
 #[test]
 fn a_double_fork_keeps_its_ancestry() {
     let record = record("double", "exec", |scratch| {
