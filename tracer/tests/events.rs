@@ -292,7 +292,7 @@ fn long_environments_are_cut_and_say_so() {
     assert!(!long.argv_truncated, "{long:?}");
     let (_, short) = record.exec("/bin/true");
     assert_eq!(
-        (&*short.envs, short.envs_truncated),
+        (short.envs.as_slice(), short.envs_truncated),
         (&["A".to_owned()][..], false)
     );
 }
