@@ -150,7 +150,7 @@ impl Worker<'_> {
 
     /// Tells the last, and waits a little for the agent to take it.
     pub(super) fn say_goodbye(&mut self) {
-        self.settle_all_leaving();
+        self.look_at_leaving();
         let mut pids: Vec<u32> = self.processes.all().map(|entry| entry.pid).collect();
         pids.sort_unstable();
         for pid in pids {

@@ -13,9 +13,6 @@ use crate::sys::poll;
 /// milliseconds: as long as other events wait for each other.
 const PATIENCE: u64 = 5;
 
-/// Before that nobody is gone, milliseconds by the clock's whole ones.
-const SOONEST: u64 = 2;
-
 /// A process that has called `exit_group`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leaving {
@@ -53,31 +50,17 @@ impl Worker<'_> {
 
     /// Tells of those that have ended; waits for those that take longer.
     pub(super) fn look_at_leaving(&mut self) {
-        let Some(first) = self.leaving.first() else {
+        if self.leaving.is_empty() {
             return;
-        };
-        let now = poll::monotonic_ms();
-        if now >= first.since + SOONEST {
-            self.settle_leaving(|leaving| now >= leaving.since + SOONEST, now);
         }
-    }
-
-    /// Tells of all that have ended.
-    pub(super) fn settle_all_leaving(&mut self) {
-        self.settle_leaving(|_| true, u64::MAX);
-    }
-
-    fn settle_leaving(&mut self, which: impl Fn(&Leaving) -> bool, now: u64) {
-        let all = std::mem::take(&mut self.leaving);
-        for leaving in all {
+        let now = poll::monotonic_ms();
+        for leaving in std::mem::take(&mut self.leaving) {
             let entry = self.processes.get(leaving.pid);
             let Some(pidfd) = entry.and_then(|entry| entry.pidfd.as_ref()) else {
                 continue;
             };
             let pidfd = pidfd.as_fd();
-            if !which(&leaving) {
-                self.leaving.push(leaving);
-            } else if poll::is_readable(pidfd) {
+            if poll::is_readable(pidfd) {
                 self.ended_at_time(leaving.pid, leaving.time);
             } else if now >= leaving.due() {
                 let _ = self.poller.add(pidfd, leaving.pid.into());

@@ -281,13 +281,14 @@ impl<'a> Worker<'a> {
                     pid => self.process_ended(pid as u32),
                 }
             }
+            // Whoever has waited for one of them tells of what it does afterwards.
+            self.look_at_leaving();
             match (notified, listener) {
                 (Direct::Readable, Some(listener)) => self.notified(listener),
                 (Direct::HungUp, _) => self.all_gone = true,
                 _ => {}
             }
             self.settle_due();
-            self.look_at_leaving();
             self.look_at_openers();
             self.search_reads();
             self.connect();
