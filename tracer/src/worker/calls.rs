@@ -1,6 +1,6 @@
 //! From a notification to its answer.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
 use picket_events::wire::{Notice, ToAgent};
@@ -8,7 +8,8 @@ use picket_events::{EventKind, EventType, Outcome};
 
 use super::Worker;
 use super::denying::ENDED;
-use crate::confirm::{Check, Pending, Settled};
+use super::settling::Look;
+use crate::confirm::{Check, Pending};
 use crate::decode::{self, Call, Verdict, quarantine};
 use crate::denials::Denials;
 use crate::processes::Contacts;
@@ -16,17 +17,6 @@ use crate::sys::seccomp::{self, Data};
 use crate::sys::{poll, process};
 use crate::table::{self, Abi, Row};
 use crate::{confirm, proc, processes};
-
-/// A look at the effect: how it came to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
-    /// The thread has made another call, or has ended: the first has returned.
-    Returned,
-    /// Time has passed.
-    Due,
-    /// The kernel has returned this value.
-    Known(i64),
-}
 
 impl Worker<'_> {
     /// Takes one notification and answers it.
@@ -390,86 +380,6 @@ impl Worker<'_> {
             looks: 0,
             since: poll::monotonic_ms(),
         })
-    }
-
-    /// The thread makes another call: its earlier ones have returned.
-    pub(super) fn settle_thread(&mut self, tid: u32) {
-        self.settle_where(Look::Returned, |pending| pending.tid == tid);
-    }
-
-    /// The process has ended, or runs another program.
-    pub(super) fn settle_process(&mut self, pid: u32) {
-        self.settle_where(Look::Returned, |pending| pending.pid == pid);
-    }
-
-    /// Time has passed.
-    pub(super) fn settle_due(&mut self) {
-        if self.pending.is_empty() && self.execs.is_empty() {
-            return;
-        }
-        let now = poll::monotonic_ms();
-        self.settle_where(Look::Due, |pending| pending.due() <= now);
-        self.settle_due_execs(now);
-    }
-
-    fn settle_where(&mut self, look: Look, which: impl Fn(&Pending) -> bool) {
-        let mut at = 0;
-        while at < self.pending.len() {
-            if which(&self.pending[at]) {
-                let pending = self.pending.remove(at);
-                self.look(pending, look);
-            } else {
-                at += 1;
-            }
-        }
-    }
-
-    /// Looks once; what stays open goes back in line.
-    pub(super) fn look(&mut self, mut pending: Pending, look: Look) {
-        let Some(entry) = self.processes.get(pending.pid) else {
-            return;
-        };
-        let returned = look != Look::Due;
-        let view = entry.view(pending.tid);
-        let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
-        let settled = pending.settle(&view, pidfd, &self.mounts, &mut self.looks, returned);
-        let Pending { pid, tid, time, .. } = pending;
-        let is_unseen = matches!(settled, Settled::Wait | Settled::Drop)
-            || matches!(
-                (&pending.check, &settled),
-                (Check::Connected { .. }, Settled::Emit(Outcome::Unconfirmed))
-            );
-        let known = match look {
-            // It did what it was asked, and nothing of what we read shows it: another thread
-            // may have written something else there.
-            Look::Known(0..) if is_unseen => Some(Outcome::Unconfirmed),
-            Look::Known(value) => Some(Outcome::Returned(value)),
-            Look::Returned | Look::Due => None,
-        };
-        let outcome = match settled {
-            Settled::Wait | Settled::Drop if known.is_some() => Outcome::Unconfirmed,
-            Settled::Wait => {
-                self.pending.push(pending);
-                return;
-            }
-            Settled::Drop | Settled::Nothing => return,
-            Settled::Emit(outcome) => outcome,
-            Settled::Ids(credentials) => {
-                confirm::set_ids(&mut pending.kind, credentials.clone());
-                if let Some(entry) = self.processes.get_mut(pid) {
-                    entry.credentials = credentials;
-                }
-                Outcome::Succeeded
-            }
-            Settled::Root(root) => {
-                if let Some(entry) = self.processes.get_mut(pid) {
-                    entry.root = root;
-                }
-                Outcome::Succeeded
-            }
-        };
-        self.note_open(pid, &pending.kind);
-        self.emit(pid, tid, time, known.unwrap_or(outcome), pending.kind);
     }
 }
 

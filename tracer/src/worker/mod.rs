@@ -12,6 +12,7 @@ mod leaving;
 mod making;
 mod reads;
 mod report;
+mod settling;
 mod traced;
 
 use std::os::fd::{AsFd, BorrowedFd};
