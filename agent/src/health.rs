@@ -10,8 +10,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::closer::Closer;
 use crate::server::{Server, Shared, Socket};
 
+/// Connections that may have left something to close; until it is less, nobody is answered.
+const LEFT_BEHIND: usize = 16;
 /// How long the pipeline may keep the answer waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest answer that is read.
@@ -96,7 +99,12 @@ impl Drop for Responder {
 }
 
 async fn respond(socket: Socket, serving: Arc<OnceLock<Arc<Shared>>>) {
+    let closer = Closer::new();
     loop {
+        // Root of a container can reach this socket, too.
+        while closer.waiting() >= LEFT_BEHIND {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let Ok((mut stream, _)) = socket.listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -110,6 +118,7 @@ async fn respond(socket: Socket, serving: Arc<OnceLock<Arc<Shared>>>) {
         };
         // Who asked may be gone.
         let _ = timeout(PATIENCE, stream.write_all(line.as_bytes())).await;
+        closer.end(stream);
     }
 }
 

@@ -30,6 +30,7 @@
 //! ```
 
 pub mod accounts;
+mod closer;
 pub mod context;
 pub mod finding;
 mod hashes;

@@ -7,6 +7,7 @@
 
 mod connection;
 mod greeting;
+mod incoming;
 mod socket;
 
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use picket_events::deny::DenyRule;
+use tokio::net::UnixStream;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::closer::Closer;
 use crate::open_connections::OpenConnections;
 use crate::pipeline::{Counters, LoadedRules, Output, Outputs, Pipeline};
 use crate::sink::Sink;
@@ -66,6 +69,7 @@ pub(crate) struct Shared {
     sink: Arc<dyn Sink>,
     options: Options,
     greetings: Greetings,
+    closer: Closer,
     active: AtomicUsize,
     /// True once everything has to end.
     ended: watch::Sender<bool>,
@@ -150,6 +154,7 @@ impl Server {
             sink,
             options,
             greetings: Greetings::new(options.greetings),
+            closer: Closer::new(),
             active: AtomicUsize::new(0),
             ended: watch::Sender::new(false),
             quarantine: watch::Sender::new(false),
@@ -294,11 +299,11 @@ async fn accept(shared: Arc<Shared>, socket: Socket) {
     let mut ended = shared.ended.subscribe();
     loop {
         let accepted = tokio::select! {
-            accepted = socket.listener.accept() => accepted,
+            accepted = accept_next(&shared, &socket) => accepted,
             _ = ended.wait_for(|ended| *ended) => return,
         };
         match accepted {
-            Ok((stream, _)) => connection::spawn(&shared, stream),
+            Ok(stream) => connection::spawn(&shared, stream),
             Err(error) => {
                 // Out of descriptors, most likely: those in use have to go first.
                 tracing::warn!(%error, "accept failed");
@@ -306,6 +311,22 @@ async fn accept(shared: Arc<Shared>, socket: Socket) {
             }
         }
     }
+}
+
+/// Whoever has descriptors closed that take their time gets no more of ours than there are
+/// connections.
+async fn accept_next(shared: &Shared, socket: &Socket) -> std::io::Result<UnixStream> {
+    let mut is_told = false;
+    while shared.closer.waiting() >= shared.options.connections {
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::warn!(
+                "descriptors that were sent here take long to close, nobody is accepted"
+            );
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    let (stream, _) = socket.listener.accept().await?;
+    Ok(stream)
 }
 
 /// Reports losses every second, and that we are alive from time to time.

@@ -1,5 +1,7 @@
 //! The server over a real Unix socket.
 
+#[path = "server/descriptors.rs"]
+mod descriptors;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,7 @@ mod connection;
 
 use std::collections::VecDeque;
 use std::ffi::CString;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
@@ -78,6 +79,8 @@ struct Connection {
     reader: FrameReader,
     /// The socket is full.
     waits_for_room: bool,
+    /// How many of [`Transport::to_hold`] the agent has got.
+    handed_over: usize,
 }
 
 /// What became of the connection in a call.
@@ -97,6 +100,8 @@ pub(crate) struct Transport {
     path: Option<CString>,
     hello: Hello,
     connection: Option<Connection>,
+    /// Descriptors that the agent is to hold for as long as we are connected.
+    to_hold: Vec<OwnedFd>,
     /// Greeting and snapshot of the present connection; they go before `frames`.
     preamble: VecDeque<Frame>,
     /// Complete frames that wait.
@@ -130,6 +135,7 @@ impl Transport {
             path,
             hello,
             connection: None,
+            to_hold: Vec::new(),
             preamble: VecDeque::new(),
             frames: VecDeque::new(),
             frames_bytes: 0,
@@ -145,6 +151,14 @@ impl Transport {
             retry_last: RETRY_LAST,
             was_connected: false,
             flush_at: None,
+        }
+    }
+
+    /// Has the agent hold this descriptor, one of two at most, from what is written next until our
+    /// connection ends: whoever closes the last reference to it then is not us.
+    pub(crate) fn hand_over(&mut self, descriptor: BorrowedFd<'_>) {
+        if self.path.is_some() {
+            self.to_hold.extend(descriptor.try_clone_to_owned());
         }
     }
 

@@ -1,4 +1,5 @@
 use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
 
 use super::*;
 use picket_events::{EventKind, File, Outcome};
@@ -155,4 +156,59 @@ fn an_event_that_fits_no_frame_is_counted() {
             })
         ]
     ));
+}
+
+/// What came with the next bytes of a stream.
+fn descriptors_with(stream: &UnixStream) -> Vec<OwnedFd> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 65536];
+    let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
+    let received = recvmsg(stream, &mut parts, &mut control, RecvFlags::empty()).unwrap();
+    assert!(received.bytes > 0);
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(rights) => Some(rights),
+        _ => None,
+    });
+    rights.flatten().collect()
+}
+
+#[test]
+fn what_the_agent_is_to_hold_goes_with_the_greeting_of_each_connection_and_once() {
+    let (mut transport, listener) = to("hold");
+    let watcher = crate::sys::watch::Watcher::new().unwrap();
+    transport.hand_over(watcher.as_fd());
+    for _ in 0..2 {
+        transport.retry_at = 0;
+        assert!(transport.try_connect());
+        let (stream, _) = listener.accept().unwrap();
+        transport.write();
+        let held = descriptors_with(&stream);
+        let links = held.iter().map(|descriptor| {
+            std::fs::read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).unwrap()
+        });
+        let links: Vec<_> = links.collect();
+        assert_eq!(links, [std::path::Path::new("anon_inode:inotify")]);
+        transport.push_event(unlink());
+        transport.write();
+        assert_eq!(descriptors_with(&stream).len(), 0);
+        drop(stream);
+        transport.push_event(unlink());
+        assert_eq!(transport.write(), Link::Closed);
+    }
+}
+
+#[test]
+fn what_there_is_to_hold_later_goes_with_what_is_said_next() {
+    let (mut transport, listener) = to("later");
+    assert!(transport.try_connect());
+    let (stream, _) = listener.accept().unwrap();
+    transport.write();
+    assert_eq!(descriptors_with(&stream).len(), 0);
+    let watcher = crate::sys::watch::Watcher::new().unwrap();
+    transport.hand_over(watcher.as_fd());
+    transport.push_event(unlink());
+    transport.write();
+    assert_eq!(descriptors_with(&stream).len(), 1);
 }

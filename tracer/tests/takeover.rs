@@ -1,6 +1,8 @@
 //! The death of a worker is a gap in coverage, never an error in the application.
 #![allow(missing_docs)]
 
+#[path = "takeover/holding.rs"]
+mod holding;
 mod support;
 
 use std::process::{Command, Stdio};

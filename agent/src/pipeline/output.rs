@@ -76,6 +76,9 @@ pub enum Violation {
     /// A second hello.
     #[error("second hello")]
     SecondHello,
+    /// Descriptors that no tracer hands over.
+    #[error("descriptors that nobody asked for")]
+    Descriptors,
     /// The hello was refused.
     #[error("hello refused: {0:?}")]
     Refused(Refusal),

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use picket_events::deny::DenyRule;
 use picket_events::wire::{FrameWriter, Refusal, ToTracer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::incoming::{Came, Incoming};
 use super::{Findings, Shared, now};
 use crate::ingest::Ingest;
 use crate::pipeline::{Output, Outputs, Violation};
 
-/// Bytes read at a time; with one incomplete frame, all that a connection holds.
-const BUFFER: usize = 64 * 1024;
 /// Messages to a tracer that may wait to be sent.
 const QUEUE: usize = 256;
 /// How long a tracer may take to read a message.
@@ -82,10 +81,12 @@ async fn refuse(shared: &Shared, mut stream: UnixStream) {
         send(&mut stream, &ToTracer::Refused(Refusal::TooMany)),
     )
     .await;
+    shared.closer.end(stream);
 }
 
 async fn serve(shared: &Shared, stream: UnixStream) {
-    let (mut reader, writer) = stream.into_split();
+    let (reader, writer) = stream.into_split();
+    let mut incoming = Incoming::new(&shared.closer, reader);
     let (messages, queue) = mpsc::channel(QUEUE);
     let quarantine = shared.quarantine.subscribe();
     let denials = shared.denials.subscribe();
@@ -98,21 +99,19 @@ async fn serve(shared: &Shared, stream: UnixStream) {
         messages: &messages,
     };
     let mut ingest = Ingest::new();
-    let mut buffer = vec![0; BUFFER];
-    let mut result = greet(shared, &mut reader, &mut buffer, &mut ingest, &mut delivery).await;
+    let mut result = greet(shared, &mut incoming, &mut ingest, &mut delivery).await;
     let mut ended = shared.ended.subscribe();
     while result.is_ok() {
         // What has come goes first, at the end too.
-        let read = tokio::select! {
+        let came = tokio::select! {
             biased;
-            read = reader.read(&mut buffer) => read,
+            came = incoming.read() => came,
             _ = ended.wait_for(|ended| *ended) => break,
         };
-        let Some(length) = read.ok().filter(|&length| length > 0) else {
+        if came == Came::End {
             break;
-        };
-        let mut pipeline = shared.pipeline.lock().await;
-        result = ingest.feed(&mut pipeline, &buffer[..length], now(), &mut delivery);
+        }
+        result = take_in(shared, &incoming, came, &mut ingest, &mut delivery).await;
     }
     if let Err(Violation::Refused(refusal)) = result {
         delivery.push_message(ToTracer::Refused(refusal));
@@ -120,7 +119,7 @@ async fn serve(shared: &Shared, stream: UnixStream) {
     ingest.close(&mut *shared.pipeline.lock().await, now(), &mut delivery);
     drop(messages);
     // It ends by itself: nobody can send it anything more.
-    let _ = writing.await;
+    incoming.end(writing.await.ok());
 }
 
 impl Delivery<'_> {
@@ -130,29 +129,45 @@ impl Delivery<'_> {
     }
 }
 
+/// Deals with what a read has given.
+async fn take_in(
+    shared: &Shared,
+    incoming: &Incoming<'_>,
+    came: Came,
+    ingest: &mut Ingest,
+    delivery: &mut Delivery<'_>,
+) -> Result<(), Violation> {
+    let mut pipeline = shared.pipeline.lock().await;
+    match came {
+        Came::Bytes(length) => ingest.feed(&mut pipeline, incoming.bytes(length), now(), delivery),
+        Came::End => Ok(()),
+        Came::Strange => {
+            pipeline.violation(Violation::Descriptors, now(), delivery);
+            Err(Violation::Descriptors)
+        }
+    }
+}
+
 /// Reads until the hello was accepted, the time is over, or somebody else needs the place.
 async fn greet(
     shared: &Shared,
-    reader: &mut OwnedReadHalf,
-    buffer: &mut [u8],
+    incoming: &mut Incoming<'_>,
     ingest: &mut Ingest,
     delivery: &mut Delivery<'_>,
 ) -> Result<(), Violation> {
     let place = shared.greetings.enter();
     let deadline = Instant::now() + shared.options.hello_timeout;
     while ingest.connection().is_none() {
-        let read = tokio::select! {
-            read = timeout_at(deadline, reader.read(buffer)) => read.ok(),
+        let came = tokio::select! {
+            came = timeout_at(deadline, incoming.read()) => came.ok(),
             () = place.pushed_out() => None,
         };
-        let mut pipeline = shared.pipeline.lock().await;
-        match read {
-            Some(Ok(length)) if length > 0 => {
-                ingest.feed(&mut pipeline, &buffer[..length], now(), delivery)?;
-            }
+        match came {
             // It came and went: a probe, or a tracer that was killed.
-            Some(_) => return Err(Violation::NoHello),
+            Some(Came::End) => return Err(Violation::NoHello),
+            Some(came) => take_in(shared, incoming, came, ingest, delivery).await?,
             None => {
+                let mut pipeline = shared.pipeline.lock().await;
                 pipeline.violation(Violation::HelloTimeout, now(), delivery);
                 return Err(Violation::HelloTimeout);
             }
@@ -172,7 +187,7 @@ async fn write_messages(
     mut writer: OwnedWriteHalf,
     mut queue: mpsc::Receiver<ToTracer>,
     (mut quarantine, mut denials, mut watched): Changes,
-) {
+) -> OwnedWriteHalf {
     loop {
         let message = tokio::select! {
             // What this tracer was told when it came was true before what has changed since.
@@ -188,12 +203,14 @@ async fn write_messages(
                 Some(ToTracer::WatchReads(watched.borrow_and_update().clone()))
             }
         };
-        let Some(message) = message else { return };
+        let Some(message) = message else {
+            return writer;
+        };
         if !matches!(
             timeout(WRITE_TIMEOUT, send(&mut writer, &message)).await,
             Ok(Ok(()))
         ) {
-            return;
+            return writer;
         }
     }
 }

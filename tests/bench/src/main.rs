@@ -133,7 +133,12 @@ fn measure(what: &Measure) -> anyhow::Result<()> {
     };
     let reader = reader::Reader::start(scratch.path(), behind)?;
     let denying = reader::Reader::start(scratch.path(), reader::Behind::Denials)?;
-    let setup = variant::Setup::new(&reader, &denying, what.tracer.clone())?;
+    // Workloads run elsewhere.
+    let tracer = what.tracer.as_ref().map(|tracer| {
+        let canonical = tracer.canonicalize();
+        canonical.with_context(|| format!("cannot find {}", tracer.display()))
+    });
+    let setup = variant::Setup::new(&reader, &denying, tracer.transpose()?)?;
     let mut variants = vec![variant::Variant::Untraced];
     if what.variants.is_empty() {
         variants.extend(variant::Variant::OTHERS);

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::{Errno, Result, check};
@@ -29,6 +29,49 @@ pub(crate) fn connect(path: &CStr) -> Result<UnixStream> {
     let result = unsafe { libc::connect(fd.as_raw_fd(), (&raw const address).cast(), length) };
     check(result.into())?;
     Ok(UnixStream::from(fd))
+}
+
+/// Descriptors that [`send_with`] can send at a time.
+const SENT_MAX: usize = 2;
+
+/// Writes to a Unix stream socket and has its reader get copies of these descriptors, at most
+/// [`SENT_MAX`], with the first byte. Gives the number of bytes.
+pub(crate) fn send_with(
+    stream: &UnixStream,
+    bytes: &[u8],
+    descriptors: &[OwnedFd],
+) -> Result<usize> {
+    let descriptors = &descriptors[..descriptors.len().min(SENT_MAX)];
+    // Of u64, so that it is aligned like a cmsghdr.
+    let mut control = [0u64; 4];
+    let length = size_of_val(descriptors) as u32;
+    let mut part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: msghdr is plain data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: CMSG_SPACE computes with its argument only. For two descriptors it is 24: the header
+    // and they fit into `control`, whose length msg_controllen is, and are written within it.
+    unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(length) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(length) as _;
+        let mut place = libc::CMSG_DATA(header).cast::<i32>();
+        for descriptor in descriptors {
+            place.write_unaligned(descriptor.as_raw_fd());
+            place = place.add(1);
+        }
+    }
+    let socket = stream.as_fd().as_raw_fd();
+    // SAFETY: what the message points to lives during the call.
+    let sent = unsafe { libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL) };
+    Ok(check(sent as _)? as usize)
 }
 
 /// A socket option that is an int.

@@ -1,7 +1,7 @@
 //! The connection itself: made anew after it was lost, written to as far as the socket takes it.
 
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use picket_events::wire::{FrameReader, FrameWriter, Hello, Refusal, ToAgent, ToTracer};
 
@@ -9,7 +9,7 @@ use super::{
     Connection, FRAME_TARGET, Frame, Link, RETRY_FIRST, RETRY_HURRIED, RETRY_LAST, Transport,
 };
 use crate::config::Config;
-use crate::sys::{poll, socket};
+use crate::sys::{Errno, poll, socket};
 
 /// Tries of a greeting that nothing follows.
 const HELLO_TRIES: u32 = 5;
@@ -79,6 +79,7 @@ impl Transport {
                     stream,
                     reader,
                     waits_for_room: false,
+                    handed_over: 0,
                 });
                 self.preamble.clear();
                 self.written = 0;
@@ -133,7 +134,7 @@ impl Transport {
             let Some(frame) = queue.front() else {
                 return Link::Unchanged;
             };
-            match connection.stream.write(&frame.bytes[self.written..]) {
+            match connection.write(&frame.bytes[self.written..], &self.to_hold) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     connection.waits_for_room = true;
@@ -218,6 +219,28 @@ impl Transport {
         self.connection = None;
         self.back_off();
         Link::Closed
+    }
+}
+
+impl Connection {
+    /// Writes as much as the socket takes, and with it the descriptors that the agent has not got.
+    fn write(&mut self, bytes: &[u8], to_hold: &[OwnedFd]) -> io::Result<usize> {
+        let new = &to_hold[self.handed_over..];
+        if !new.is_empty() {
+            match socket::send_with(&self.stream, bytes, new) {
+                Err(Errno(errno @ (libc::EAGAIN | libc::EINTR))) => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
+                sent => {
+                    // Where they must not be passed on, we close them ourselves.
+                    self.handed_over = to_hold.len();
+                    if let Ok(count) = sent {
+                        return Ok(count);
+                    }
+                }
+            }
+        }
+        self.stream.write(bytes)
     }
 }
 

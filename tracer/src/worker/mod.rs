@@ -200,6 +200,10 @@ impl<'a> Worker<'a> {
         };
         let hello = keeper::hello(config, engine, start.generation);
         let sequence = start.board.sequence.load(Ordering::Acquire);
+        let mut transport = Transport::new(config.socket.clone(), hello, sequence);
+        if let Some(watches) = looks.descriptor() {
+            transport.hand_over(watches);
+        }
         start
             .board
             .worker_pid
@@ -227,7 +231,7 @@ impl<'a> Worker<'a> {
             looks,
             environments: Environments::default(),
             accounts: Accounts::default(),
-            transport: Transport::new(config.socket.clone(), hello, sequence),
+            transport,
             pending: Vec::new(),
             execs: IdMap::default(),
             seized: IdMap::default(),

@@ -71,6 +71,7 @@ impl Worker<'_> {
             });
             if let Some(reads) = &self.reads {
                 let _ = self.poller.add(reads.watched.descriptor(), TOKEN_READS);
+                self.transport.hand_over(reads.watched.descriptor());
             }
         }
         if let Some(reads) = &mut self.reads {
