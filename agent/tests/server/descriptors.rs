@@ -168,9 +168,9 @@ async fn nor_does_it_where_health_is_asked_for() {
     let mut bad = UnixStream::connect(&path).await.unwrap();
     send_with(&bad, &[0], &[stream.as_fd()]);
     drop(stream);
-    let mut line = String::new();
-    let answer = tokio::time::timeout(PATIENCE, bad.read_to_string(&mut line)).await;
-    answer.expect("an answer").unwrap();
+    let mut line = [0; 256];
+    let answer = tokio::time::timeout(PATIENCE, bad.read(&mut line)).await;
+    assert!(answer.expect("an answer").unwrap() > 0);
     let ask = move || health::ask(&path, PATIENCE);
     let asked = tokio::task::spawn_blocking(ask).await.unwrap();
     assert!(asked.unwrap().starts_with("ok "));

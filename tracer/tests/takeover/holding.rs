@@ -22,7 +22,14 @@ struct Holder {
 
 impl Holder {
     fn accept(listener: &UnixListener) -> Self {
-        let (stream, _) = listener.accept().unwrap();
+        let stream = std::cell::OnceCell::new();
+        listener.set_nonblocking(true).unwrap();
+        eventually("a connection", || {
+            listener
+                .accept()
+                .is_ok_and(|(new, _)| stream.set(new).is_ok())
+        });
+        let stream = stream.into_inner().unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         Self {
             stream,
