@@ -9,6 +9,7 @@ mod files;
 mod memory;
 mod support;
 
+use picket_events::wire::ToAgent;
 use picket_events::{Address, EventKind, EventType, Outcome};
 use support::*;
 
@@ -68,6 +69,49 @@ fn every_event_follows_the_fork_of_its_process() {
         record.goodbye().unwrap().last_sequence,
         sequences.len() as u64
     );
+}
+
+/// A login user id is looked at again only where somebody may have set it: where opens are stopped
+/// for, below a process that has opened its `loginuid` for writing.
+#[test]
+fn a_login_user_id_that_was_set_is_told_with_the_programs_that_are_run_after_it() {
+    need_root();
+    for interest in ["exec", "exec,open:plain"] {
+        let record = record("login", interest, |_| {
+            let run = |word: &str| format!("/bin/true {word}");
+            let inner = format!("{}; exit", run("grandchild"));
+            let set = "echo 4711 >/proc/self/loginuid || exit 1";
+            format!(
+                "{}; {set}; {}; sh -c '{inner}'",
+                run("before"),
+                run("child")
+            )
+        });
+        let login = |word: &str| {
+            let mut images = record.images().into_iter();
+            let is_it = |image: &picket_events::Image| image.argv.get(1).is_some_and(|a| a == word);
+            let (exec, _) = images.find(|(_, image)| is_it(image)).unwrap();
+            let forks = record.0.iter().filter_map(|message| match message {
+                ToAgent::Process(process) => Some(process),
+                ToAgent::Event(event) => match &event.kind {
+                    EventKind::Fork(process) => Some(process),
+                    _ => None,
+                },
+                _ => None,
+            });
+            let last = forks.filter(|process| process.pid == exec.pid).last();
+            last.unwrap().credentials.auid
+        };
+        let logins = ["before", "child", "grandchild"].map(login);
+        let none = own_login();
+        assert_eq!(logins, [none, 4711, 4711], "{interest}");
+    }
+}
+
+/// The login user id that this process, and what it starts, has.
+fn own_login() -> u32 {
+    let text = std::fs::read_to_string("/proc/self/loginuid").unwrap();
+    text.trim().parse().unwrap()
 }
 
 /// A process that is first seen when it execs is taken to have its parent's credentials. This one

@@ -8,6 +8,7 @@ use picket_events::{Event, EventKind, EventType, Outcome, Process};
 use std::sync::atomic::Ordering;
 
 use super::Worker;
+use crate::confirm::{Check, Pending};
 use crate::image;
 use crate::proc;
 use crate::processes::Contacts;
@@ -68,8 +69,20 @@ impl Worker<'_> {
 
     /// Watches a process that is new in the table, and tells of it.
     pub(super) fn added(&mut self, pid: u32) {
+        self.doubt_login(pid);
         self.watch_end(pid);
         self.announce(pid);
+    }
+
+    /// A process is new whose parent has just opened something for writing, and it has not shown
+    /// yet what: it may have set the login user id that the new one has inherited.
+    fn doubt_login(&mut self, pid: u32) {
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
+        let writes = |call: &Pending| matches!(call.check, Check::Open { writes: true, .. });
+        let mut pending = self.pending.iter();
+        entry.may_change_login |= pending.any(|call| call.pid == entry.parent && writes(call));
     }
 
     /// Tells of a process and of its ancestors, as far as that could not be done before.
