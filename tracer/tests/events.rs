@@ -91,7 +91,7 @@ fn a_login_user_id_that_was_set_is_told_with_the_programs_that_are_run_after_it(
             let mut images = record.images().into_iter();
             let is_it = |image: &picket_events::Image| image.argv.get(1).is_some_and(|a| a == word);
             let (exec, _) = images.find(|(_, image)| is_it(image)).unwrap();
-            let forks = record.0.iter().filter_map(|message| match message {
+            let mut told = record.0.iter().rev().filter_map(|message| match message {
                 ToAgent::Process(process) => Some(process),
                 ToAgent::Event(event) => match &event.kind {
                     EventKind::Fork(process) => Some(process),
@@ -99,7 +99,7 @@ fn a_login_user_id_that_was_set_is_told_with_the_programs_that_are_run_after_it(
                 },
                 _ => None,
             });
-            let last = forks.filter(|process| process.pid == exec.pid).last();
+            let last = told.find(|process| process.pid == exec.pid);
             last.unwrap().credentials.auid
         };
         let logins = ["before", "child", "grandchild"].map(login);
