@@ -10,6 +10,7 @@ mod greeting;
 mod incoming;
 mod socket;
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -300,7 +301,7 @@ async fn accept(shared: Arc<Shared>, socket: Socket) {
     loop {
         let accepted = tokio::select! {
             accepted = accept_next(&shared, &socket) => accepted,
-            _ = ended.wait_for(|ended| *ended) => return,
+            _ = ended.wait_for(|ended| *ended) => break,
         };
         match accepted {
             Ok(stream) => connection::spawn(&shared, stream),
@@ -311,6 +312,10 @@ async fn accept(shared: Arc<Shared>, socket: Socket) {
             }
         }
     }
+    // Whoever was not accepted any more may have sent descriptors, too.
+    let last = socket.listener.as_fd().try_clone_to_owned();
+    drop(socket);
+    shared.closer.close_strange(last.into_iter().collect());
 }
 
 /// Whoever has descriptors closed that take their time gets no more of ours than there are

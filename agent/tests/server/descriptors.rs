@@ -158,6 +158,45 @@ async fn what_takes_long_to_close_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
+async fn who_comes_while_too_much_waits_to_be_closed_is_accepted_after_it() {
+    let agent = Agent::start(Options {
+        connections: 1,
+        ..Options::default()
+    });
+    let (stream, peer) = lingering();
+    let mut bad = agent.connect().await;
+    send_with(&bad, &Script::web().bytes(), &[stream.as_fd()]);
+    drop(stream);
+    assert_eq!(answers(&mut bad, 9).await, []);
+    // One more is waited for already.
+    drop(agent.connect().await);
+    let mut tracer = agent.send(&Script::web()).await;
+    drop(peer);
+    assert_eq!(answers(&mut tracer, 1).await, [ToTracer::Welcome]);
+}
+
+#[tokio::test]
+async fn nor_does_it_at_the_end() {
+    let agent = Agent::start(Options {
+        connections: 1,
+        ..Options::default()
+    });
+    let script = Script::web().bytes();
+    let mut kept = Vec::new();
+    // Two are cut off; the third is not accepted before what they have sent is closed.
+    for cut_off in [1, 2, 2] {
+        let (stream, peer) = lingering();
+        let bad = agent.connect().await;
+        send_with(&bad, &script, &[stream.as_fd()]);
+        kept.push((bad, peer));
+        drop(stream);
+        agent.expect(&vec!["malformed_message"; cut_off]).await;
+    }
+    let counters = tokio::time::timeout(PATIENCE, agent.server.shutdown()).await;
+    assert_eq!(counters.expect("an end").violations, 2);
+}
+
+#[tokio::test]
 async fn nor_does_it_where_health_is_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let path = health::socket_beside(&directory.path().join("agent.sock"));
