@@ -75,8 +75,13 @@ pub(crate) struct Done {
 pub(crate) enum Answer {
     /// 0, or a negative errno.
     Value(i64),
-    /// A descriptor for this file.
-    Descriptor { file: OwnedFd, close_on_exec: bool },
+    /// A descriptor for this file; `left` is the number at which the caller has it already, from a
+    /// call that a signal interrupted.
+    Descriptor {
+        file: OwnedFd,
+        close_on_exec: bool,
+        left: Option<u32>,
+    },
     /// A descriptor, once this could be opened.
     Later {
         pinned: Pinned,

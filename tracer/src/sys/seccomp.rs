@@ -83,6 +83,8 @@ const IOCTL_ADD_DESCRIPTOR: u64 = 0x4018_2103;
 const FLAG_CONTINUE: u32 = 1;
 /// Add the descriptor and answer with its number in one (Linux 5.14).
 const ADD_AND_SEND: u32 = 2;
+/// Add the descriptor at a given number, in the place of what is there.
+const ADD_AT_NUMBER: u32 = 1;
 const SYNC_WAKE_UP: u64 = 1;
 
 /// Installs a filter for the calling thread and gives its listener.
@@ -183,11 +185,15 @@ struct Addition {
 }
 
 /// Gives the caller a descriptor of ours, as the result of its call; its number there.
+///
+/// Before Linux 5.14 this takes two steps, and the caller may get a signal in between: then `left`
+/// says which number it has got without knowing, to be used when it makes the call again.
 pub(crate) fn answer_descriptor(
     listener: BorrowedFd<'_>,
     id: u64,
     descriptor: BorrowedFd<'_>,
     close_on_exec: bool,
+    left: &mut Option<u32>,
 ) -> Result<i64> {
     let mut addition = Addition {
         id,
@@ -202,9 +208,14 @@ pub(crate) fn answer_descriptor(
     };
     match add(listener, &addition) {
         Err(Errno(libc::EINVAL)) => {
-            addition.flags = 0;
+            (addition.flags, addition.target) = match *left {
+                Some(number) => (ADD_AT_NUMBER, number),
+                None => (0, 0),
+            };
             let number = add(listener, &addition)?;
+            *left = Some(number as u32);
             answer_value(listener, id, number)?;
+            *left = None;
             Ok(number)
         }
         other => other,

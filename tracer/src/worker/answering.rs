@@ -45,17 +45,18 @@ impl Worker<'_> {
         done: Done,
         at: (u32, u32, u64),
     ) {
-        let Done { answer, told } = done;
+        let Done { mut answer, told } = done;
         let (pid, tid, _) = at;
-        let (value, opened) = match &answer {
+        let (value, opened) = match &mut answer {
             Answer::Value(value) => (answer_value(listener, id, *value), None),
             Answer::Descriptor {
                 file,
                 close_on_exec,
+                left,
             } => {
                 // Before it is theirs, to be closed again at once.
                 let seen = self.file_behind(pid, file.as_fd());
-                let value = answer_descriptor(listener, id, file.as_fd(), *close_on_exec);
+                let value = answer_descriptor(listener, id, file.as_fd(), *close_on_exec, left);
                 (value, Some(seen))
             }
             Answer::Later { .. } => {
@@ -175,7 +176,10 @@ impl Worker<'_> {
                 Err(_) => None,
             };
             let value = match &opened.result {
-                Ok(file) => answer_descriptor(listener, opened.id, file.as_fd(), close_on_exec),
+                // Where a signal comes in the last moment, the caller keeps it without knowing.
+                Ok(file) => {
+                    answer_descriptor(listener, opened.id, file.as_fd(), close_on_exec, &mut None)
+                }
                 Err(errno) => answer_value(listener, opened.id, -i64::from(errno.0)),
             };
             opened.answered(self.start.board);
@@ -225,8 +229,9 @@ fn answer_descriptor(
     id: u64,
     file: BorrowedFd<'_>,
     close_on_exec: bool,
+    left: &mut Option<u32>,
 ) -> Option<i64> {
-    match seccomp::answer_descriptor(listener, id, file, close_on_exec) {
+    match seccomp::answer_descriptor(listener, id, file, close_on_exec, left) {
         Ok(number) => Some(number),
         Err(Errno(libc::ENOENT | libc::EINPROGRESS)) => None,
         // It has too many open.

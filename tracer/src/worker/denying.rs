@@ -131,6 +131,7 @@ impl Worker<'_> {
                 let answer = Answer::Descriptor {
                     file,
                     close_on_exec,
+                    left: None,
                 };
                 Verdict::Done(Box::new(Done { answer, told }))
             }

@@ -290,6 +290,7 @@ fn descriptor(file: std::os::fd::OwnedFd) -> Found {
     Found::Made(Answer::Descriptor {
         file,
         close_on_exec: false,
+        left: None,
     })
 }
 

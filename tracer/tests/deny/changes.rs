@@ -95,6 +95,7 @@ def ring(*_):
     rang += 1
 signal.signal(signal.SIGALRM, ring)
 signal.siginterrupt(signal.SIGALRM, False)
+open_before = len(os.listdir("/proc/self/fd"))
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 wrong = set()
 for i in range(400):
@@ -102,9 +103,11 @@ for i in range(400):
     fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY); os.close(fd)
     wrong |= {made, got(os.rmdir, here + "/d")}
 signal.setitimer(signal.ITIMER_REAL, 0)
-print(wrong, rang > 10)
+# Before Linux 5.14 a descriptor is given before the call returns, which the signal may prevent.
+left = len(os.listdir("/proc/self/fd")) - open_before
+print(wrong, rang > 10, left)
 "#,
     );
     let (said, _) = denied.end();
-    assert_eq!(said, "{'done'} True\n");
+    assert_eq!(said, "{'done'} True 0\n");
 }
