@@ -87,7 +87,7 @@ fn question(bytes: Option<Vec<u8>>) -> Step {
 }
 
 /// `FUTEX_WAKE`, private or not.
-fn is_wake(operation: u32) -> bool {
+pub(super) fn is_wake(operation: u32) -> bool {
     operation & 0x7f == 1
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod quarantine;
 pub(crate) mod rights;
+pub(crate) mod streams;
 pub(crate) mod tracer_safety;
 pub(crate) mod traffic;
 

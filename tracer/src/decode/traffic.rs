@@ -113,8 +113,13 @@ fn read(call: &Call<'_>, span: Span, limit: usize) -> Option<Vec<u8>> {
 
 /// The first bytes that a call sends.
 pub(super) fn bytes(call: &Call<'_>, at: u64, length: u64) -> Option<Vec<u8>> {
+    first_bytes(call, at, length, dns::MESSAGE_MAX)
+}
+
+/// The first bytes that a call sends, at most so many.
+pub(super) fn first_bytes(call: &Call<'_>, at: u64, length: u64, limit: usize) -> Option<Vec<u8>> {
     let length = length as usize;
-    read(call, Span { at, length }, dns::MESSAGE_MAX)
+    read(call, Span { at, length }, limit)
 }
 
 /// The first bytes that a message sends.
@@ -139,6 +144,16 @@ pub(super) fn received(call: &Call<'_>, at: u64, length: u64) -> Option<(Vec<u8>
 
 /// The first bytes that stand in vectors.
 pub(super) fn gathered(call: &Call<'_>, vectors: u64, count: u64) -> Option<Vec<u8>> {
+    gathered_to(call, vectors, count, dns::MESSAGE_MAX)
+}
+
+/// The first bytes that stand in vectors, at most so many of each.
+pub(super) fn gathered_to(
+    call: &Call<'_>,
+    vectors: u64,
+    count: u64,
+    limit: usize,
+) -> Option<Vec<u8>> {
     const VECTORS_MAX: u64 = 4;
     let size = call.abi.pointer_size();
     let mut all = Vec::new();
@@ -150,9 +165,16 @@ pub(super) fn gathered(call: &Call<'_>, vectors: u64, count: u64) -> Option<Vec<
             bytes: &vector,
             size,
         };
-        all.extend(bytes(call, words.get(0), words.get(1))?);
+        all.extend(first_bytes(call, words.get(0), words.get(1), limit)?);
     }
     Some(all)
+}
+
+/// The question that these bytes are on a stream to a name server: its length goes before it.
+pub(super) fn question_of(call: &Call<'_>, descriptor: i32, bytes: &[u8]) -> Option<EventKind> {
+    let dns = dns::decode(bytes.get(2..)?).filter(|dns| dns.response_code.is_none())?;
+    let nowhere = Span { at: 0, length: 0 };
+    goes_to_name_server(call, descriptor, nowhere).then(|| EventKind::Dns(Box::new(dns)))
 }
 
 /// Whether a datagram goes to a name server.
@@ -185,7 +207,12 @@ fn request(call: &Call<'_>, descriptor: i32, data: Span) -> Option<EventKind> {
     if !call.process.contacts.metadata {
         return None;
     }
-    let imds = metadata::decode(&read(call, data, metadata::HEAD_MAX)?)?;
+    request_of(call, descriptor, &read(call, data, metadata::HEAD_MAX)?)
+}
+
+/// The request to a metadata service that these bytes begin, sent on this socket.
+pub(super) fn request_of(call: &Call<'_>, descriptor: i32, head: &[u8]) -> Option<EventKind> {
+    let imds = metadata::decode(head)?;
     let peer = take(call, descriptor)
         .and_then(|socket| sockets::address(socket.as_fd(), sockets::End::Peer));
     let is_service = match peer {

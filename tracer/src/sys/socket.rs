@@ -92,6 +92,34 @@ pub(crate) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
     Ok(value)
 }
 
+/// Whether calls on a socket return at once instead of sleeping.
+pub(crate) fn is_nonblocking(socket: BorrowedFd<'_>) -> Result<bool> {
+    // SAFETY: plain values.
+    let flags = check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFL) }.into())?;
+    Ok(flags as i32 & libc::O_NONBLOCK != 0)
+}
+
+/// Whether a socket has a time limit for sending, which is one for connecting too.
+pub(crate) fn has_send_limit(socket: BorrowedFd<'_>) -> Result<bool> {
+    let mut limit = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let mut length = size_of::<libc::timeval>() as u32;
+    // SAFETY: the kernel writes at most `length` bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDTIMEO,
+            (&raw mut limit).cast(),
+            &raw mut length,
+        )
+    };
+    check(result.into())?;
+    Ok((limit.tv_sec, limit.tv_usec) != (0, 0))
+}
+
 /// Which end of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {

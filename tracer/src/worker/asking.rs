@@ -1,46 +1,85 @@
 //! Following a thread from its connect to a name server to the question that it sends there, and
-//! on to the answer.
+//! on to the answer; and from its connect to a metadata service to the request.
 //!
 //! The thread is attached to, stopped when the connect returns, and at each call after it, until
 //! its questions are answered or it does something else: some twenty stops for a question. What
 //! asks, or hears, where the filter sees it is followed once and not again. Nothing that sleeps is
-//! interrupted: a thread is let go before a call that may sleep for ever, and otherwise at its
-//! next stop.
+//! interrupted so that the program could notice: a thread is let go before a call that may sleep
+//! for ever, and otherwise at its next stop.
+
+use std::os::fd::AsFd;
 
 use picket_events::{EventKind, EventType, Outcome, Protocol};
 
 use super::Worker;
 use crate::confirm::Check;
 use crate::decode::asking::{Step, answer, step};
-use crate::decode::{Call, Verdict};
+use crate::decode::{Call, Verdict, streams};
 use crate::processes::Contacts;
-use crate::sys::poll;
 use crate::sys::ptrace::{self, Stop};
 use crate::sys::seccomp::Data;
+use crate::sys::{poll, process, socket};
 use crate::table::{Abi, Row};
 
 /// Calls among which the question is looked for, and then the answer.
 const CALLS_MAX: u32 = 24;
 
-/// A thread that speaks to a name server.
+/// Calls among which a request, or the next one, is looked for on a stream: a JVM loads half its
+/// HTTP client in between.
+const STREAM_CALLS_MAX: u32 = 96;
+
+/// What a thread is followed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Following {
+    /// Questions by datagrams, and their answers.
+    Names {
+        socket: i32,
+        /// Questions that the call itself sends.
+        asked: u32,
+    },
+    /// What it sends on a stream that it connects.
+    Stream {
+        socket: i32,
+        /// The connect may sleep, and is made again by the kernel after it was interrupted.
+        may_sleep: bool,
+    },
+}
+
+/// A thread that speaks to a name server or a metadata service.
 #[derive(Debug)]
 pub(super) struct Asker {
     pid: u32,
     socket: i32,
+    is_stream: bool,
     /// Questions that were not answered.
     asked: u32,
     /// Calls since it was followed, or has asked last.
     calls: u32,
     /// A call that takes an answer, and has not returned.
     receiving: Option<Data>,
+    /// A connect that was interrupted: it comes to us a second time.
+    connecting: Option<Data>,
 }
 
 impl Worker<'_> {
     /// Before a call is answered that [`followed_from`](Self::followed_from) a thread is
     /// followed: sees to it that the thread stops when it returns. True where the stop keeps the
     /// thread from waiting for the answer, so that it makes the call again.
-    pub(super) fn follow_asker(&mut self, pid: u32, tid: u32, socket: i32, asked: u32) -> bool {
-        if self.askers.contains_key(&tid) || self.seized.contains_key(&tid) {
+    pub(super) fn follow_asker(
+        &mut self,
+        pid: u32,
+        tid: u32,
+        data: &Data,
+        following: Following,
+    ) -> bool {
+        if self.seized.contains_key(&tid) {
+            return false;
+        }
+        if let Some(asker) = self.askers.get_mut(&tid) {
+            // It stops anyway. A stream is followed rather than what it did before.
+            if let Following::Stream { socket, .. } = following {
+                (asker.socket, asker.is_stream, asker.calls) = (socket, true, 0);
+            }
             return false;
         }
         let has_listener = self.start.listener.is_some();
@@ -52,23 +91,35 @@ impl Worker<'_> {
             // It cannot fail on what was just attached to, unless that is gone.
             let _ = ptrace::interrupt(tid);
         }
-        // Where only a fatal signal ends the wait, the stop comes after the call, which does
-        // not sleep.
+        // Where only a fatal signal ends the wait, the stop comes after the call, or in a
+        // connect that sleeps.
         let is_made_again = has_listener && !self.waits_are_killable;
+        let (socket, asked, may_sleep) = match following {
+            Following::Names { socket, asked } => (socket, asked, false),
+            Following::Stream { socket, may_sleep } => (socket, 0, may_sleep),
+        };
         let asker = Asker {
             pid,
             socket,
+            is_stream: matches!(following, Following::Stream { .. }),
             // A call that is made again is counted then.
             asked: if is_made_again { 0 } else { asked },
             calls: 0,
             receiving: None,
+            connecting: (has_listener && !is_made_again && may_sleep).then_some(*data),
         };
         self.askers.insert(tid, asker);
         is_made_again
     }
 
-    /// Whether a question or an answer may follow a call that the filter would not see: the
-    /// socket, and how many questions this call itself sends.
+    /// Whether a thread only goes on with a connect that the stop has interrupted.
+    pub(super) fn connects_on(&mut self, tid: u32, data: &Data) -> bool {
+        let asker = self.askers.get_mut(&tid);
+        asker.is_some_and(|asker| asker.connecting.take_if(|first| first == data).is_some())
+    }
+
+    /// Whether a question, a request or an answer may follow a call that the filter would not
+    /// see.
     pub(super) fn followed_from(
         &self,
         pid: u32,
@@ -76,27 +127,63 @@ impl Worker<'_> {
         row: &Row,
         descriptor: i32,
         verdict: &Verdict,
-    ) -> Option<(i32, u32)> {
-        if !self.interest.contains(EventType::Dns) || abi != Abi::NATIVE[0] {
+    ) -> Option<Following> {
+        let (names, requests) = (EventType::Dns, EventType::Imds);
+        if abi != Abi::NATIVE[0] {
             return None;
         }
         let entry = self.processes.get(pid)?;
         match verdict {
-            // A stream's connect sleeps, and must not be disturbed.
             Verdict::Watch(EventKind::Connect { address, protocol }, Check::Connected { .. })
-                if *protocol == Protocol::UDP
-                    && Contacts::of(address).name_server
-                    && !entry.asks_in_sight =>
+                if *protocol == Protocol::UDP =>
             {
-                Some((descriptor, 0))
+                let is_followed = self.interest.contains(names)
+                    && Contacts::of(address).name_server
+                    && !entry.asks_in_sight;
+                let socket = descriptor;
+                is_followed.then_some(Following::Names { socket, asked: 0 })
+            }
+            Verdict::Watch(EventKind::Connect { address, protocol }, Check::Connected { .. })
+                if *protocol == Protocol::TCP =>
+            {
+                let to = Contacts::of(address);
+                let is_followed = self.interest.contains(names) && to.name_server
+                    || self.interest.contains(requests) && to.metadata;
+                let may_sleep = is_followed
+                    .then(|| self.connect_may_sleep(pid, descriptor))
+                    .flatten()?;
+                Some(Following::Stream {
+                    socket: descriptor,
+                    may_sleep,
+                })
             }
             // Several at once could be cut short by the stop.
-            Verdict::Tell(events, _) if row.name == "sendto" && !entry.hears_in_sight => {
+            Verdict::Tell(events, _)
+                if row.name == "sendto"
+                    && self.interest.contains(names)
+                    && !entry.hears_in_sight =>
+            {
                 let asks = events.iter().any(|kind| matches!(kind, EventKind::Dns(_)));
-                asks.then_some((descriptor, 1))
+                let socket = descriptor;
+                asks.then_some(Following::Names { socket, asked: 1 })
             }
             _ => None,
         }
+    }
+
+    /// Whether a connect of this socket may sleep; `None` where the program would notice that it
+    /// was interrupted: its time limit makes the kernel give up with EINTR. Before Linux 5.19, and
+    /// under ptrace, it is not interrupted.
+    fn connect_may_sleep(&self, pid: u32, descriptor: i32) -> Option<bool> {
+        if self.start.listener.is_none() || !self.waits_are_killable {
+            return Some(true);
+        }
+        let pidfd = self.processes.get(pid)?.pidfd.as_ref()?;
+        let socket = process::take_descriptor(pidfd.as_fd(), descriptor).ok()?;
+        if socket::is_nonblocking(socket.as_fd()).ok()? {
+            return Some(false);
+        }
+        (!socket::has_send_limit(socket.as_fd()).ok()?).then_some(true)
     }
 
     /// A thread that is followed has stopped. False where it is none of those.
@@ -129,8 +216,16 @@ impl Worker<'_> {
         };
         asker.calls += 1;
         asker.receiving = None;
+        // What it was connecting it has connected, unless it goes on with that.
+        asker.connecting.take_if(|first| *first != data);
         let (pid, socket, asked) = (asker.pid, asker.socket, asker.asked);
-        if asker.calls > CALLS_MAX || data.arch != Abi::NATIVE[0].arch() {
+        if data.arch != Abi::NATIVE[0].arch() {
+            return false;
+        }
+        if asker.is_stream {
+            return asker.calls <= STREAM_CALLS_MAX && self.still_streams(pid, tid, &data, socket);
+        }
+        if asker.calls > CALLS_MAX {
             return false;
         }
         let Some(step) = self.with_call(pid, tid, data.args, |call| {
@@ -165,6 +260,25 @@ impl Worker<'_> {
                 self.emit(pid, tid, poll::now(), Outcome::Unconfirmed, kind);
                 self.has_asked(tid, 1)
             }
+        }
+    }
+
+    /// Looks at a call of a thread that has connected a stream; whether to follow it on.
+    fn still_streams(&mut self, pid: u32, tid: u32, data: &Data, socket: i32) -> bool {
+        let interest = self.interest.clone();
+        let number = data.number.into();
+        let step = self.with_call(pid, tid, data.args, |call| {
+            streams::step(call, number, socket, &interest)
+        });
+        match step {
+            Some(streams::Step::Sends(kind)) => {
+                self.settle_thread(tid);
+                self.emit(pid, tid, poll::now(), Outcome::Unconfirmed, kind);
+                // On the same connection comes the next.
+                self.has_asked(tid, 0)
+            }
+            Some(streams::Step::GoOn) => true,
+            Some(streams::Step::LetGo) | None => false,
         }
     }
 

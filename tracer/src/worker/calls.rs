@@ -140,6 +140,9 @@ impl Worker<'_> {
     ) -> Option<Judged> {
         let (abi, number) = Abi::of(data.arch, data.number as u32)?;
         let row = table::find(abi, number)?;
+        if self.connects_on(tid, data) {
+            return None;
+        }
         let pid = match row.event {
             EventType::Exec => self.process_before_exec(tid)?,
             _ => self.process_of(tid)?,
@@ -197,9 +200,8 @@ impl Worker<'_> {
         self.note_contacts(pid, row, &verdict);
         let descriptor = data.args[0] as u32 as i32;
         let followed = self.followed_from(pid, abi, row, descriptor, &verdict);
-        let is_made_again = followed.is_some_and(|(socket, asked)| {
-            still_waits() && self.follow_asker(pid, tid, socket, asked)
-        });
+        let is_made_again = followed
+            .is_some_and(|following| still_waits() && self.follow_asker(pid, tid, data, following));
         Some(Judged {
             is_made_again,
             row,

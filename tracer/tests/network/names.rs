@@ -127,22 +127,36 @@ os.write(1, question % 6)
     assert_eq!(all, expected.concat());
 }
 
-/// Over a stream a question is data like any other; its connect may sleep, and is left alone.
+/// Over a stream a question is data like any other: the thread is followed from its connect. The
+/// answer is not told.
 #[test]
-fn the_name_is_not_told_of_a_question_over_tcp_and_the_connect_is() {
+fn questions_over_tcp_are_told() {
     let record = in_world(
         "stream",
         "dns,connect",
         r#"
-import socket
+import os, socket
 server = socket.create_server(("127.0.0.1", 53))
-question = b"\1\2\1\0\0\1\0\0\0\0\0\0\4evil\7example\0\0\1\0\1"
-s = socket.create_connection(("127.0.0.1", 53))
-s.send(len(question).to_bytes(2, "big") + question)
-assert server.accept()[0].recv(512)[2:] == question
+def ask(name, send, to=53, **more):
+    question = b"\1\2\1\0\0\1\0\0\0\0\0\0" + bytes([len(name)]) + name + b"\7example\0\0\1\0\1"
+    question = len(question).to_bytes(2, "big") + question
+    s = socket.create_connection(("127.0.0.1", to), **more)
+    send(s, question)
+    return s, question
+def answered(name, send, **more):
+    s, question = ask(name, send, **more)
+    assert server.accept()[0].recv(512) == question
+answered(b"send", lambda s, data: s.send(data))
+answered(b"write", lambda s, data: os.write(s.fileno(), data), timeout=60)
+answered(b"vectors", lambda s, data: os.writev(s.fileno(), [data[:2], data[2:]]))
+# To somebody else.
+ask(b"other", lambda s, data: s.send(data), 80)
 "#,
     );
-    assert_eq!(messages(&record), Vec::<&Dns>::new());
+    let all: Vec<_> = messages(&record).into_iter().map(told).collect();
+    let expected = ["send", "write", "vectors"];
+    let expected = expected.map(|name| (format!("{name}.example"), 1, false, vec![]));
+    assert_eq!(all, expected);
     let port = |event: &&picket_events::Event| match &event.kind {
         EventKind::Connect {
             address: Address::Ip { port, .. },
@@ -151,7 +165,8 @@ assert server.accept()[0].recv(512)[2:] == question
         _ => None,
     };
     let connects = record.of(EventType::Connect);
-    assert_eq!(connects.iter().filter_map(port).collect::<Vec<_>>(), [53]);
+    let ports: Vec<_> = connects.iter().filter_map(port).collect();
+    assert_eq!(ports, [53, 53, 53, 80]);
 }
 
 /// Whatever call reads them: on a connected socket as Go and `dig` do it, waiting as an event
@@ -221,16 +236,7 @@ func main() {
     }
 }"#;
     let scratch = Scratch::new("gonames");
-    std::fs::write(scratch.path("main.go"), PROGRAM).unwrap();
-    std::fs::write(scratch.path("go.mod"), "module names\ngo 1.22\n").unwrap();
-    let program = scratch.text("names");
-    let built = Command::new("go")
-        .args(["build", "-o", &program, "."])
-        .envs([("CGO_ENABLED", "0"), ("GOFLAGS", "-buildvcs=false")])
-        .current_dir(scratch.path(""))
-        .output()
-        .expect("go");
-    assert!(built.status.success(), "{}", stderr(&built));
+    let program = build_go(&scratch, "names", PROGRAM);
     let record = run_in_world(&scratch, "dns", &[&program]);
     let answers = messages(&record).into_iter();
     let answers = answers.filter(|dns| dns.response_code.is_some()).count();

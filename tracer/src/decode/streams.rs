@@ -1,0 +1,82 @@
+//! What a thread does between connecting a stream to a name server or a metadata service and
+//! sending a question or request there.
+//!
+//! On a stream these are sent with calls that no filter can tell from all the others, such as
+//! `write`: by Go, Node.js, JVMs, wget and shells. So the thread is followed from its connect.
+
+use picket_events::{EventKind, EventType, Interest};
+
+use super::{Call, asking, metadata, traffic};
+
+/// What a call means to whoever follows the thread.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It sends a question or a request.
+    Sends(EventKind),
+    /// The next call may.
+    GoOn,
+    /// It waits for something else, for however long, or is the last one.
+    LetGo,
+}
+
+/// Judges a native call of a thread that has connected `socket`, a stream.
+pub(crate) fn step(call: &Call<'_>, number: i64, socket: i32, interest: &Interest) -> Step {
+    let is_socket = call.int(0) == socket;
+    let sent = match number {
+        libc::SYS_write => written(call, call.address(1), call.args[2]),
+        libc::SYS_writev => {
+            traffic::gathered_to(call, call.address(1), call.args[2], metadata::HEAD_MAX)
+        }
+        libc::SYS_sendto if call.address(4) == 0 => written(call, call.address(1), call.args[2]),
+        libc::SYS_sendmsg => traffic::message_bytes(call, call.address(1)),
+        libc::SYS_close if is_socket => return Step::LetGo,
+        libc::SYS_futex if waits_for_ever(call) => return Step::LetGo,
+        // An answer, or by what the threads of a runtime wake each other. Anything else may
+        // never come.
+        libc::SYS_read | libc::SYS_readv | libc::SYS_recvfrom | libc::SYS_recvmsg
+            if !is_socket && call.args[2] > 16 =>
+        {
+            return Step::LetGo;
+        }
+        _ if WAITING.contains(&number) => return Step::LetGo,
+        _ => return Step::GoOn,
+    };
+    // What is sent in these two ways the filter has stopped for, where requests are of interest.
+    let is_in_sight = matches!(number, libc::SYS_sendto | libc::SYS_sendmsg);
+    let bytes = sent.unwrap_or_default();
+    let request = (!is_in_sight && interest.contains(EventType::Imds))
+        .then(|| traffic::request_of(call, call.int(0), &bytes));
+    let event = request.flatten().or_else(|| {
+        let is_wanted = interest.contains(EventType::Dns);
+        let question = is_wanted.then(|| traffic::question_of(call, call.int(0), &bytes));
+        question.flatten()
+    });
+    event.map_or(Step::GoOn, Step::Sends)
+}
+
+fn written(call: &Call<'_>, at: u64, length: u64) -> Option<Vec<u8>> {
+    traffic::first_bytes(call, at, length, metadata::HEAD_MAX)
+}
+
+/// A wait for another thread, without a limit.
+fn waits_for_ever(call: &Call<'_>) -> bool {
+    !asking::is_wake(call.word(1)) && call.address(3) == 0
+}
+
+/// Calls that wait for somebody else without a limit, and those after which there is no more to
+/// see.
+const WAITING: &[i64] = &[
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_rt_sigsuspend,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_flock,
+    libc::SYS_msgrcv,
+    libc::SYS_semtimedop,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];

@@ -1,0 +1,224 @@
+//! Requests to metadata services.
+
+use super::*;
+
+/// The requests that were told of.
+fn requests(record: &Record) -> Vec<&Imds> {
+    let events = record.of(EventType::Imds).into_iter();
+    let imds = events.map(|event| match &event.kind {
+        EventKind::Imds(imds) => &**imds,
+        _ => unreachable!(),
+    });
+    imds.collect()
+}
+
+#[test]
+fn requests_to_metadata_services_are_told() {
+    let record = in_world(
+        "imds",
+        "imds",
+        r#"
+import http.client
+def ask(host, method, path, **headers):
+    c = http.client.HTTPConnection(host)
+    c.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    assert c.getresponse().read() == b"ok"
+ask("127.0.0.1", "GET", "/latest/before")
+ask("169.254.169.254", "GET", "/latest/meta-data/", User_Agent="curl/8")
+ask("169.254.169.254", "PUT", "/latest/api/token", X_aws_ec2_metadata_token_ttl_seconds="60")
+ask("169.254.170.2", "GET", "/v2/credentials/secret-key")
+ask("127.0.0.1", "GET", "/latest/after")
+"#,
+    );
+    let all: Vec<_> = requests(&record)
+        .into_iter()
+        .map(|imds| (&*imds.url, &*imds.host, &*imds.user_agent, imds.is_v2))
+        .collect();
+    assert_eq!(
+        all,
+        [
+            ("/latest/meta-data/", "169.254.169.254", "curl/8", false),
+            ("/latest/api/token", "169.254.169.254", "", true),
+            ("/v2/credentials/********", "169.254.170.2", "", false),
+        ]
+    );
+}
+
+/// What is told of each: the path.
+fn paths(record: &Record) -> Vec<&str> {
+    requests(record).iter().map(|imds| &*imds.url).collect()
+}
+
+/// On a connected stream a request is data like any other.
+const WRITES: &str = r#"
+import os, socket, threading
+def head(path): return b"GET /latest/%s HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n" % path
+def ask(path, send=os.write, host="169.254.169.254", **more):
+    with socket.create_connection((host, 80), **more) as s:
+        fd = os.dup(s.fileno())
+        send(fd, head(path)); s.recv(512)
+        os.close(fd)
+# Others there are, and they wait.
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+ask(b"write")
+ask(b"elsewhere", host="127.0.0.1")
+ask(b"vectors", lambda fd, data: os.writev(fd, [data[:9], data[9:]]))
+ask(b"limited", timeout=60)
+# One after the other, as for the token and what it is for.
+with socket.create_connection(("169.254.169.254", 80)) as s:
+    for path in (b"first", b"second", b"third"):
+        os.write(s.fileno(), head(path)); s.recv(512)
+# Seen once, by whichever way.
+with socket.create_connection(("169.254.169.254", 80)) as s:
+    s.send(head(b"send")); s.recv(512)
+    s.sendmsg([head(b"message")]); s.recv(512)
+"#;
+
+#[test]
+fn requests_are_told_whatever_call_sends_them() {
+    let record = in_world("writes", "imds", WRITES);
+    let named = [
+        "write", "vectors", "limited", "first", "second", "third", "send", "message",
+    ];
+    assert_eq!(paths(&record), named.map(|name| format!("/latest/{name}")));
+}
+
+/// The connect sleeps until its second try: what follows the thread must not be noticed, and
+/// nothing be told twice.
+#[test]
+fn a_connect_that_sleeps_is_followed_and_told_once() {
+    let record = in_world(
+        "sleeping-connect",
+        "imds,connect",
+        r#"
+import os, socket, threading, time
+server = socket.socket(); server.bind(("169.254.169.254", 8080)); server.listen(0)
+go, ready = os.pipe(), os.pipe()
+if os.fork() == 0:
+    # What is not accepted stands in the way of the next.
+    kept = [socket.socket() for _ in range(4)]
+    for one in kept:
+        one.setblocking(False)
+        try: one.connect(("169.254.169.254", 8080))
+        except BlockingIOError: pass
+    os.write(ready[1], b"x"); os.read(go[0], 1); os._exit(0)
+os.read(ready[0], 1)
+def accept():
+    time.sleep(0.3)
+    while True: server.accept()
+threading.Thread(target=accept, daemon=True).start()
+start = time.monotonic()
+s = socket.socket()
+s.connect(("169.254.169.254", 8080))
+assert time.monotonic() - start > 0.2, "it did not sleep"
+os.write(s.fileno(), b"GET /latest/late HTTP/1.1\r\nHost: x\r\n\r\n")
+os.write(go[1], b"x")
+os._exit(0)
+"#,
+    );
+    assert_eq!(paths(&record), ["/latest/late"]);
+    let connects = record.of(EventType::Connect).into_iter();
+    let main = record.processes()[0].pid;
+    let connects: Vec<_> = connects.filter(|event| event.pid == main).collect();
+    assert_eq!(connects.len(), 1, "{connects:#?}");
+}
+
+/// Where a connect has a time limit of the socket's own, an interruption would show: then the
+/// thread is left alone.
+#[test]
+fn a_connect_that_would_notice_is_left_alone() {
+    let record = in_world(
+        "limited-connect",
+        "imds,connect",
+        r#"
+import os, socket, struct, threading, time
+server = socket.socket(); server.bind(("169.254.169.254", 8080)); server.listen(0)
+kept = [socket.socket() for _ in range(4)]
+for one in kept:
+    one.setblocking(False)
+    try: one.connect(("169.254.169.254", 8080))
+    except BlockingIOError: pass
+def accept():
+    time.sleep(0.3)
+    while True: server.accept()
+threading.Thread(target=accept, daemon=True).start()
+def connect():
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 60, 0))
+    s.connect(("169.254.169.254", 8080))
+    print("connected", flush=True)
+    os._exit(0)
+threading.Thread(target=connect).start()
+"#,
+    );
+    // The program has ended well.
+    let connects = record.of(EventType::Connect);
+    let last = connects.last().map(|event| event.kind.clone());
+    assert!(
+        matches!(
+            last,
+            Some(EventKind::Connect {
+                address: Address::Ip { port: 8080, .. },
+                ..
+            })
+        ),
+        "{last:?}"
+    );
+}
+
+/// What people ask metadata services with: each with calls of its own, on one thread.
+#[cfg(feature = "test-tools")]
+#[test]
+fn the_programs_that_people_ask_with_are_understood() {
+    const NODE: &str = "
+const http = require('http'), agent = new http.Agent({keepAlive: true});
+const ask = (method, path, then) => http.request({host: '169.254.169.254', method, path, agent},
+    answer => { answer.resume(); answer.on('end', then); }).end();
+ask('PUT', '/latest/api/token', () => ask('GET', '/latest/meta-data/', () => process.exit(0)));";
+    const SHELL: &str = "exec 3<>/dev/tcp/169.254.169.254/80
+printf 'GET /latest/meta-data/ HTTP/1.0\\r\\n\\r\\n' >&3; head -c 5 <&3 >/dev/null";
+    const URL: &str = "http://169.254.169.254/latest/meta-data/";
+    let token = "/latest/api/token";
+    let data = "/latest/meta-data/";
+    for (words, expected) in [
+        (&["curl", "-s", "-o", "/dev/null", URL][..], &[data][..]),
+        (&["wget", "-q", "-O", "/dev/null", URL], &[data]),
+        (&["busybox", "wget", "-q", "-O", "/dev/null", URL], &[data]),
+        (&["bash", "-c", SHELL], &[data]),
+        (&["node", "-e", NODE], &[token, data]),
+    ] {
+        let scratch = Scratch::new(&format!("asks-{}", words[0]));
+        let record = run_in_world(&scratch, "imds", words);
+        assert_eq!(paths(&record), expected, "{words:?}");
+    }
+}
+
+/// Go hands a request to whichever of its threads is free; those that the connecting thread
+/// sends are told. With one processor that is mostly the same.
+#[cfg(feature = "test-tools")]
+#[test]
+fn requests_of_go_are_told_where_the_thread_that_connects_sends_them() {
+    const PROGRAM: &str = r#"
+package main
+import ("fmt"; "io"; "net/http"; "os")
+func main() {
+    for i := 0; i < 20; i++ {
+        request, _ := http.NewRequest("GET", fmt.Sprintf("http://169.254.169.254/latest/%d", i), nil)
+        request.Close = true
+        answer, err := http.DefaultClient.Do(request)
+        if err != nil { fmt.Println(err); os.Exit(1) }
+        io.ReadAll(answer.Body); answer.Body.Close()
+    }
+}"#;
+    let scratch = Scratch::new("goasks");
+    let program = build_go(&scratch, "asks", PROGRAM);
+    let record = run_in_world(&scratch, "imds", &["env", "GOMAXPROCS=1", &program]);
+    let asked: std::collections::BTreeSet<_> = paths(&record).into_iter().collect();
+    println!("{} of 20 requests", asked.len());
+    assert_eq!(asked.len(), paths(&record).len(), "none twice");
+    assert!(!asked.is_empty());
+    assert!(
+        asked.iter().all(|path| path.starts_with("/latest/")),
+        "{asked:?}"
+    );
+}
