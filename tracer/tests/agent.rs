@@ -30,7 +30,11 @@ fn the_first_word_says_who_speaks() {
         (hello.version, hello.container.as_str()),
         (picket_events::wire::VERSION, "test")
     );
-    assert_eq!(hello.engine, Engine::UserNotification);
+    let expected = match engine() {
+        "ptrace" => Engine::Ptrace,
+        _ => Engine::UserNotification,
+    };
+    assert_eq!(hello.engine, expected);
     assert_eq!(hello.entrypoint, ["/bin/true", "--token=********"]);
     assert_eq!(hello.interest, "exec,fork,exit,connect");
     assert_ne!(hello.session_key, [0; 32]);
@@ -73,7 +77,7 @@ fn without_an_agent_the_program_runs_all_the_same() {
         let start = Instant::now();
         let mut command = std::process::Command::new(tracer());
         command
-            .args(["trace", "--socket"])
+            .args(["trace", "--engine", engine(), "--socket"])
             .arg(scratch.path(name))
             .arg("--")
             .args(sh("echo hi; exit 3"));
@@ -95,7 +99,14 @@ fn a_late_agent_hears_everything() {
     let socket = scratch.path("agent.sock");
     let mut command = std::process::Command::new(tracer());
     command
-        .args(["trace", "--interest", "exec", "--socket"])
+        .args([
+            "trace",
+            "--engine",
+            engine(),
+            "--interest",
+            "exec",
+            "--socket",
+        ])
         .arg(&socket)
         .arg("--");
     command.args(sh(&format!(
@@ -163,7 +174,14 @@ fn a_late_agent_sees_programs_in_the_order_in_which_they_ran() {
     let scratch = Scratch::new("order");
     let (go, socket) = (scratch.text("go"), scratch.path("agent.sock"));
     let mut command = std::process::Command::new(tracer());
-    command.args(["trace", "--interest", "exec", "--socket"]);
+    command.args([
+        "trace",
+        "--engine",
+        engine(),
+        "--interest",
+        "exec",
+        "--socket",
+    ]);
     command.arg(&socket).arg("--");
     let wait_for = format!("while [ ! -e {go} ]; do sleep 0.05; done; /bin/true last");
     command.args([
@@ -195,7 +213,14 @@ fn an_agent_that_starts_when_all_is_over_hears_everything() {
     let socket = scratch.path("agent.sock");
     let mut command = std::process::Command::new(tracer());
     command
-        .args(["trace", "--interest", "exec", "--socket"])
+        .args([
+            "trace",
+            "--engine",
+            engine(),
+            "--interest",
+            "exec",
+            "--socket",
+        ])
         .arg(&socket)
         .args(["--", "/bin/true", "alone"]);
     let mut child = start(&mut command);
@@ -373,7 +398,7 @@ fn somebody_else_behind_the_socket_does_no_harm() {
     });
     let mut command = std::process::Command::new(tracer());
     command
-        .args(["trace", "--socket"])
+        .args(["trace", "--engine", engine(), "--socket"])
         .arg(&socket)
         .arg("--")
         .args(sh("ls / >/dev/null; exit 3"));

@@ -267,3 +267,136 @@ fn a_program_in_shared_memory_is_told() {
     });
     assert_eq!(record.exec(&name).1.file.path, name);
 }
+
+/// i386's own programs, with i386's numbers for all that they do.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_program_for_the_other_abi_is_traced() {
+    let scratch = Scratch::new(&format!("i386-{}", engine()));
+    let agent = Agent::start(&scratch);
+    let source = r#"
+static int call(int number, const void *a, long b, long c) {
+    int result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory");
+    return result;
+}
+void _start(void) {
+    const char *argv[] = {"/bin/echo", "from", "i386", 0}, *envp[] = {"SMALL=1", 0};
+    if (call(5, "made", 0101, 0600) < 0) call(1, (void *)3, 0, 0); /* open, exit */
+    call(11, argv[0], (long)argv, (long)envp); /* execve */
+    call(1, (void *)4, 0, 0);
+}"#;
+    let flags = [
+        "-m32",
+        "-static",
+        "-nostdlib",
+        "-no-pie",
+        "-fno-pie",
+        "-fno-stack-protector",
+    ];
+    let program = build(&scratch, "small", &flags, source);
+    let mut command = traced(&agent, "exec,open:write", &[&program]);
+    let ran = output(command.current_dir(scratch.path("")));
+    assert_eq!(
+        stdout(&ran),
+        "from i386\n",
+        "{:?} {}",
+        ran.status,
+        stderr(&ran)
+    );
+    let record = agent.finish();
+    assert_eq!(record.exec("/small").1.file.path, program);
+    assert_eq!(opened(&record, "made"), 1);
+    let (_, echo) = record.exec("/bin/echo");
+    assert_eq!(echo.argv, ["/bin/echo", "from", "i386"]);
+    assert_eq!(*echo.envs, ["SMALL"]);
+}
+
+/// Of several filters the strictest decides: what a program's own refuses never comes to ours, and
+/// everything else does.
+#[test]
+fn a_program_with_a_filter_of_its_own_is_traced_on() {
+    let (record, _) = run(
+        "own-filter",
+        "open:write,mkdir",
+        r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdirat, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return 1;
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) return 2;
+    if (open("made", O_CREAT | O_WRONLY, 0600) < 0) return 3;
+    if (mkdirat(AT_FDCWD, "refused", 0700) != -1 || errno != EXDEV) return 4;
+    return 0;
+}"#,
+    );
+    assert_eq!(opened(&record, "made"), 1);
+    assert_eq!(record.paths(EventType::Mkdir), [] as [&str; 0]);
+}
+
+/// A program that removes its own file, and is run once more from what is left.
+#[test]
+fn a_program_whose_file_is_gone_is_told_by_its_last_name() {
+    let scratch = Scratch::new(&format!("gone-{}", engine()));
+    let agent = Agent::start(&scratch);
+    let program = build(
+        &scratch,
+        "vanishes",
+        &[],
+        r#"
+#include <unistd.h>
+int main(int argc, char **argv) {
+    static char *again[] = {"again", "once", 0};
+    if (argc > 1) return 0;
+    unlink(argv[0]);
+    execv("/proc/self/exe", again);
+    return 1;
+}"#,
+    );
+    let ran = output(&mut traced(&agent, "exec", &[&program]));
+    assert!(ran.status.success(), "{:?}", ran.status);
+    let record = agent.finish();
+    let (_, first) = record.exec("/vanishes");
+    let (_, again) = record.exec("again");
+    assert_eq!((&again.file.path, again.file.links), (&program, 0));
+    assert_eq!(again.file.inode, first.file.inode);
+}
+
+/// Whether there is a core file is the machine's affair; what is told is what the kernel says.
+#[test]
+fn a_program_that_leaves_a_core_dump_is_told_as_one() {
+    let scratch = Scratch::new(&format!("core-{}", engine()));
+    let agent = Agent::start(&scratch);
+    let script = "ulimit -c unlimited 2>/dev/null; kill -SEGV $$";
+    let directory = scratch.path("");
+    let plain = output(
+        Command::new("/bin/sh")
+            .args(["-c", script])
+            .current_dir(&directory),
+    );
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(plain.status.signal(), Some(11), "{:?}", plain.status);
+    output(traced(&agent, "exec", &sh(script)).current_dir(&directory));
+    let record = agent.finish();
+    let main = record.processes()[0].pid;
+    let expected = match plain.status.core_dumped() {
+        true => ExitCause::CoreDumped,
+        false => ExitCause::Signaled,
+    };
+    assert_eq!(exit_of(&record, main), (expected, Some(11)));
+}

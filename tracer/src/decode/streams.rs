@@ -12,7 +12,7 @@ use super::{Call, asking, metadata, traffic};
 #[derive(Debug)]
 pub(crate) enum Step {
     /// It sends a question or a request.
-    Sends(EventKind),
+    Sends(Box<EventKind>),
     /// The next call may.
     GoOn,
     /// It waits for something else, for however long, or is the last one.
@@ -51,7 +51,7 @@ pub(crate) fn step(call: &Call<'_>, number: i64, socket: i32, interest: &Interes
         let question = is_wanted.then(|| traffic::question_of(call, call.int(0), &bytes));
         question.flatten()
     });
-    event.map_or(Step::GoOn, Step::Sends)
+    event.map_or(Step::GoOn, |kind| Step::Sends(Box::new(kind)))
 }
 
 fn written(call: &Call<'_>, at: u64, length: u64) -> Option<Vec<u8>> {

@@ -265,7 +265,7 @@ impl Worker<'_> {
 
     /// Looks at a call of a thread that has connected a stream; whether to follow it on.
     fn still_streams(&mut self, pid: u32, tid: u32, data: &Data, socket: i32) -> bool {
-        let interest = self.interest.clone();
+        let interest = self.interest;
         let number = data.number.into();
         let step = self.with_call(pid, tid, data.args, |call| {
             streams::step(call, number, socket, &interest)
@@ -273,7 +273,7 @@ impl Worker<'_> {
         match step {
             Some(streams::Step::Sends(kind)) => {
                 self.settle_thread(tid);
-                self.emit(pid, tid, poll::now(), Outcome::Unconfirmed, kind);
+                self.emit(pid, tid, poll::now(), Outcome::Unconfirmed, *kind);
                 // On the same connection comes the next.
                 self.has_asked(tid, 0)
             }
