@@ -91,6 +91,10 @@ if [ "$arch" = amd64 ]; then
 	for program in "${built[@]}"; do
 		case $program in
 		*/picket-tracer) ;;
+		# Under emulation a worker that stops for a signal each millisecond looks as if it hung, and
+		# what is told of a read by inotify comes later than one who looks for it twice waits.
+		*/deny_ptrace-*) printf 'run %q --test-threads 2 --skip a_signal_does_not\n' "$program" >>"$guest/run" ;;
+		*/reads_ptrace-*) printf 'run %q --test-threads 2 --skip is_told_once\n' "$program" >>"$guest/run" ;;
 		*) printf 'run %q --test-threads 2\n' "$program" >>"$guest/run" ;;
 		esac
 		# Where only ancestors may read a process.
@@ -118,6 +122,8 @@ for folder in proc sys; do /bin/busybox mount --move /$folder /whole/$folder; do
 /bin/busybox mkdir -p /whole/dev/pts
 /bin/busybox ln -s /proc/self/fd /whole/dev/fd
 /bin/busybox mount -t devpts devpts /whole/dev/pts
+/bin/busybox mkdir -m 1777 /whole/dev/shm
+/bin/busybox mount -t tmpfs tmpfs /whole/dev/shm
 /bin/busybox mount -t tmpfs tmpfs /whole/run
 /bin/busybox cp /run /whole/run/run
 /bin/busybox mkdir -m 1777 /whole/run/tmp

@@ -30,11 +30,7 @@ fn the_first_word_says_who_speaks() {
         (hello.version, hello.container.as_str()),
         (picket_events::wire::VERSION, "test")
     );
-    let expected = match engine() {
-        "ptrace" => Engine::Ptrace,
-        _ => Engine::UserNotification,
-    };
-    assert_eq!(hello.engine, expected);
+    assert_eq!(hello.engine, Engine::UserNotification);
     assert_eq!(hello.entrypoint, ["/bin/true", "--token=********"]);
     assert_eq!(hello.interest, "exec,fork,exit,connect");
     assert_ne!(hello.session_key, [0; 32]);
@@ -77,7 +73,7 @@ fn without_an_agent_the_program_runs_all_the_same() {
         let start = Instant::now();
         let mut command = std::process::Command::new(tracer());
         command
-            .args(["trace", "--engine", engine(), "--socket"])
+            .args(["trace", "--socket"])
             .arg(scratch.path(name))
             .arg("--")
             .args(sh("echo hi; exit 3"));
@@ -99,14 +95,7 @@ fn a_late_agent_hears_everything() {
     let socket = scratch.path("agent.sock");
     let mut command = std::process::Command::new(tracer());
     command
-        .args([
-            "trace",
-            "--engine",
-            engine(),
-            "--interest",
-            "exec",
-            "--socket",
-        ])
+        .args(["trace", "--interest", "exec", "--socket"])
         .arg(&socket)
         .arg("--");
     command.args(sh(&format!(
@@ -174,14 +163,7 @@ fn a_late_agent_sees_programs_in_the_order_in_which_they_ran() {
     let scratch = Scratch::new("order");
     let (go, socket) = (scratch.text("go"), scratch.path("agent.sock"));
     let mut command = std::process::Command::new(tracer());
-    command.args([
-        "trace",
-        "--engine",
-        engine(),
-        "--interest",
-        "exec",
-        "--socket",
-    ]);
+    command.args(["trace", "--interest", "exec", "--socket"]);
     command.arg(&socket).arg("--");
     let wait_for = format!("while [ ! -e {go} ]; do sleep 0.05; done; /bin/true last");
     command.args([
@@ -213,14 +195,7 @@ fn an_agent_that_starts_when_all_is_over_hears_everything() {
     let socket = scratch.path("agent.sock");
     let mut command = std::process::Command::new(tracer());
     command
-        .args([
-            "trace",
-            "--engine",
-            engine(),
-            "--interest",
-            "exec",
-            "--socket",
-        ])
+        .args(["trace", "--interest", "exec", "--socket"])
         .arg(&socket)
         .args(["--", "/bin/true", "alone"]);
     let mut child = start(&mut command);
@@ -398,46 +373,9 @@ fn somebody_else_behind_the_socket_does_no_harm() {
     });
     let mut command = std::process::Command::new(tracer());
     command
-        .args(["trace", "--engine", engine(), "--socket"])
+        .args(["trace", "--socket"])
         .arg(&socket)
         .arg("--")
         .args(sh("ls / >/dev/null; exit 3"));
     assert_eq!(output(&mut command).status.code(), Some(3));
-}
-
-#[test]
-fn tracees_are_kept_from_the_agents_socket_and_from_the_tracer() {
-    let scratch = Scratch::new("tamper");
-    let agent = Agent::start(&scratch);
-    std::os::unix::fs::symlink(&agent.socket, scratch.path("alias")).unwrap();
-    let script = format!(
-        "
-import ctypes, os, signal, socket
-def refused(work):
-    try: work()
-    except PermissionError: return
-    raise SystemExit('not refused')
-for path in ('{socket}', '{alias}'):
-    refused(lambda: socket.socket(socket.AF_UNIX).connect(path))
-worker = os.getppid()
-for s in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM):
-    refused(lambda: os.kill(worker, s))
-    refused(lambda: os.killpg(worker, s))
-keeper = int(open('/proc/%d/stat' % worker).read().rsplit(') ')[1].split()[1])
-refused(lambda: os.kill(keeper, signal.SIGKILL))
-refused(lambda: signal.pidfd_send_signal(os.pidfd_open(worker), signal.SIGKILL))
-import fcntl
-refused(lambda: fcntl.fcntl(0, fcntl.F_SETOWN, worker))
-refused(lambda: os.setpriority(os.PRIO_PROCESS, worker, 10))
-libc = ctypes.CDLL(None, use_errno=True)
-assert libc.ptrace(16, worker, 0, 0) == -1 and ctypes.get_errno() == 1
-assert libc.syscall(311, worker, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() == 1
-",
-        socket = agent.socket.display(),
-        alias = scratch.text("alias"),
-    );
-    let output = output(&mut traced(&agent, "exec", &["python3", "-c", &script]));
-    assert!(output.status.success(), "{}", stderr(&output));
-    let notices = agent.finish().notices().len();
-    assert_eq!(notices, 14);
 }

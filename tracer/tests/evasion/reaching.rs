@@ -124,3 +124,40 @@ refused(lambda: resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, 3)))
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(agent.finish().notices().len(), 7);
 }
+
+#[test]
+fn tracees_are_kept_from_the_agents_socket_and_from_the_tracer() {
+    let scratch = Scratch::new(&format!("tamper-{}", engine()));
+    let agent = Agent::start(&scratch);
+    std::os::unix::fs::symlink(&agent.socket, scratch.path("alias")).unwrap();
+    let script = format!(
+        "
+import ctypes, os, signal, socket
+def refused(work):
+    try: work()
+    except PermissionError: return
+    raise SystemExit('not refused')
+for path in ('{socket}', '{alias}'):
+    refused(lambda: socket.socket(socket.AF_UNIX).connect(path))
+worker = os.getppid()
+for s in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM):
+    refused(lambda: os.kill(worker, s))
+    refused(lambda: os.killpg(worker, s))
+keeper = int(open('/proc/%d/stat' % worker).read().rsplit(') ')[1].split()[1])
+refused(lambda: os.kill(keeper, signal.SIGKILL))
+refused(lambda: signal.pidfd_send_signal(os.pidfd_open(worker), signal.SIGKILL))
+import fcntl
+refused(lambda: fcntl.fcntl(0, fcntl.F_SETOWN, worker))
+refused(lambda: os.setpriority(os.PRIO_PROCESS, worker, 10))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.ptrace(16, worker, 0, 0) == -1 and ctypes.get_errno() == 1
+assert libc.syscall(311, worker, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() == 1
+",
+        socket = agent.socket.display(),
+        alias = scratch.text("alias"),
+    );
+    let output = output(&mut traced(&agent, "exec", &["python3", "-c", &script]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let notices = agent.finish().notices().len();
+    assert_eq!(notices, 14);
+}
