@@ -212,7 +212,7 @@ fn sync_wake_up() -> Result<(), Errno> {
     let _ = process::set_no_new_privs();
     let listener = seccomp::install(&[allow], 0)?;
     use std::os::fd::AsFd;
-    flag(seccomp::wake_synchronously(listener.as_fd()))
+    flag(seccomp::wake_here(listener.as_fd(), true))
 }
 
 /// The engine that would be taken.

@@ -207,7 +207,17 @@ pub(crate) fn since_boot() -> u64 {
     clock(libc::CLOCK_BOOTTIME)
 }
 
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn monotonic() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
 /// Milliseconds of the monotonic clock, never 0.
 pub(crate) fn monotonic_ms() -> u64 {
-    clock(libc::CLOCK_MONOTONIC) / 1_000_000 + 1
+    milliseconds(monotonic())
+}
+
+/// A time of the monotonic clock in milliseconds, never 0.
+pub(crate) fn milliseconds(nanoseconds: u64) -> u64 {
+    nanoseconds / 1_000_000 + 1
 }

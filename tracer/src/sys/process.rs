@@ -391,6 +391,12 @@ pub(crate) fn prefer_short_turns() {
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wanted, 0) };
 }
 
+/// Lets waits of the calling thread, and of what it forks, last longer by so many nanoseconds.
+pub(crate) fn set_timer_slack(nanoseconds: libc::c_ulong) {
+    // SAFETY: plain values.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds) };
+}
+
 /// The parent of this process.
 pub(crate) fn parent_pid() -> u32 {
     // SAFETY: always succeeds.

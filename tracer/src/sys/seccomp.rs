@@ -281,9 +281,11 @@ pub(crate) fn is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {
     check(unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_ID_VALID as _, &id) }.into()).is_ok()
 }
 
-/// Asks for wake-ups on the same core (Linux 6.6). False where the kernel does not have them.
-pub(crate) fn wake_synchronously(listener: BorrowedFd<'_>) -> bool {
+/// Asks for wake-ups on the waker's processor from now on, or for those that the scheduler thinks
+/// best (Linux 6.6). False where the kernel knows no such choice.
+pub(crate) fn wake_here(listener: BorrowedFd<'_>, here: bool) -> bool {
+    let flags = if here { SYNC_WAKE_UP } else { 0 };
     // SAFETY: the argument is a plain value.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_SET_FLAGS as _, SYNC_WAKE_UP) };
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_SET_FLAGS as _, flags) };
     result == 0
 }

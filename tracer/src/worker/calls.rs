@@ -24,7 +24,7 @@ impl Worker<'_> {
         let board = self.start.board;
         board
             .busy_since
-            .store(poll::monotonic_ms(), Ordering::Release);
+            .store(poll::milliseconds(self.woken_at), Ordering::Release);
         if seccomp::receive(listener, board.slot()).is_err() {
             // The call was interrupted before we came; it will be made again.
             board.answered();
@@ -61,10 +61,10 @@ impl Worker<'_> {
             other => other,
         };
         // A failed answer means that the thread is gone.
-        let answered = match errno {
+        let answered = self.answer_where_it_is(listener, notification.pid, || match errno {
             Some(errno) => seccomp::answer_errno(listener, id, errno),
             None => seccomp::answer_continue(listener, id),
-        };
+        });
         board.answered();
         match (verdict, answered) {
             (Some(judged), Ok(())) if !judged.is_made_again => self.follow_up(judged),

@@ -14,6 +14,7 @@ mod reads;
 mod report;
 mod settling;
 mod traced;
+mod waking;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
@@ -72,6 +73,13 @@ const TOKEN_READS: u64 = 6 << 32;
 /// short application may be over by then.
 const FLUSH_KNOWN: u64 = 1_000;
 const FLUSH_UNKNOWN: u64 = 3_000;
+
+/// By how much a wait may be longer than it was to be, nanoseconds. Nearly every call sets a time
+/// for a look at what became of it, and the next call comes before that: a timer that would be the
+/// processor's next costs more to set and to take back than the call, above all in a virtual
+/// machine. One that may be late is left to the processor's regular ticks.
+const TIMER_SLACK: u64 = 3_000_000;
+
 struct Worker<'a> {
     start: Start<'a>,
     interest: Interest,
@@ -95,6 +103,10 @@ struct Worker<'a> {
     waits_are_killable: bool,
     /// Under the ptrace engine: every thread that we trace.
     traced: traced::Traced,
+    /// Where threads go on after their answers.
+    waking: waking::Waking,
+    /// When the last wait ended (nanoseconds, monotonic).
+    woken_at: u64,
     /// Reads files for the agent; there once it has asked for the first.
     summing: Option<Summing>,
     /// What the agent wants to be refused.
@@ -170,6 +182,7 @@ fn prepare(config: &Config, inherited: &[i32]) {
     process::raise_file_limit();
     // Between a call of the application and its return stands our turn.
     process::prefer_short_turns();
+    process::set_timer_slack(TIMER_SLACK);
     files::let_go(inherited);
 }
 
@@ -186,9 +199,7 @@ impl<'a> Worker<'a> {
     fn new(start: Start<'a>) -> Self {
         let config = start.config;
         let poller = must(Poller::new());
-        if let Some(listener) = start.listener {
-            seccomp::wake_synchronously(listener);
-        }
+        let waking = waking::Waking::new(start.listener);
         let looks = Looks::new();
         if let Some(watches) = looks.descriptor() {
             must(poller.add(watches, TOKEN_WATCHES));
@@ -240,6 +251,8 @@ impl<'a> Worker<'a> {
                 seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV,
             ),
             traced: traced::Traced::default(),
+            waking,
+            woken_at: 0,
             summing: None,
             denials: Denials::default(),
             openers: None,
@@ -262,9 +275,12 @@ impl<'a> Worker<'a> {
         must(self.poller.add(signals.as_fd(), TOKEN_SIGNALS));
         let mut space = Space::new();
         loop {
-            let timeout = self.timeout();
+            let asleep_at = poll::monotonic();
+            let timeout = self.timeout(asleep_at);
             let listener = self.start.listener.filter(|_| !self.all_gone);
             let (notified, ready) = self.poller.wait_with(listener, &mut space, timeout);
+            self.woken_at = poll::monotonic();
+            self.waking.waited(asleep_at, self.woken_at);
             // Ends and exec stops first: a notification of a new program comes after its
             // exec, one with a recycled id after the end of the first.
             let is_behind = self.traced.is_behind();
@@ -302,8 +318,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Milliseconds until something is due, -1 for nothing.
-    fn timeout(&self) -> i32 {
+    /// Milliseconds from `now` (nanoseconds, monotonic) until something is due, -1 for nothing.
+    fn timeout(&self, now: u64) -> i32 {
         if self.traced.is_behind() {
             return 0;
         }
@@ -324,7 +340,7 @@ impl<'a> Worker<'a> {
             .chain(self.leaving.first().map(leaving::Leaving::due))
             .chain(self.reads.as_ref().and_then(reads::Reads::search_at))
             .min();
-        let now = poll::monotonic_ms();
+        let now = poll::milliseconds(now);
         due.map_or(-1, |due| due.saturating_sub(now).min(60_000) as i32)
     }
 }
