@@ -280,7 +280,7 @@ impl<'a> Worker<'a> {
             let listener = self.start.listener.filter(|_| !self.all_gone);
             let (notified, ready) = self.poller.wait_with(listener, &mut space, timeout);
             self.woken_at = poll::monotonic();
-            self.waking.waited(asleep_at, self.woken_at);
+            self.waking.waited(self.woken_at.saturating_sub(asleep_at));
             // Ends and exec stops first: a notification of a new program comes after its
             // exec, one with a recycled id after the end of the first.
             let is_behind = self.traced.is_behind();

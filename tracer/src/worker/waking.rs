@@ -12,15 +12,16 @@ use std::os::fd::BorrowedFd;
 use super::Worker;
 use crate::sys::seccomp;
 
-/// What a wait that found something there takes at most, nanoseconds: to sleep and to be woken
-/// takes longer. Where it does not, threads that make their calls in turns may be taken to be
-/// on other processors, which costs them a slower wake-up.
+/// What a wait that found something there takes at most, nanoseconds: to sleep and to be woken takes
+/// longer, if not by much.
 const AT_ONCE: u64 = 1_500;
-/// Who was answered this recently does little but calls that we stop for, nanoseconds: such threads
-/// are better off together.
-const BUSY: u64 = 100_000;
-/// Threads whose last answers are remembered, each where its low bits say.
-const THREADS: usize = 256;
+/// Where waits take less than this on the average, nanoseconds, threads do little but calls that we
+/// stop for: they are better off together.
+const BUSY: u64 = 8_000;
+/// The longest that counts for the average.
+const LONG: u64 = 200_000;
+/// Waits that the average is about, more or less.
+const WAITS: u64 = 16;
 
 /// What is known of the places of threads.
 #[derive(Debug)]
@@ -29,10 +30,10 @@ pub(super) struct Waking {
     is_synchronous: bool,
     /// The last wait ended at once.
     was_there: bool,
+    /// What waits have taken lately, nanoseconds.
+    average: u64,
     /// Thread that was answered last.
     last: u32,
-    /// When threads were answered (nanoseconds, monotonic).
-    answered: Box<[u64]>,
 }
 
 impl Waking {
@@ -41,25 +42,24 @@ impl Waking {
         Self {
             is_synchronous: listener.is_some_and(|listener| seccomp::wake_here(listener, true)),
             was_there: false,
+            average: 0,
             last: 0,
-            answered: vec![0; THREADS].into_boxed_slice(),
         }
     }
 
-    /// A wait is over that began and ended at these times (nanoseconds, monotonic).
-    pub(super) fn waited(&mut self, began: u64, ended: u64) {
-        self.was_there = ended.saturating_sub(began) < AT_ONCE;
+    /// A wait is over that took so many nanoseconds.
+    pub(super) fn waited(&mut self, time: u64) {
+        self.was_there = time < AT_ONCE;
+        self.average += time.min(LONG) / WAITS;
+        self.average -= self.average / WAITS;
     }
 
     /// Whether a thread that is answered now is to go on where it was.
-    fn stays_apart(&mut self, tid: u32, now: u64) -> bool {
+    fn stays_apart(&mut self, tid: u32) -> bool {
         let is_other = std::mem::replace(&mut self.last, tid) != tid;
-        let answered = &mut self.answered[tid as usize % THREADS];
-        let is_busy = now < std::mem::replace(answered, now) + BUSY;
-        self.is_synchronous && self.was_there && is_other && !is_busy
+        self.is_synchronous && self.was_there && is_other && self.average >= BUSY
     }
 }
-
 impl Worker<'_> {
     /// Answers a thread, so that it goes on on the right processor.
     pub(super) fn answer_where_it_is<T>(
@@ -68,7 +68,7 @@ impl Worker<'_> {
         tid: u32,
         answer: impl FnOnce() -> T,
     ) -> T {
-        if !self.waking.stays_apart(tid, self.woken_at) {
+        if !self.waking.stays_apart(tid) {
             return answer();
         }
         seccomp::wake_here(listener, false);
@@ -89,43 +89,49 @@ mod tests {
         }
     }
 
-    const LATE: u64 = 1_000_000_000;
+    /// Threads that compute between their calls.
+    fn computing() -> Waking {
+        let mut waking = synchronous();
+        for _ in 0..WAITS {
+            waking.waited(10 * BUSY);
+        }
+        waking
+    }
 
     #[test]
     fn a_thread_whose_call_came_during_anothers_stays_where_it_was() {
-        let mut waking = synchronous();
-        waking.waited(LATE, LATE + 50_000);
-        assert!(
-            !waking.stays_apart(7, LATE),
-            "we slept: it woke us on its own"
-        );
-        waking.waited(LATE, LATE + 300);
-        assert!(waking.stays_apart(8, LATE));
+        let mut waking = computing();
+        assert!(!waking.stays_apart(7), "we slept: it woke us on its own");
+        waking.waited(AT_ONCE / 2);
+        assert!(waking.stays_apart(8));
     }
 
     #[test]
     fn one_thread_alone_is_never_sent_away() {
-        let mut waking = synchronous();
-        waking.waited(LATE, LATE + 300);
-        waking.stays_apart(7, LATE);
-        assert!(!waking.stays_apart(7, LATE + 10 * BUSY));
+        let mut waking = computing();
+        waking.stays_apart(7);
+        waking.waited(AT_ONCE / 2);
+        assert!(!waking.stays_apart(7));
     }
 
     #[test]
     fn threads_that_do_little_else_stay_together() {
-        let mut waking = synchronous();
-        waking.waited(LATE, LATE + 300);
-        for tid in [7, 8] {
-            waking.stays_apart(tid, LATE);
+        let mut waking = computing();
+        for tid in 0..10 * WAITS as u32 {
+            waking.waited(AT_ONCE / 2);
+            waking.stays_apart(tid);
         }
-        assert!(!waking.stays_apart(7, LATE + BUSY / 2));
-        assert!(waking.stays_apart(8, LATE + 2 * BUSY));
+        waking.waited(AT_ONCE / 2);
+        assert!(!waking.stays_apart(0));
     }
 
     #[test]
     fn where_the_kernel_cannot_it_is_not_asked() {
-        let mut waking = Waking::new(None);
-        waking.waited(LATE, LATE + 300);
-        assert!(!waking.stays_apart(7, LATE));
+        let mut waking = Waking {
+            is_synchronous: false,
+            ..computing()
+        };
+        waking.waited(AT_ONCE / 2);
+        assert!(!waking.stays_apart(7));
     }
 }
