@@ -8,7 +8,7 @@
 
 use picket_events::{Credentials, EventKind, File, Outcome};
 
-use crate::decode::{self, Located, traffic};
+use crate::decode::{self, Located, accepting};
 use crate::looks::Looks;
 use crate::memory::Memory;
 use crate::mounts::{self, MountId, Mounts};
@@ -84,7 +84,7 @@ pub(crate) enum Check {
     /// it, or there is a connected socket that was not there before.
     Accepted {
         /// Where the peer goes.
-        room: Option<traffic::Room>,
+        room: Option<accepting::Room>,
         /// Descriptors before.
         before: Vec<i32>,
     },
@@ -223,7 +223,7 @@ impl Pending {
                 }
             }
             Check::Opened(before) => {
-                let mut open = traffic::descriptors(view).into_iter();
+                let mut open = accepting::descriptors(view).into_iter();
                 let found = open.find(|number| !before.contains(number));
                 if let Some(number) = found {
                     let file = decode::file_of(&view.descriptor(number), known_mounts);
@@ -302,7 +302,7 @@ impl Pending {
                 }
             }
             Check::Detached(before) => {
-                let found = traffic::descriptors(view)
+                let found = accepting::descriptors(view)
                     .into_iter()
                     .filter(|number| !before.contains(number))
                     .find_map(|number| mounts::filesystem_behind(view, number));
@@ -364,7 +364,7 @@ impl Pending {
                 };
                 let accepted = written
                     .map(Some)
-                    .or_else(|| traffic::new_socket(view, pidfd, before, listening));
+                    .or_else(|| accepting::new_socket(view, pidfd, before, listening));
                 match accepted {
                     Some(address) => {
                         if let EventKind::Accept { peer, .. } = &mut self.kind {

@@ -2,7 +2,7 @@
 
 use picket_events::{EventKind, File};
 
-use super::{Call, Located, Verdict, traffic};
+use super::{Call, Located, Verdict, accepting};
 use crate::confirm::Check;
 use crate::table::OPEN_WRITING;
 
@@ -82,7 +82,7 @@ pub(crate) fn open_by_handle(call: &Call<'_>) -> Verdict {
         flags: call.word(2),
         mode: 0,
     };
-    Verdict::Watch(kind, Check::Opened(traffic::descriptors(&call.view())))
+    Verdict::Watch(kind, Check::Opened(accepting::descriptors(&call.view())))
 }
 
 fn unreadable() -> File {

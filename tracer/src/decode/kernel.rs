@@ -2,7 +2,7 @@
 
 use picket_events::{EventKind, File, Outcome};
 
-use super::{Call, Located, Verdict, traffic};
+use super::{Call, Located, Verdict, accepting};
 use crate::confirm::Check;
 use crate::memory::PATH_MAX;
 use crate::mounts;
@@ -77,7 +77,7 @@ fn detached(call: &Call<'_>, source: String, fs_type: &str) -> Verdict {
         mountpoint: String::new(),
         fs_type: fs_type.to_owned(),
     };
-    let before = traffic::descriptors(&call.view());
+    let before = accepting::descriptors(&call.view());
     Verdict::Watch(kind, Check::Detached(before))
 }
 

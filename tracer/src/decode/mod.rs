@@ -1,6 +1,7 @@
 //! From a trapped call to what it means. One decoder per shape of call; [`crate::table`] says
 //! which decoder serves which call.
 
+pub(crate) mod accepting;
 pub(crate) mod acts;
 pub(crate) mod asking;
 pub(crate) mod attributes;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use picket_events::{Address, EventKind, Protocol};
 
-use super::{Call, Verdict, traffic};
+use super::{Call, Verdict, accepting, traffic};
 use crate::confirm::Check;
 use crate::sys::{Errno, Result, files, process, socket as sockets};
 
@@ -223,7 +223,7 @@ pub(crate) fn socketcall(call: &Call<'_>) -> Verdict {
         2 => bind_to(call, descriptor, at, word(2)),
         3 => connect_to(call, descriptor, at, word(2)),
         4 => listen_on(call, descriptor),
-        5 | 18 => traffic::accept_from(call, descriptor, at, word(2).into()),
+        5 | 18 => accepting::accept_from(call, descriptor, at, word(2).into()),
         11 => {
             let arguments = [at, word(2).into(), word(4).into(), word(5).into()];
             traffic::send_to(call, descriptor, arguments)

@@ -3,7 +3,7 @@
 use picket_events::{EventType as E, Interest};
 
 use super::EVERY;
-use crate::decode::{network, traffic};
+use crate::decode::{accepting, network, traffic};
 use crate::table::{NO, Row, Test, row};
 
 /// `SYS_SOCKET`, `SYS_BIND`, `SYS_CONNECT`, `SYS_LISTEN`, `SYS_ACCEPT`, `SYS_SENDTO`,
@@ -50,13 +50,13 @@ pub(super) static ROWS: &[Row] = &[
         network::socketcall,
     )
     .always(),
-    row("accept", [43, NO, 202], E::Accept, EVERY, traffic::accept),
+    row("accept", [43, NO, 202], E::Accept, EVERY, accepting::accept),
     row(
         "accept4",
         [288, 364, 242],
         E::Accept,
         EVERY,
-        traffic::accept,
+        accepting::accept,
     ),
     // With an address it is a datagram; a request to a metadata service has none.
     row(
