@@ -55,8 +55,9 @@ pub fn fingerprint(settings: &Settings, policy: &Policy) -> String {
     // Neither the writer fails nor any of these fields.
     let _ = serde_json::to_writer(&mut hash, &decisive);
     let hash = hash.0.finish();
-    let short = &hash.as_ref()[..8];
-    short.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut short = [0; 8];
+    short.copy_from_slice(&hash.as_ref()[..8]);
+    format!("{:016x}", u64::from_be_bytes(short))
 }
 
 /// What decides how a pod is injected.

@@ -45,7 +45,8 @@ pub(super) fn build(
     let spec = &selection.winner.spec;
     let kit = Kit::of(spec, &selection.rule_sets, settings);
     let uid = kit.uid(&pod, &image_uids);
-    let memory = resources::agent_memory(&spec.agent, kit.sizes, &pod, fargate);
+    let need = fargate.then(|| Need::of(&pod));
+    let memory = resources::agent_memory(&spec.agent, kit.sizes, &pod, need);
     let requirements = resources::requirements(&spec.agent, kit.sizes, &pod, memory);
     let fitted = limits::fit(requirements.clone(), kit.sizes, &pod, kind, context.facts);
     let Some(fitted) = fitted else {
@@ -59,7 +60,6 @@ pub(super) fn build(
     if fitted != requirements {
         report.notes.push(Note::FitsNamespaceLimits);
     }
-    let size_before = FargateSize::holding(Need::of(&pod));
     let qos_before = Qos::of(&pod);
     let containers = trace_containers(&mut pod, &report.containers, &kit, &spec.coverage);
 
@@ -94,8 +94,8 @@ pub(super) fn build(
         agent: kind,
         uid,
         agent_memory: memory,
-        fargate: fargate.then(|| Change {
-            before: size_before,
+        fargate: need.map(|need| Change {
+            before: FargateSize::holding(need),
             after: FargateSize::holding(Need::of(&pod)),
         }),
         qos: Change {

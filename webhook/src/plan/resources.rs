@@ -40,18 +40,22 @@ const UID: u32 = 64738;
 const MIB: u64 = 1 << 20;
 
 /// The agent's memory request, in MiB: as the policy says, or less when that keeps the pod in
-/// the Fargate size that it has without us.
-pub(super) fn agent_memory(agent: &Agent, sizes: &Sizes, pod: &Value, fargate: bool) -> u64 {
+/// the Fargate size that it has without us. `on_fargate` is what such a pod needs without us.
+pub(super) fn agent_memory(
+    agent: &Agent,
+    sizes: &Sizes,
+    pod: &Value,
+    on_fargate: Option<Need>,
+) -> u64 {
     if requests_as_a_whole(pod) {
         return 0;
     }
     let limit = mebibytes(&agent.resources.limits);
     let wanted = mebibytes(&agent.resources.requests)
         .unwrap_or(limit.map_or(sizes.memory, |limit| limit.min(sizes.memory)));
-    if !fargate || agent.sizing == Sizing::Fixed {
+    let Some(need) = on_fargate.filter(|_| agent.sizing != Sizing::Fixed) else {
         return wanted;
-    }
-    let need = Need::of(pod);
+    };
     let headroom = FargateSize::holding(need).map_or(0, |size| size.headroom(need)) / MIB;
     if headroom >= sizes.floor {
         wanted.min(headroom)
@@ -172,12 +176,17 @@ mod tests {
             ("720Mi", 48),
         ] {
             assert_eq!(
-                agent_memory(&agent, &Sizes::PICKET, &pod(memory), true),
+                agent_memory(
+                    &agent,
+                    &Sizes::PICKET,
+                    &pod(memory),
+                    Some(Need::of(&pod(memory)))
+                ),
                 expected,
                 "{memory}"
             );
             assert_eq!(
-                agent_memory(&agent, &Sizes::PICKET, &pod(memory), false),
+                agent_memory(&agent, &Sizes::PICKET, &pod(memory), None),
                 64,
                 "{memory}"
             );
@@ -191,7 +200,12 @@ mod tests {
             ..Agent::default()
         };
         assert_eq!(
-            agent_memory(&agent, &Sizes::PICKET, &pod("220Mi"), true),
+            agent_memory(
+                &agent,
+                &Sizes::PICKET,
+                &pod("220Mi"),
+                Some(Need::of(&pod("220Mi")))
+            ),
             64
         );
     }
@@ -200,7 +214,7 @@ mod tests {
     fn a_policy_that_only_limits_requests_no_more_than_that() {
         let mut agent = Agent::default();
         agent.resources.limits.memory = Some("40Mi".into());
-        assert_eq!(agent_memory(&agent, &Sizes::PICKET, &pod("1Mi"), false), 40);
+        assert_eq!(agent_memory(&agent, &Sizes::PICKET, &pod("1Mi"), None), 40);
         assert_eq!(
             requirements(&agent, &Sizes::PICKET, &json!({}), 40)["limits"]["memory"],
             "40Mi"
@@ -234,7 +248,7 @@ mod tests {
         let whole =
             json!({"requests": {"memory": "64Mi"}, "limits": {"memory": "100Mi", "cpu": "500m"}});
         let pod = json!({"spec": {"containers": [{}], "resources": whole}});
-        let memory = agent_memory(&agent, &Sizes::PICKET, &pod, true);
+        let memory = agent_memory(&agent, &Sizes::PICKET, &pod, Some(Need::of(&pod)));
         assert_eq!(
             requirements(&agent, &Sizes::PICKET, &pod, memory),
             json!({"requests": {"cpu": "0", "memory": "0"}, "limits": {"memory": "100Mi", "cpu": "500m"}})
