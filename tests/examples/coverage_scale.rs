@@ -4,11 +4,12 @@
 //! pod's change to its report, and the operator's memory and CPU time.
 //!
 //! `make bench-coverage`, or
-//! `cargo run --release -p picket-tests --features control-plane --example coverage_scale [PODS]…`
+//! `cargo run --release -p picket-tests --features control-plane --example coverage_scale -- --help`
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use clap::Parser;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
@@ -25,33 +26,37 @@ const PODS: usize = 10;
 const WORKLOADS: usize = 50;
 /// Objects that are made at once.
 const AT_ONCE: usize = 32;
-/// Changes of which the median is told.
-const CHANGES: usize = 20;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Measures what coverage costs in a large cluster.
+#[derive(Parser)]
+struct Arguments {
+    /// Pods of each measurement, in tens.
+    #[arg(default_values_t = [1_000, 3_000, 10_000])]
+    pods: Vec<usize>,
+    /// Changes of which the median is told.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    changes: u16,
+    /// Seconds over which the idle operator is watched.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    idle: u64,
+}
+
 fn main() -> anyhow::Result<()> {
-    let sizes: Vec<usize> = std::env::args()
-        .skip(1)
-        .map(|word| word.parse())
-        .collect::<Result<_, _>>()?;
-    let sizes = if sizes.is_empty() {
-        vec![1_000, 3_000, 10_000]
-    } else {
-        sizes
-    };
+    let arguments = Arguments::parse();
     println!(
         "{:>7} {:>9} {:>12} {:>14} {:>11} {:>9} {:>14}",
         "pods", "workloads", "all true in", "change seen in", "CPU to true", "peak MiB", "CPU idle"
     );
     let runtime = tokio::runtime::Runtime::new()?;
-    for size in sizes {
-        runtime.block_on(measure(size))?;
+    for pods in &arguments.pods {
+        runtime.block_on(measure(*pods, &arguments))?;
     }
     Ok(())
 }
 
-async fn measure(pods: usize) -> anyhow::Result<()> {
+async fn measure(pods: usize, arguments: &Arguments) -> anyhow::Result<()> {
     let control_plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start()?));
     let kubeconfig = control_plane.folder().join("admin.kubeconfig");
     let client = kubelet::client(&kubeconfig).await;
@@ -85,18 +90,18 @@ async fn measure(pods: usize) -> anyhow::Result<()> {
     let to_true = cpu_seconds(process)? - cpu;
 
     let mut seen = Vec::new();
-    for number in 0..CHANGES {
+    for number in 0..usize::from(arguments.changes) {
         seen.push(change(&client, number % workloads).await?);
     }
     seen.sort();
-    let idle = Duration::from_secs(60);
+    let idle = Duration::from_secs(arguments.idle);
     let before = cpu_seconds(process)?;
     tokio::time::sleep(idle).await;
     let idle_cpu = (cpu_seconds(process)? - before) / idle.as_secs_f64();
     println!(
         "{wanted:>7} {workloads:>9} {:>10.1} s {:>12.1} s {to_true:>9.1} s {:>9} {:>8.2} % core   (installed in {:.1} s)",
         took.as_secs_f64(),
-        seen[CHANGES / 2].as_secs_f64(),
+        seen[seen.len() / 2].as_secs_f64(),
         peak_mebibytes(process)?,
         idle_cpu * 100.0,
         (started - begun).as_secs_f64(),

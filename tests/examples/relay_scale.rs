@@ -7,13 +7,14 @@
 //! orders on one connection, as the real one does, and sends heartbeats over another.
 //!
 //! `make bench-relay`, or
-//! `cargo run --release -p picket-tests --features control-plane --example relay_scale [AGENTS]`
+//! `cargo run --release -p picket-tests --features control-plane --example relay_scale -- --help`
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use clap::Parser;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyper::Method;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
@@ -33,8 +34,6 @@ use tokio::sync::watch;
 
 /// Heartbeats of all agents in a minute.
 const BEATS: u64 = 10_000;
-/// How long heartbeats are counted.
-const MINUTE: Duration = Duration::from_secs(60);
 /// How many rules the rule set has.
 const RULES: usize = 300;
 /// Objects that are made at once.
@@ -60,15 +59,27 @@ struct Crowd {
     having: [AtomicU64; CHANGES as usize + 1],
 }
 
-fn main() -> anyhow::Result<()> {
-    let agents = std::env::args()
-        .nth(1)
-        .map_or(Ok(1_000), |word| word.parse())?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(measure(agents))
+/// Measures what the relay costs with many agents.
+#[derive(Parser)]
+struct Arguments {
+    /// How many agents there are.
+    #[arg(default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    agents: u64,
+    /// Seconds over which heartbeats are counted.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
 }
 
-async fn measure(agents: u64) -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(measure(
+        arguments.agents,
+        Duration::from_secs(arguments.seconds),
+    ))
+}
+
+async fn measure(agents: u64, counted: Duration) -> anyhow::Result<()> {
     let control_plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start()?));
     let relay: &'static Relay = tokio::task::spawn_blocking(move || {
         let relay = Relay::install(control_plane);
@@ -139,18 +150,20 @@ async fn measure(agents: u64) -> anyhow::Result<()> {
     ensure!(broken == 0, "{broken} bundles were not whole");
     println!("no agent had less than the whole of a rule set");
 
-    pace.send_replace(Duration::from_millis(60_000 * agents / BEATS));
+    let turn = Duration::from_millis(60_000 * agents / BEATS);
+    pace.send_replace(turn);
     // Until all of them beat.
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::sleep(turn * 2).await;
     let (cpu, answered) = (
         cpu_seconds(process)?,
         crowd.answered.load(Ordering::Relaxed),
     );
-    tokio::time::sleep(MINUTE).await;
+    tokio::time::sleep(counted).await;
     let answered = crowd.answered.load(Ordering::Relaxed) - answered;
-    let used = (cpu_seconds(process)? - cpu) / MINUTE.as_secs_f64();
+    let used = (cpu_seconds(process)? - cpu) / counted.as_secs_f64();
     println!(
-        "{answered} heartbeats in a minute: {:.2} % of a core; peak memory {} MiB",
+        "{answered} heartbeats in {} s: {:.2} % of a core; peak memory {} MiB",
+        counted.as_secs(),
         used * 100.0,
         peak_mebibytes(process)?
     );

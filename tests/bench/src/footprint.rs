@@ -14,6 +14,8 @@ use crate::variant::{Setup, Variant};
 
 /// Further processes that are started to see what one takes.
 const PROCESSES: u32 = 100;
+/// How often start and exit are timed in each round.
+const EDGES: u32 = 10;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Footprint {
@@ -40,7 +42,7 @@ pub(crate) fn measure(setup: &Setup, rounds: usize) -> anyhow::Result<Footprint>
     let (resident, proportional) = memory(setup, 1)?;
     let (with_more, _) = memory(setup, 1 + PROCESSES)?;
     let (mut starts, mut exits) = (Vec::new(), Vec::new());
-    for _ in 0..rounds.max(1) * 10 {
+    for _ in 0..rounds.max(1) * setup.effort.of(EDGES) as usize {
         let (start, exit) = edges(setup, Variant::Untraced)?;
         let (traced_start, traced_exit) = edges(setup, Variant::DefaultRules)?;
         starts.push(traced_start - start);

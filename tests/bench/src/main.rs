@@ -53,6 +53,9 @@ struct Measure {
     /// Where to write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Run a hundredth of each workload, to see that it works; the figures say nothing.
+    #[arg(long)]
+    quick: bool,
     /// Leave out size, memory, start and exit time.
     #[arg(long)]
     no_footprint: bool,
@@ -84,11 +87,7 @@ enum Part {
     /// Sends made-up events as the tracer sends its own, so many a second.
     Flood(flood::Flood),
     /// Which ways to read a file the default rules get to see.
-    Reads {
-        /// The tracer; without it the one that is built into this program.
-        #[arg(long, value_name = "PROGRAM")]
-        tracer: Option<PathBuf>,
-    },
+    Reads(reads::Reads),
     /// A loop over one call.
     #[command(hide = true)]
     Loop(loops::Loop),
@@ -103,7 +102,7 @@ fn main() -> ExitCode {
         }
         Some(Part::Reader(what)) => reader::run(&what),
         Some(Part::Flood(what)) => flood::run(&what),
-        Some(Part::Reads { tracer }) => reads::run(tracer.as_deref()),
+        Some(Part::Reads(what)) => reads::run(&what),
         Some(Part::Loop(what)) => loops::run(&what),
         None => measure(&arguments.measure),
     };
@@ -138,7 +137,11 @@ fn measure(what: &Measure) -> anyhow::Result<()> {
         let canonical = tracer.canonicalize();
         canonical.with_context(|| format!("cannot find {}", tracer.display()))
     });
-    let setup = variant::Setup::new(&reader, &denying, tracer.transpose()?)?;
+    let effort = match what.quick {
+        true => workload::Effort::Quick,
+        false => workload::Effort::Full,
+    };
+    let setup = variant::Setup::new(&reader, &denying, tracer.transpose()?, effort)?;
     let mut variants = vec![variant::Variant::Untraced];
     if what.variants.is_empty() {
         variants.extend(variant::Variant::OTHERS);

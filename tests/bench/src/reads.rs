@@ -3,7 +3,7 @@
 //! the opens arrived, and whether it is known who made them.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,8 +39,18 @@ const READERS: &[(&str, &str)] = &[
     ("java", "java @FILE -version || true"),
 ];
 
-/// How often each reads it.
-const PASSES: u64 = 20;
+/// What is tried.
+#[derive(clap::Args)]
+pub(crate) struct Reads {
+    /// Programs to try; all when none is named.
+    programs: Vec<String>,
+    /// How often each reads the file.
+    #[arg(long, default_value_t = 20)]
+    passes: u64,
+    /// The tracer; without it the one that is built into this program.
+    #[arg(long, value_name = "PROGRAM")]
+    tracer: Option<PathBuf>,
+}
 
 /// What the reader counts.
 #[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
@@ -58,7 +68,8 @@ impl Drop for Ends {
     }
 }
 
-pub(crate) fn run(tracer: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn run(what: &Reads) -> anyhow::Result<()> {
+    let passes = what.passes;
     let scratch = tempfile::Builder::new().prefix("picket-reads-").tempdir()?;
     let home = scratch.path().canonicalize()?;
     let (socket, file) = (home.join("agent.sock"), home.join("secret"));
@@ -87,12 +98,15 @@ pub(crate) fn run(tracer: Option<&Path>) -> anyhow::Result<()> {
     let interest = RuleFiles::default().load().rules.interest().to_string();
     let (mut tried, mut found, mut all) = (0, 0, Counts::default());
     for (number, (program, words)) in READERS.iter().enumerate() {
+        if !what.programs.is_empty() && !what.programs.iter().any(|wanted| wanted == program) {
+            continue;
+        }
         if find(program).is_none() {
             println!("{program:<12} not installed");
             continue;
         }
-        let mut prefix = match tracer {
-            Some(tracer) => vec![tracer.as_os_str().to_owned()],
+        let mut prefix = match &what.tracer {
+            Some(tracer) => vec![tracer.clone().into_os_string()],
             None => vec![own.clone().into_os_string(), "tracer".into(), "--".into()],
         };
         let flags = [
@@ -109,7 +123,7 @@ pub(crate) fn run(tracer: Option<&Path>) -> anyhow::Result<()> {
         let words = words.replace("FILE", &file.to_string_lossy());
         // The agent says which files to watch when it has greeted the tracer.
         let script =
-            format!("sleep 0.5; for i in $(seq {PASSES}); do {words}; sleep 0.02; done; true");
+            format!("sleep 0.5; for i in $(seq {passes}); do {words}; sleep 0.02; done; true");
         let mut traced = command(&prefix, &["/bin/sh", "-c", &script]);
         traced.current_dir(&home);
         to_end(traced)?;
@@ -119,10 +133,10 @@ pub(crate) fn run(tracer: Option<&Path>) -> anyhow::Result<()> {
         let told = after.opens - before.opens;
         let unattributed = after.unattributed - before.unattributed;
         tried += 1;
-        found += u32::from(told >= PASSES);
+        found += u32::from(told >= passes);
         all.opens += told;
         all.unattributed += unattributed;
-        println!("{program:<12} {told:>4} told of {PASSES}, {unattributed:>4} of them of nobody");
+        println!("{program:<12} {told:>4} told of {passes}, {unattributed:>4} of them of nobody");
     }
     println!(
         "{found} of {tried} programs seen each time; {} of {} reads told with the process",

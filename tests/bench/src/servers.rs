@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::run::{Background, command, find, to_end};
+use crate::workload::Effort;
 
 /// How a server is made ready, started, loaded and stopped.
 pub(crate) struct Server {
@@ -20,7 +21,7 @@ pub(crate) struct Server {
     /// Signal that ends it quickly and in order.
     signal: nix::sys::signal::Signal,
     /// Loads it and gives requests a second.
-    load: fn(&Path, u16) -> anyhow::Result<f64>,
+    load: fn(u16, Effort) -> anyhow::Result<f64>,
 }
 
 pub(crate) const NGINX_FILE: Server = Server {
@@ -60,7 +61,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 impl Server {
     /// Starts it behind a prefix, loads it, stops it; gives seconds for a request.
-    pub(crate) fn measure(&self, prefix: &[OsString], home: &Path) -> anyhow::Result<f64> {
+    pub(crate) fn measure(
+        &self,
+        prefix: &[OsString],
+        home: &Path,
+        effort: Effort,
+    ) -> anyhow::Result<f64> {
         let port = free_port()?;
         let words = (self.start)(home, port)?;
         let mut command = command(prefix, &words);
@@ -73,7 +79,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let rate = (self.load)(home, port);
+        let rate = (self.load)(port, effort);
         let pid = std::fs::read_to_string(home.join(self.pid_file));
         let pid: i32 = pid
             .context("the server wrote no process id")?
@@ -147,9 +153,10 @@ fn number_after(output: &str, word: &str) -> anyhow::Result<f64> {
         .with_context(|| format!("no number after {word} in {output}"))
 }
 
-fn wrk(_: &Path, port: u16) -> anyhow::Result<f64> {
+fn wrk(port: u16, effort: Effort) -> anyhow::Result<f64> {
     let url = format!("http://127.0.0.1:{port}/file");
-    let words = ["wrk", "-t1", "-c16", "-d2s", &url];
+    let seconds = format!("-d{}s", effort.seconds(2));
+    let words = ["wrk", "-t1", "-c16", &seconds, &url];
     let output = to_end(command(&[], &words))?.output;
     if output.contains("Non-2xx") {
         bail!("nginx refuses requests: {output}");
@@ -175,8 +182,8 @@ fn redis(home: &Path, port: u16) -> anyhow::Result<Vec<OsString>> {
     Ok(all)
 }
 
-fn redis_benchmark(_: &Path, port: u16) -> anyhow::Result<f64> {
-    let port = port.to_string();
+fn redis_benchmark(port: u16, effort: Effort) -> anyhow::Result<f64> {
+    let (port, requests) = (port.to_string(), effort.of(150_000).to_string());
     let words = [
         "redis-benchmark",
         "-h",
@@ -186,7 +193,7 @@ fn redis_benchmark(_: &Path, port: u16) -> anyhow::Result<f64> {
         "-t",
         "set",
         "-n",
-        "150000",
+        &requests,
         "-q",
         "--csv",
     ];
@@ -300,8 +307,8 @@ fn postgres(home: &Path, port: u16) -> anyhow::Result<Vec<OsString>> {
     Ok(as_postgres(words))
 }
 
-fn pgbench(_: &Path, port: u16) -> anyhow::Result<f64> {
-    let port = port.to_string();
+fn pgbench(port: u16, effort: Effort) -> anyhow::Result<f64> {
+    let (port, seconds) = (port.to_string(), effort.seconds(3).to_string());
     let words = [
         "-S",
         "-n",
@@ -312,7 +319,7 @@ fn pgbench(_: &Path, port: u16) -> anyhow::Result<f64> {
         "-j",
         "1",
         "-T",
-        "3",
+        &seconds,
         "-h",
         "127.0.0.1",
         "-p",

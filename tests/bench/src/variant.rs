@@ -9,6 +9,7 @@ use picket_events::{Interest, OpenInterest};
 use serde::Serialize;
 
 use crate::reader::{self, Reader};
+use crate::workload::Effort;
 
 /// One way to run a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -73,6 +74,8 @@ setsockopt,ioctl";
 pub(crate) struct Setup {
     /// This program.
     pub(crate) own: PathBuf,
+    /// How much of each workload is run.
+    pub(crate) effort: Effort,
     tracer: Option<PathBuf>,
     socket: PathBuf,
     /// Where the agent with the rules that deny listens.
@@ -91,6 +94,7 @@ impl Setup {
         reader: &Reader,
         denying: &Reader,
         tracer: Option<PathBuf>,
+        effort: Effort,
     ) -> anyhow::Result<Self> {
         let directory = denying.socket().parent().unwrap_or(Path::new("."));
         let denials = reader::denying(directory)?.load().rules.interest();
@@ -99,6 +103,7 @@ impl Setup {
         all_opens.insert_open(OpenInterest::All);
         Ok(Self {
             own: std::env::current_exe()?,
+            effort,
             tracer,
             socket: reader.socket().to_owned(),
             denying: denying.socket().to_owned(),

@@ -9,6 +9,33 @@ use crate::run::{self, command, to_end};
 use crate::servers;
 use crate::variant::{Setup, Variant};
 
+/// How much of it is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// As much as figures take.
+    Full,
+    /// A hundredth, and a second of what is measured by time: enough to see that it works.
+    Quick,
+}
+
+impl Effort {
+    /// How often something is done that figures want so often.
+    pub(crate) fn of(self, times: u32) -> u32 {
+        match self {
+            Self::Full => times,
+            Self::Quick => (times / 100).max(1),
+        }
+    }
+
+    /// How long something lasts that figures want for so long, in seconds.
+    pub(crate) fn seconds(self, wanted: u32) -> u32 {
+        match self {
+            Self::Full => wanted,
+            Self::Quick => wanted.min(1),
+        }
+    }
+}
+
 /// One workload.
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
@@ -21,8 +48,9 @@ pub(crate) struct Workload {
 }
 
 enum Kind {
-    /// One of our own loops, which says itself what a pass takes.
-    Loop(&'static [&'static str]),
+    /// One of our own loops, which says itself what a pass takes: the call, passes of each
+    /// thread, flags.
+    Loop(&'static str, u32, &'static [&'static str]),
     /// A command of a shell in the prepared directory, timed from outside.
     Shell(&'static str),
     /// A server that is loaded from outside.
@@ -36,35 +64,35 @@ pub(crate) const ALL: &[Workload] = &[
         about: "open and close a file, one thread",
         unit: "ns",
         needs: &[],
-        kind: Kind::Loop(&["open", "--passes", "60000"]),
+        kind: Kind::Loop("open", 60_000, &[]),
     },
     Workload {
         name: "open-4",
         about: "the same with four threads",
         unit: "ns",
         needs: &[],
-        kind: Kind::Loop(&["open", "--passes", "20000", "--threads", "4"]),
+        kind: Kind::Loop("open", 20_000, &["--threads", "4"]),
     },
     Workload {
         name: "open-idle",
         about: "one thread, and 1,000 that sleep",
         unit: "ns",
         needs: &[],
-        kind: Kind::Loop(&["open", "--passes", "60000", "--idle", "1000"]),
+        kind: Kind::Loop("open", 60_000, &["--idle", "1000"]),
     },
     Workload {
         name: "connect",
         about: "TCP connect, accept and close on loopback",
         unit: "ns",
         needs: &[],
-        kind: Kind::Loop(&["connect", "--passes", "10000"]),
+        kind: Kind::Loop("connect", 10_000, &[]),
     },
     Workload {
         name: "spawn",
         about: "fork, exec and wait of /bin/true",
         unit: "ns",
         needs: &[],
-        kind: Kind::Loop(&["spawn", "--passes", "400"]),
+        kind: Kind::Loop("spawn", 400, &[]),
     },
     Workload {
         name: "find",
@@ -174,7 +202,7 @@ impl Workload {
         std::fs::create_dir_all(&home)?;
         run::open_to_all(&home)?;
         match &self.kind {
-            Kind::Loop(_) => {}
+            Kind::Loop(..) => {}
             Kind::Shell(_) => files(self.name, &home)?,
             Kind::Server(server) => (server.prepare)(&home)?,
         }
@@ -190,9 +218,11 @@ impl Workload {
     ) -> anyhow::Result<Sample> {
         let prefix = setup.prefix(variant);
         match &self.kind {
-            Kind::Loop(words) => {
+            Kind::Loop(call, passes, flags) => {
                 let mut all = vec![setup.own.clone().into_os_string(), "loop".into()];
-                all.extend(words.iter().map(OsString::from));
+                let passes = setup.effort.of(*passes).to_string();
+                all.extend([call, "--passes", &passes].map(OsString::from));
+                all.extend(flags.iter().map(OsString::from));
                 let outcome = to_end(command(&prefix, &all))?;
                 let time = outcome.output.trim().parse();
                 Ok(Sample {
@@ -210,7 +240,7 @@ impl Workload {
                 })
             }
             Kind::Server(server) => Ok(Sample {
-                time: server.measure(&prefix, &prepared.home)?,
+                time: server.measure(&prefix, &prepared.home, setup.effort)?,
                 processor: None,
             }),
         }
