@@ -6,7 +6,7 @@ use picket_webhook::Policy;
 use picket_webhook::reason::Reason;
 use picket_webhook::status::{ContainerStatus, Status};
 
-use crate::pods::{ContainerFacts, ContainerKind, ContainerState, Phase, PodFacts};
+use crate::pods::{ContainerFacts, ContainerKind, ContainerState, Phase, PodFacts, fargate};
 
 /// Seconds after which an agent that was heard counts as lost: two heartbeats missed, and a half.
 pub const FRESH_SECONDS: i64 = 75;
@@ -181,7 +181,8 @@ fn place(seen: &mut Assessed, pod: &PodFacts, status: &Status, now: i64) {
     }
     if pod.phase == Phase::Pending && pod.node.is_none() {
         let until = pod.created + PLACE_SECONDS;
-        if now >= until {
+        // It judges a pod once, so a refusal will not turn into a place.
+        if now >= until || fargate::refusal_in_status(pod).is_some() {
             let message = pod.unschedulable.as_deref();
             let message = message.unwrap_or("fargate-scheduler has given it no node");
             seen.gap(Gap::PendingOnFargate, None, message);

@@ -102,6 +102,14 @@ fn a_pod_that_waits_for_fargate_has_its_time() {
     let built = world.build(std::slice::from_ref(&pod));
     assert_eq!(built.rows[0].1.state, CoverageState::Progressing);
     assert_eq!(built.next, Some(CREATED + PLACE_SECONDS));
+    let judged = |words: &str| {
+        let condition = json!([{"type": "PodScheduled", "status": "False", "message": words}]);
+        with(pod.clone(), "/status/conditions", condition)
+    };
+    // A word that is not its last leaves the pod its time.
+    assert_eq!(gaps(&world.row(judged("Pod was not placed yet"))), []);
+    let refused = judged("Pod not supported on Fargate: volumes not supported: data");
+    assert_eq!(gaps(&world.row(refused)), [Gap::PendingOnFargate]);
     world.now = CREATED + PLACE_SECONDS;
     assert_eq!(gaps(&world.row(pod)), [Gap::PendingOnFargate]);
 }
