@@ -1,4 +1,5 @@
-//! Every command of the documentation is one that the program takes.
+//! Every command of the documentation is one that the program takes, and those of the README
+//! that need no cluster work.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,4 +67,37 @@ fn every_command_of_the_documentation_is_taken() {
         }
     }
     assert!(seen > 30, "{seen} commands were found");
+}
+
+#[test]
+fn what_the_readme_says_to_try_without_a_cluster_works() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join("README.md")).expect("the README");
+    let scratch = tempfile::tempdir().expect("a folder");
+    let copy = scratch.path().join("x").to_string_lossy().into_owned();
+    let mut tried = Vec::new();
+    for line in text.lines() {
+        let Some(words) = line.strip_prefix("dist/bin/picket ") else {
+            continue;
+        };
+        let what = words.split(' ').next().unwrap_or_default();
+        if ["doctor", "status"].contains(&what) {
+            continue;
+        }
+        // The program of this build, and no name that another test may use as well.
+        let program = env!("CARGO_BIN_EXE_picket");
+        let line = format!("{program} {}", words.replace("/tmp/x", &copy));
+        let output = Command::new("sh")
+            .args(["-c", &line])
+            .current_dir(&root)
+            .output()
+            .expect("a shell");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {said}");
+        if words.contains("/tmp/x") {
+            assert!(said.contains("NewBinaryExecuted"), "{line}: {said}");
+        }
+        tried.push(what.to_owned());
+    }
+    assert_eq!(tried, ["run", "inject", "explain", "rules", "rules", "run"]);
 }
