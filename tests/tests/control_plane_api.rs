@@ -1,7 +1,7 @@
 //! The API as a real API server has it: what it explains, accepts and refuses,
 //! and what the operator says about it.
 
-use picket_tests::kube::objects::{assert_injected, pod, policy};
+use picket_tests::kube::objects::{POLICY_COLUMNS, assert_injected, pod, policy};
 use picket_tests::kube::{ControlPlane, Operator, Options, eventually};
 use serde_json::{Value, json};
 
@@ -48,20 +48,7 @@ fn defaults_are_filled_in_and_shown_in_columns() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(
-        lines[0],
-        [
-            "NAME",
-            "MODE",
-            "READY",
-            "MATCHED",
-            "INJECTED",
-            "CURRENT",
-            "REPORTING",
-            "COVERED",
-            "AGE"
-        ]
-    );
+    assert_eq!(lines[0], POLICY_COLUMNS);
     assert_eq!(lines[1][..2], ["plain", "Monitor"]);
 }
 

@@ -1,7 +1,7 @@
 //! The operator as a process: certificates, leadership, rights, and what
 //! happens when it is gone.
 
-use picket_tests::kube::objects::{assert_injected, condition, is_bare, pod};
+use picket_tests::kube::objects::{assert_injected, condition, is_bare, metrics_api, pod};
 use picket_tests::kube::{ControlPlane, Operator, Options, eventually};
 use serde_json::{Value, json};
 
@@ -339,19 +339,7 @@ fn an_aggregated_api_that_nobody_serves_keeps_the_operator_from_nothing() {
         false,
     );
     kubectl.apply(
-        &json!({
-            "apiVersion": "apiregistration.k8s.io/v1",
-            "kind": "APIService",
-            "metadata": {"name": "v1beta1.metrics.k8s.io"},
-            "spec": {
-                "group": "metrics.k8s.io",
-                "version": "v1beta1",
-                "groupPriorityMinimum": 100,
-                "versionPriority": 100,
-                "insecureSkipTLSVerify": true,
-                "service": service,
-            },
-        }),
+        &metrics_api(&service, ("insecureSkipTLSVerify", json!(true))),
         false,
     );
     eventually("the API server knows that nobody serves it", || {

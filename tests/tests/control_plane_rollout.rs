@@ -85,14 +85,7 @@ fn workloads_that_run_already_are_restarted_unless_that_would_hurt() {
     );
     kubectl.apply(&pod(&namespace, "alone"), false);
     kubectl.apply(&stateful_set(&namespace, "db"), false);
-    kubectl.apply(
-        &json!({
-            "apiVersion": "batch/v1", "kind": "Job",
-            "metadata": {"name": "import", "namespace": namespace},
-            "spec": job(&namespace, "import"),
-        }),
-        false,
-    );
+    kubectl.apply(&job(&namespace, "import"), false);
     eventually("the StatefulSet's pod runs", || {
         let set = kubectl.get("statefulset", &namespace, "db")?;
         (set["status"]["availableReplicas"] == 1).then_some(())

@@ -1,5 +1,6 @@
 //! What a match leads to: actions and reports.
 
+use picket_rules::tools::event::WrittenEvent;
 use picket_rules::{
     ActionRequest, Catalogue, Evaluator, KillScope, LoadOptions, PolicySource, RuleSet,
 };
@@ -83,6 +84,13 @@ rules:
     );
 }
 
+/// How many of so many equal events are reported.
+fn reported(evaluator: &mut Evaluator, event: &WrittenEvent, times: usize) -> usize {
+    (0..times)
+        .filter(|_| evaluate(evaluator, event)[0].report)
+        .count()
+}
+
 #[test]
 fn reports_are_limited_matches_are_not() {
     let rules = load_one(
@@ -97,9 +105,7 @@ rules:
         let mut event =
             event(json!({"type": "open", "open.file.name": name, "open.file.path": path}));
         event.now = now;
-        (0..times)
-            .filter(|_| evaluate(&mut evaluator, &event)[0].report)
-            .count()
+        reported(&mut evaluator, &event, times)
     };
     assert_eq!(reports("p", "/a", 0, 100), 40);
     assert_eq!((reports("r", "/a", 0, 5), reports("r", "/b", 0, 5)), (1, 1));
@@ -126,9 +132,7 @@ rules:
         let event = event(json!({
             "type": "open", "open.file.name": name, "process.user_session.id": session,
         }));
-        (0..times)
-            .filter(|_| evaluate(&mut evaluator, &event)[0].report)
-            .count()
+        reported(&mut evaluator, &event, times)
     };
     for session in ["", "alice's", "mallory's"] {
         assert_eq!(

@@ -8,6 +8,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::objects::metrics_api;
 use super::served::{Answer, Served, own_address, serve_at};
 use super::{ControlPlane, eventually};
 
@@ -76,22 +77,9 @@ impl MetricsApi {
         ] {
             kubectl.apply(&object, false);
         }
-        kubectl.apply(
-            &json!({
-                "apiVersion": "apiregistration.k8s.io/v1",
-                "kind": "APIService",
-                "metadata": {"name": "v1beta1.metrics.k8s.io"},
-                "spec": {
-                    "group": "metrics.k8s.io",
-                    "version": "v1beta1",
-                    "groupPriorityMinimum": 100,
-                    "versionPriority": 100,
-                    "service": {"name": "metrics", "namespace": "kube-system", "port": port},
-                    "caBundle": ByteString(certificate.into_bytes()),
-                },
-            }),
-            false,
-        );
+        let service = json!({"name": "metrics", "namespace": "kube-system", "port": port});
+        let trust = json!(ByteString(certificate.into_bytes()));
+        kubectl.apply(&metrics_api(&service, ("caBundle", trust)), false);
         eventually("the API server serves metrics", || {
             let list = ["get", "--raw", &path_of("default")];
             kubectl.run(&list, "").success.then_some(())

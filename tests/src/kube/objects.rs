@@ -117,13 +117,50 @@ pub fn stateful_set(namespace: &str, name: &str) -> Value {
     set
 }
 
-/// What makes Jobs of the pods of a [`deployment`], in the form of a Job's `spec`.
+/// A Job of one pod, which is that of a [`deployment`].
 #[must_use]
 pub fn job(namespace: &str, name: &str) -> Value {
     let mut template = deployment(namespace, name, 1)["spec"]["template"].clone();
     template["spec"]["restartPolicy"] = json!("Never");
-    json!({"template": template})
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"template": template},
+    })
 }
+
+/// The part of the API that serves metrics: who serves it, and the field of the APIService that
+/// says why that one is trusted.
+#[must_use]
+pub fn metrics_api(service: &Value, (trust, why): (&str, Value)) -> Value {
+    json!({
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1beta1.metrics.k8s.io"},
+        "spec": {
+            "group": "metrics.k8s.io",
+            "version": "v1beta1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "service": service,
+            trust: why,
+        },
+    })
+}
+
+/// The columns that kubectl shows of policies.
+pub const POLICY_COLUMNS: [&str; 9] = [
+    "NAME",
+    "MODE",
+    "READY",
+    "MATCHED",
+    "INJECTED",
+    "CURRENT",
+    "REPORTING",
+    "COVERED",
+    "AGE",
+];
 
 /// A condition of an object; null if it is not there.
 #[must_use]

@@ -1,13 +1,15 @@
 //! What is protected, what is not, and why: as the API server shows it, with real controllers and
 //! a mock of kubelet.
 
+mod canary;
+mod fargate;
 mod quarantine;
 
 use std::sync::OnceLock;
 
 use picket_tests::kube::coverage::{available, has_gap, is, reasons, row};
 use picket_tests::kube::kubelet::{Ailment, Fault, Patient};
-use picket_tests::kube::objects::{condition, deployment, job, pod, stateful_set};
+use picket_tests::kube::objects::{POLICY_COLUMNS, condition, deployment, job, pod, stateful_set};
 use picket_tests::kube::{ControlPlane, Kubelet, Operator, Options, eventually};
 use serde_json::{Value, json};
 
@@ -70,18 +72,7 @@ fn a_workload_older_than_its_policy_is_a_gap_until_it_is_restarted() {
         .unwrap_or_default()
         .split_whitespace()
         .collect();
-    let expected = [
-        "NAME",
-        "MODE",
-        "READY",
-        "MATCHED",
-        "INJECTED",
-        "CURRENT",
-        "REPORTING",
-        "COVERED",
-        "AGE",
-    ];
-    assert_eq!(head, expected, "{table}");
+    assert_eq!(head, POLICY_COLUMNS, "{table}");
     let line = table.lines().nth(1).unwrap_or_default();
     let line: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(line[..2], ["all", "Monitor"], "{table}");
@@ -153,7 +144,7 @@ fn each_kind_of_workload_has_a_row_by_what_people_call_it() {
         &json!({
             "apiVersion": "batch/v1", "kind": "CronJob",
             "metadata": {"name": "nightly", "namespace": namespace},
-            "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": job(&namespace, "nightly")}},
+            "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": job(&namespace, "nightly")["spec"]}},
         }),
         false,
     );

@@ -82,14 +82,7 @@ fn pods_of_every_kind_can_be_put_into_quarantine_and_taken_out() {
     let namespace = operator.protected("kinds-cut", &[]);
     let _kubelet = kubelet(&namespace);
     kubectl.apply(&stateful_set(&namespace, "db"), false);
-    kubectl.apply(
-        &json!({
-            "apiVersion": "batch/v1", "kind": "Job",
-            "metadata": {"name": "nightly", "namespace": namespace},
-            "spec": job(&namespace, "nightly"),
-        }),
-        false,
-    );
+    kubectl.apply(&job(&namespace, "nightly"), false);
     let mut on_fargate = pod(&namespace, "on-fargate");
     on_fargate["metadata"]["labels"]["eks.amazonaws.com/fargate-profile"] = json!("all");
     kubectl.apply(&on_fargate, false);
