@@ -55,7 +55,8 @@ fn what_the_scheduler_refuses_is_a_gap_with_its_words_until_it_is_mended() {
     ];
     kubectl.run(&patch, "").expect_success();
     let refused = row(&kubectl, web, |row| has_gap(row, "PendingOnFargate"));
-    assert_eq!(message(&refused, "PendingOnFargate"), words, "{refused:#}");
+    let said = format!("Unschedulable: {words}");
+    assert_eq!(message(&refused, "PendingOnFargate"), said, "{refused:#}");
     assert!(is(&refused, "Unhealthy", [1, 1, 1, 0]), "{refused:#}");
 
     let delete = ["delete", "pod", "web", "-n", &namespace, "--force"];
