@@ -139,10 +139,12 @@ else
 	cp "$folder/arm64/bin/busybox" "$guest/bin/busybox"
 	# The cases that need no more than a shell whose tools are all the one program.
 	cases=(every_event_follows double_fork the_kernel_means open_of_nothing
+		argument_lists_are_cut after_the_call do_not_leave_the_tracer
+		late_agent_hears all_is_over misses_nothing agent_can_have_a_process_killed
 		removals_renames every_exit_code standard_streams orphans stop_and_continue
 		new_worker_knows stopped_worker still_mirrored next_worker_goes_on)
 	aarch64_is_there || die "rustup cannot fetch $aarch64_target"
-	mapfile -t built < <(build "$aarch64_target" events events_ptrace transparency transparency_ptrace takeover)
+	mapfile -t built < <(build "$aarch64_target" agent events events_ptrace transparency transparency_ptrace takeover)
 	for program in "${built[@]}"; do
 		name=$(basename "$program")
 		install -m 0755 "$program" "$guest/bin/$name"
@@ -174,6 +176,6 @@ log=$folder/$arch.log
 timeout "$limit" "$qemu" -accel tcg,thread=multi -smp 2 -nodefaults -display none -no-reboot \
 	-serial stdio "${machine[@]}" "${share[@]}" \
 	-kernel "$folder/$arch/boot/vmlinuz-${kernel#linux-image-}" -initrd "$folder/initrd-$arch.gz" </dev/null |
-	tr -d '\r' | tee "$log"
+	stdbuf -oL tr -d '\r' | tee "$log"
 say "the guest ran for $(seconds_since "$started")"
 grep -q '^guest: 0$' "$log" || die "the tests failed in the guest, or did not end; see $log"
