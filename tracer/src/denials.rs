@@ -44,10 +44,19 @@ impl Denials {
             Ok(Some(frame)) => frame.messages().next(),
             _ => None,
         };
-        match message {
+        let denials = match message {
             Some(Ok(ToTracer::Deny(rules))) => Self { rules },
             _ => Self::default(),
-        }
+        };
+        denials.come_into_force(board);
+        denials
+    }
+
+    /// Has calls of these types be judged, or refused while there is nobody to do so.
+    fn come_into_force(&self, board: &Board) {
+        let types = self.rules.iter().map(|rule| bit(rule.event));
+        let types = types.fold(0, |all, one| all | one);
+        board.denied.store(types, Ordering::Release);
     }
 
     /// Puts these in the place of those before, for the workers to come as well.
@@ -63,9 +72,7 @@ impl Denials {
             // send; better none for the next worker than those of before.
             board.denials.put(&[]);
         }
-        let types = self.rules.iter().map(|rule| bit(rule.event));
-        let types = types.fold(0, |all, one| all | one);
-        board.denied.store(types, Ordering::Release);
+        self.come_into_force(board);
     }
 
     /// Whether nothing is denied.

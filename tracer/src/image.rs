@@ -33,6 +33,8 @@ pub(crate) struct Program<'a> {
     pub(crate) is_fresh: bool,
     /// Its stat, where that is open already.
     pub(crate) stat: Option<proc::OpenStat>,
+    /// Whether its memory may be read at all: [`crate::caution`].
+    pub(crate) may_be_read: bool,
 }
 
 /// Most that is read at once of what a program was started with.
@@ -88,10 +90,18 @@ pub(crate) fn read(
         argv: (argv, argv_truncated),
         envs: (envs, envs_truncated),
         executed,
-    } = strings(of, stat.strings, environments).unwrap_or_else(|| Strings {
-        argv: arguments(pid, view.credentials),
-        envs: environment(pid, view.credentials, environments),
-        executed: executed_name(of),
+    } = strings(of, stat.strings, environments).unwrap_or_else(|| match of.may_be_read {
+        true => Strings {
+            argv: arguments(pid, view.credentials),
+            envs: environment(pid, view.credentials, environments),
+            executed: executed_name(of),
+        },
+        // What there was is said to be missing.
+        false => Strings {
+            argv: (Vec::new(), true),
+            envs: (Arc::default(), true),
+            executed: None,
+        },
     });
     let cwd = view.directory(libc::AT_FDCWD).unwrap_or_default();
     let executed = executed.map(|name| match name.first() {

@@ -2,7 +2,9 @@
 //! the exit code on, reaps orphans, and answers notifications while there is no worker, so
 //! that the application never notices the death of ours.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod takeover;
+
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -10,8 +12,6 @@ use picket_events::wire::{Engine, Hello, VERSION};
 
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
-use crate::decode::quarantine;
-use crate::denials::Denials;
 use crate::start::{Before, await_listener, start_worker, step};
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
@@ -19,9 +19,11 @@ use crate::sys::seccomp::{self, Notification};
 use crate::sys::shared::{Board, WORKER_STAYS};
 use crate::sys::signals::{self, Mask, Received};
 use crate::sys::{Errno, files, poll};
-use crate::table::Abi;
 use crate::worker::WORKER_NAME;
-use crate::{launch, proc, scrub, spare, table, transport, worker};
+use crate::{launch, proc, scrub, spare, table, transport};
+
+use self::takeover::Watch;
+pub(crate) use self::takeover::{interrupt_blocked, let_run};
 
 /// Why the application cannot be traced.
 struct Failure {
@@ -140,13 +142,6 @@ pub(crate) fn hello(config: &Config, engine: Engine, generation: u32) -> Hello {
     }
 }
 
-/// Workers that may die in a row, each within [`CRASH_SPACING`] of the last, before the
-/// application goes on untraced.
-const CRASHES_MAX: u32 = 20;
-const CRASH_SPACING: u64 = 5_000;
-/// A worker that holds one notification for so long is stuck.
-const STUCK_AFTER: u64 = 1_000;
-
 const TOKEN_SIGNALS: u64 = 0;
 const TOKEN_WAKE: u64 = 1;
 const TOKEN_LISTENER: u64 = 2;
@@ -161,11 +156,8 @@ struct Keeper {
     worker: i32,
     /// No worker: we answer.
     answering: bool,
-    crashes: u32,
-    last_crash: u64,
+    watch: Watch,
     stops_seen: u32,
-    /// Since when the worker held a notification when we last looked, 0 for not at all.
-    busy_seen: u64,
     /// When we were last continued after a stop (milliseconds, monotonic).
     continued_at: u64,
 }
@@ -218,10 +210,8 @@ impl Keeper {
             listener,
             worker,
             answering: false,
-            crashes: 0,
-            last_crash: 0,
+            watch: Watch::default(),
             stops_seen: 0,
-            busy_seen: 0,
             continued_at: 0,
         })
     }
@@ -238,7 +228,7 @@ impl Keeper {
             if ended && (worker_stays || self.answering) {
                 return mirror(self.board.main_status.load(Ordering::Acquire));
             }
-            for ready in self.poller.wait(&mut space, STUCK_AFTER as i32) {
+            for ready in self.poller.wait(&mut space, self.watch.next_look()) {
                 match ready.token {
                     TOKEN_SIGNALS => {}
                     TOKEN_WAKE => poll::drain(self.wake.as_fd()),
@@ -252,19 +242,7 @@ impl Keeper {
             }
             self.reap(config);
             self.follow_stop();
-            self.watch_over();
-        }
-    }
-
-    /// Without a worker: lets the next call run, or stops looking when there will be none.
-    fn answer(&self, readable: bool, slot: &mut Notification) {
-        let Some(listener) = self.listener.as_ref().map(AsFd::as_fd) else {
-            return;
-        };
-        if !readable {
-            self.poller.remove(listener);
-        } else if seccomp::receive(listener, slot).is_ok() {
-            let_run(self.board, listener, slot.id, &slot.data);
+            self.watch_over(config);
         }
     }
 
@@ -313,10 +291,10 @@ impl Keeper {
                 self.board.spare_pid.store(0, Ordering::Release);
                 self.worker = self.board.worker_pid.load(Ordering::Acquire);
                 if signals::kill(self.worker, 0).is_err() {
-                    self.worker_died(config, change);
+                    self.worker_died(config, change.status);
                 }
             } else if change.pid == self.worker && change.ended() {
-                self.worker_died(config, change);
+                self.worker_died(config, change.status);
             } else if change.pid == self.worker && change.stopped() {
                 let _ = signals::kill(self.worker, libc::SIGCONT);
             }
@@ -353,102 +331,8 @@ impl Keeper {
         }
     }
 
-    /// Ends a worker that holds a notification for too long: longer than the limit, and on
-    /// two looks, so that one which was itself kept from running is not taken for stuck.
-    fn watch_over(&mut self) {
-        let since = self.board.busy_since.load(Ordering::Acquire);
-        let is_late = since != 0 && poll::monotonic_ms().saturating_sub(since) > STUCK_AFTER;
-        if is_late && !self.answering && since == self.busy_seen {
-            let worker = self.board.worker_pid.load(Ordering::Acquire);
-            let _ = signals::kill(worker, libc::SIGKILL);
-        }
-        self.busy_seen = if is_late { since } else { 0 };
-    }
-
     fn is_spare(&self, pid: i32) -> bool {
         self.board.spare_pid.load(Ordering::Acquire) == pid
-    }
-
-    /// Lets the application go on at once, and starts another worker.
-    fn worker_died(&mut self, config: &Config, change: Change) {
-        let listener = self.listener.as_ref().map(AsFd::as_fd);
-        if let (Some(listener), Some(held)) = (listener, self.board.unanswered()) {
-            let_run(self.board, listener, held.id, &held.data);
-        }
-        self.board.answered();
-        if let Some(listener) = listener {
-            interrupt_blocked(self.board, listener);
-        }
-        if self.board.worker_done.load(Ordering::Acquire) != 0 {
-            self.answering = true;
-            return;
-        }
-        let now = poll::monotonic_ms();
-        self.crashes = if now.saturating_sub(self.last_crash) < CRASH_SPACING {
-            self.crashes + 1
-        } else {
-            1
-        };
-        self.last_crash = now;
-        let generation = self.board.generation.fetch_add(1, Ordering::AcqRel) + 1;
-        let signal = libc::WIFSIGNALED(change.status).then(|| libc::WTERMSIG(change.status) as u32);
-        if self.crashes <= CRASHES_MAX {
-            match process::fork(false) {
-                Ok(Side::Child) => {
-                    let keeper = process::parent_pid();
-                    worker::resume(worker::Start {
-                        config,
-                        board: self.board,
-                        wake: self.wake.as_fd(),
-                        listener: self.listener.as_ref().map(AsFd::as_fd),
-                        keeper,
-                        generation,
-                        died_by: signal,
-                    })
-                }
-                Ok(Side::Parent(pid)) => {
-                    self.worker = pid;
-                    return;
-                }
-                Err(_) => {}
-            }
-        }
-        self.answering = true;
-        // Nobody is left who could judge: better an application that is not protected than one
-        // that can open nothing.
-        self.board.denied.store(0, Ordering::Release);
-        if let Some(listener) = &self.listener {
-            let _ = self.poller.add(listener.as_fd(), TOKEN_LISTENER);
-        }
-    }
-}
-
-/// Answers a call that nobody has judged. What may be denied is refused as long as there is to be
-/// another worker; in quarantine, so is what reaches out.
-pub(crate) fn let_run(board: &Board, listener: BorrowedFd<'_>, id: u64, data: &seccomp::Data) {
-    let row =
-        Abi::of(data.arch, data.number as u32).and_then(|(abi, number)| table::find(abi, number));
-    let is_refused = row.is_some_and(|row| {
-        let types = [Some(row.event), row.other_event()];
-        let is_denied = Denials::concern(board, types.into_iter().flatten());
-        let is_quarantined = board.quarantined.load(Ordering::Acquire) != 0;
-        is_denied || is_quarantined && quarantine::concerns(row.name)
-    });
-    // A failed answer means that the thread is gone.
-    let _ = match is_refused {
-        true => seccomp::answer_errno(listener, id, libc::EPERM),
-        false => seccomp::answer_continue(listener, id),
-    };
-}
-
-/// Answers those whose opens have ended with the worker that made them.
-pub(crate) fn interrupt_blocked(board: &Board, listener: BorrowedFd<'_>) {
-    for place in &board.blocked {
-        match place.swap(0, Ordering::AcqRel) {
-            0 => {}
-            // A failed answer means that the thread is gone.
-            id => drop(seccomp::answer_errno(listener, id, libc::EINTR)),
-        }
     }
 }
 

@@ -12,6 +12,7 @@ mod accounts;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod births;
+mod caution;
 mod cli;
 mod config;
 mod confirm;

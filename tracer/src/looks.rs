@@ -101,7 +101,7 @@ impl Looks {
         at: &Located,
         mounts: &Mounts,
     ) -> Option<Resolved> {
-        let is_plain = at.fault.is_none() && at.descriptor.is_none();
+        let is_plain = at.fault.is_none() && at.descriptor.is_none() && view.follows;
         if self.watcher.is_none() || !is_plain || !matches!(view.root, Root::Ours) {
             return None;
         }

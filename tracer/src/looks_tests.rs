@@ -35,6 +35,7 @@ fn look(looks: &mut Looks, path: &Path) -> Resolved {
         tid: std::process::id(),
         root: &Root::Ours,
         credentials: &Credentials::default(),
+        follows: true,
     };
     let at = Located {
         path: path.as_os_str().as_bytes().to_vec(),

@@ -8,6 +8,7 @@ use picket_events::{Address, Credentials, Image, Process};
 use crate::decode::{dns, metadata};
 
 use crate::births::Births;
+use crate::caution::{Caution, Cautions};
 use crate::idmap::IdMap;
 use crate::memory::Memory;
 use crate::proc;
@@ -74,6 +75,8 @@ pub(crate) struct Entry {
     pub(crate) stat: Option<proc::OpenStat>,
     /// It, or one that it descends from, may have set its login user id.
     pub(crate) may_change_login: bool,
+    /// It, or one that it descends from, has held a worker up.
+    pub(crate) caution: Caution,
 }
 
 impl Entry {
@@ -84,6 +87,7 @@ impl Entry {
             tid,
             root: &self.root,
             credentials: &self.credentials,
+            follows: self.caution.allows_paths(poll::monotonic_ms),
         }
     }
 
@@ -105,9 +109,10 @@ impl Entry {
         matches!(self.memory, Some(Memory::Opened(_)))
     }
 
-    /// The address space, if it could be opened.
+    /// The address space, if it could be opened and may be read.
     pub(crate) fn memory(&self) -> Option<&Memory> {
-        self.memory.as_ref()
+        let is_allowed = self.caution.allows_memory(poll::monotonic_ms);
+        self.memory.as_ref().filter(|_| is_allowed)
     }
 
     /// Forgets the address space: it is about to be replaced, or to stop being shared.
@@ -144,6 +149,8 @@ pub(crate) struct Processes {
     /// Address spaces that are open.
     open_memories: usize,
     births: Births,
+    /// Processes that have held earlier workers up.
+    cautions: &'static Cautions,
 }
 
 /// A thread that was seen.
@@ -168,7 +175,7 @@ pub(crate) const UNKNOWN_LOGIN: u32 = u32::MAX;
 const MEMORIES_MAX: usize = 256;
 
 impl Processes {
-    pub(crate) fn new(tracers: [u32; 3], boot_time: u64) -> Self {
+    pub(crate) fn new(tracers: [u32; 3], boot_time: u64, cautions: &'static Cautions) -> Self {
         let trust = trust();
         Self {
             entries: IdMap::default(),
@@ -178,6 +185,7 @@ impl Processes {
             boot_time,
             open_memories: 0,
             births: Births::new(trust != 0),
+            cautions,
         }
     }
 
@@ -335,6 +343,7 @@ impl Processes {
         let image = parents.map(|parent| Rc::clone(&parent.image));
         let contacts = parents.map(|parent| parent.contacts).unwrap_or_default();
         let may_change_login = parents.is_some_and(|parent| parent.may_change_login);
+        let caution = parents.map(|parent| parent.caution).unwrap_or_default();
         // Not its parent's: it may have been made in a mount name space of its own.
         let root = Root::of(pid, &credentials).unwrap_or(Root::Ours);
         let entry = Entry {
@@ -357,6 +366,7 @@ impl Processes {
             is_taken_after_parent: false,
             stat: None,
             may_change_login,
+            caution: self.cautions.of(pid).unwrap_or(caution),
         };
         let seen = poll::monotonic_ms();
         self.threads.insert(pid, Thread { pid, seen });

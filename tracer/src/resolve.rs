@@ -109,6 +109,8 @@ pub(crate) struct View<'a> {
     pub(crate) tid: u32,
     pub(crate) root: &'a Root,
     pub(crate) credentials: &'a Credentials,
+    /// Whether a file system may be asked where a path leads: [`crate::caution`].
+    pub(crate) follows: bool,
 }
 
 /// Where a path leads.
@@ -144,10 +146,19 @@ pub(crate) struct Walk {
 }
 
 const LINKS_MAX: usize = 40;
+/// Why nothing is known of a file that was not looked at.
+const NOT_ASKED: Errno = Errno(libc::EAGAIN);
 
 impl View<'_> {
     /// Follows an absolute path.
     pub(crate) fn resolve(&self, path: &[u8], follow: bool) -> Resolved {
+        if !self.follows {
+            return Resolved {
+                path: path.to_vec(),
+                metadata: None,
+                error: Some(NOT_ASKED),
+            };
+        }
         self.by_kernel(path, follow)
             .unwrap_or_else(|| self.by_hand(path, follow))
     }
@@ -293,6 +304,9 @@ impl View<'_> {
 
     /// Metadata of a canonical path.
     pub(crate) fn metadata(&self, path: &[u8], follow: bool) -> Result<Metadata> {
+        if !self.follows {
+            return Err(NOT_ASKED);
+        }
         let path = self.reach(path)?;
         proc::as_tracee(self.credentials, || {
             files::metadata(AT_FDCWD, &path, follow)
@@ -330,13 +344,16 @@ impl View<'_> {
         let found = proc::as_tracee(self.credentials, || {
             let target = proc::link(path)?;
             let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
-            Ok((target, files::metadata(AT_FDCWD, &path, true)?))
+            match self.follows {
+                true => Ok((target, Ok(files::metadata(AT_FDCWD, &path, true)?))),
+                false => Ok((target, Err(NOT_ASKED))),
+            }
         });
         match found {
             Ok((target, metadata)) => Resolved {
                 path: self.root.strip(&target).to_vec(),
-                metadata: Some(metadata),
-                error: None,
+                error: metadata.err(),
+                metadata: metadata.ok(),
             },
             Err(error) => Resolved {
                 path: Vec::new(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::seccomp::Notification;
 use super::stored::Stored;
 use super::{Errno, Result, check, last};
+use crate::caution::Cautions;
 
 /// What the three processes tell each other. Everything is zero at first.
 #[repr(C)]
@@ -48,8 +49,13 @@ pub(crate) struct Board {
     pub(crate) blocked: [AtomicU64; BLOCKED_MAX],
     /// What is denied, for the next worker.
     pub(crate) denials: Stored,
-    /// When the worker took the notification in `slot` (milliseconds, monotonic), 0 for none.
-    pub(crate) busy_since: AtomicU64,
+    /// Since when the worker has been at what it does now (milliseconds, monotonic), 0 while it
+    /// waits for something to do.
+    busy_since: AtomicU64,
+    /// The process that it does it for, 0 for none.
+    busy_with: AtomicU32,
+    /// Processes that have held a worker up, for the next one, and how careful it is to be.
+    pub(crate) cautions: Cautions,
     /// Where the worker receives a notification; `id` is 0 once it was answered.
     slot: std::cell::UnsafeCell<Notification>,
 }
@@ -185,7 +191,29 @@ impl Board {
     pub(crate) fn answered(&self) {
         // SAFETY: see `slot`; volatile, so that the store is made before whatever follows.
         unsafe { std::ptr::write_volatile(&raw mut (*self.slot.get()).id, 0) };
+    }
+
+    /// The worker sets to work.
+    pub(crate) fn begins(&self, now: u64) {
+        self.busy_with.store(0, Ordering::Relaxed);
+        self.busy_since.store(now, Ordering::Release);
+    }
+
+    /// What the worker does now it does for this process.
+    pub(crate) fn is_about(&self, pid: u32) {
+        self.busy_with.store(pid, Ordering::Relaxed);
+    }
+
+    /// The worker has nothing to do, or only waits.
+    pub(crate) fn rests(&self) {
         self.busy_since.store(0, Ordering::Release);
+    }
+
+    /// Since when the worker has been at what it does now (milliseconds, monotonic), 0 while it
+    /// rests; and the process that it does it for, 0 for none.
+    pub(crate) fn busy(&self) -> (u64, u32) {
+        let since = self.busy_since.load(Ordering::Acquire);
+        (since, self.busy_with.load(Ordering::Relaxed))
     }
 
     /// A notification that a dead worker received and did not answer.

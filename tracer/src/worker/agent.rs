@@ -166,6 +166,7 @@ impl Worker<'_> {
         self.transport.push(&ToAgent::Goodbye(goodbye));
         let start = poll::monotonic_ms();
         let mut space = Space::new();
+        self.start.board.rests();
         self.transport.hurry();
         loop {
             self.connect();

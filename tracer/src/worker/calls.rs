@@ -22,14 +22,29 @@ impl Worker<'_> {
     /// Takes one notification and answers it.
     pub(super) fn notified(&mut self, listener: BorrowedFd<'_>) {
         let board = self.start.board;
-        board
-            .busy_since
-            .store(poll::milliseconds(self.woken_at), Ordering::Release);
         if seccomp::receive(listener, board.slot()).is_err() {
             // The call was interrupted before we came; it will be made again.
             board.answered();
             return;
         }
+        self.decide(listener);
+    }
+
+    /// Answers what the worker before has taken and was stuck with.
+    pub(super) fn take_over(&mut self) {
+        let board = self.start.board;
+        if let (Some(listener), Some(held)) = (self.start.listener, board.unanswered()) {
+            board.begins(poll::monotonic_ms());
+            match seccomp::is_valid(listener, held.id) {
+                true => self.decide(listener),
+                false => board.answered(),
+            }
+        }
+    }
+
+    /// Answers the notification that was taken.
+    fn decide(&mut self, listener: BorrowedFd<'_>) {
+        let board = self.start.board;
         let notification = *board.slot();
         let id = notification.id;
         if let Some((done, at)) = self.claimed(notification.pid, &notification.data) {
@@ -149,6 +164,7 @@ impl Worker<'_> {
         };
         self.settle_thread(tid);
         self.settle_exec(pid, tid);
+        self.start.board.is_about(pid);
         match row.event {
             EventType::Exit => {}
             // It is about to be replaced.

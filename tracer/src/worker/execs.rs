@@ -216,6 +216,8 @@ impl Worker<'_> {
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
         };
+        self.start.board.is_about(pid);
+        entry.caution = entry.caution.after_exec();
         entry.drop_memory();
         entry.pass_memory(pid);
         let stat = entry.stat.take();
@@ -227,6 +229,7 @@ impl Worker<'_> {
             named: path.as_deref(),
             is_fresh: outcome == Outcome::Returned(0),
             stat,
+            may_be_read: true,
         };
         let environments = &mut self.environments;
         let image = image::read(&program, &self.mounts, &mut self.looks, environments);

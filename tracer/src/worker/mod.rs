@@ -149,11 +149,13 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     let mut worker = Worker::new(start);
     worker.deny_again();
     for pid in proc::all() {
+        board.begins(poll::monotonic_ms());
         worker.find_again(pid);
     }
     if worker.start.listener.is_none() {
         worker.seize_all();
     }
+    worker.take_over();
     worker.connect();
     worker
         .transport
@@ -237,7 +239,11 @@ impl<'a> Worker<'a> {
             interest: config.interest,
             own,
             poller,
-            processes: Processes::new([start.keeper, worker, spare], config.boot_time),
+            processes: Processes::new(
+                [start.keeper, worker, spare],
+                config.boot_time,
+                &start.board.cautions,
+            ),
             mounts: Mounts::default(),
             looks,
             environments: Environments::default(),
@@ -277,9 +283,11 @@ impl<'a> Worker<'a> {
         loop {
             let asleep_at = poll::monotonic();
             let timeout = self.timeout(asleep_at);
+            self.start.board.rests();
             let listener = self.start.listener.filter(|_| !self.all_gone);
             let (notified, ready) = self.poller.wait_with(listener, &mut space, timeout);
             self.woken_at = poll::monotonic();
+            self.start.board.begins(poll::milliseconds(self.woken_at));
             self.waking.waited(self.woken_at.saturating_sub(asleep_at));
             // Ends and exec stops first: a notification of a new program comes after its
             // exec, one with a recycled id after the end of the first.

@@ -149,10 +149,12 @@ impl Worker<'_> {
         if self.own.is(pid) || !self.processes.is_traced(pid) {
             return;
         }
+        self.start.board.is_about(pid);
         let mut added = Vec::new();
         let _ = self.processes.add(pid, None, &mut added);
         for pid in added {
             self.watch_end(pid);
+            self.start.board.is_about(pid);
             let Some(entry) = self.processes.get_mut(pid) else {
                 continue;
             };
@@ -163,6 +165,7 @@ impl Worker<'_> {
                 named: None,
                 is_fresh: false,
                 stat: None,
+                may_be_read: entry.caution.allows_memory(poll::monotonic_ms),
             };
             let environments = &mut self.environments;
             let image = image::read(&program, &self.mounts, &mut self.looks, environments);

@@ -57,6 +57,7 @@ impl Worker<'_> {
         let Some(entry) = self.processes.get(pending.pid) else {
             return;
         };
+        self.start.board.is_about(pending.pid);
         let returned = look != Look::Due;
         let view = entry.view(pending.tid);
         let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);

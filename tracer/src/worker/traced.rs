@@ -97,12 +97,8 @@ impl Worker<'_> {
             if change.ended() {
                 self.thread_ended(tid, change.status);
             } else if change.stopped() {
-                let board = self.start.board;
-                board
-                    .busy_since
-                    .store(poll::monotonic_ms(), Ordering::Release);
+                self.start.board.begins(poll::monotonic_ms());
                 self.tracee_stopped(tid, change.status);
-                board.busy_since.store(0, Ordering::Release);
             }
         }
         self.traced.behind = true;

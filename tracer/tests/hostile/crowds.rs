@@ -1,0 +1,3 @@
+//! More processes, threads and descriptors than the tracer can keep a hold of.
+
+use super::*;
