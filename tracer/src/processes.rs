@@ -1,5 +1,8 @@
 //! The table of traced processes.
 
+mod held;
+mod threads;
+
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -7,6 +10,8 @@ use picket_events::{Address, Credentials, Image, Process};
 
 use crate::decode::{dns, metadata};
 
+use self::held::SWEEP_EVERY;
+use self::threads::{THREADS_ROOM, Thread};
 use crate::births::Births;
 use crate::caution::{Caution, Cautions};
 use crate::idmap::IdMap;
@@ -60,6 +65,8 @@ pub(crate) struct Entry {
     memory: Option<Memory>,
     /// Threads that were seen, the leader included.
     threads: Vec<u32>,
+    /// How many of them there may be before those that have ended are looked for.
+    threads_room: usize,
     /// Code given to `exit_group`.
     pub(crate) exit_code: Option<u32>,
     /// False when the agent was not told of its present state, because the buffer was full.
@@ -146,37 +153,29 @@ pub(crate) struct Processes {
     tracers: [u32; 3],
     /// Nanoseconds since the epoch at boot.
     boot_time: u64,
-    /// Address spaces that are open.
+    /// Address spaces that are open, and may be.
     open_memories: usize,
+    memories_max: usize,
+    /// Processes that are held by a pidfd, and may be: descriptors are limited, and it is the
+    /// application that says how many processes there are.
+    handles: usize,
+    handles_max: usize,
+    /// When the others are looked at (milliseconds, monotonic), where there are any.
+    sweep_at: Option<u64>,
     births: Births,
     /// Processes that have held earlier workers up.
     cautions: &'static Cautions,
 }
 
-/// A thread that was seen.
-#[derive(Debug, Clone, Copy)]
-struct Thread {
-    pid: u32,
-    /// When it was last seen to belong to that process (milliseconds, monotonic).
-    seen: u64,
-}
-
-/// How long a thread that has called is taken to be there still, milliseconds. Its id can come
-/// to belong to another process only after the kernel has given out all the others, which
-/// takes seconds of nothing but forks.
-const TRUST: u64 = 100;
-/// Where there are fewer ids than this, no thread is trusted.
-const IDS_MIN: u64 = 32768;
-
 /// Stands for a login user id that is not read, because it is put in later.
 pub(crate) const UNKNOWN_LOGIN: u32 = u32::MAX;
 
-/// Address spaces kept open at once; descriptors are limited.
+/// Address spaces kept open at once, at most.
 const MEMORIES_MAX: usize = 256;
-
 impl Processes {
     pub(crate) fn new(tracers: [u32; 3], boot_time: u64, cautions: &'static Cautions) -> Self {
-        let trust = trust();
+        let trust = threads::trust();
+        let files = process::file_limit();
         Self {
             entries: IdMap::default(),
             threads: IdMap::default(),
@@ -184,6 +183,10 @@ impl Processes {
             tracers,
             boot_time,
             open_memories: 0,
+            memories_max: MEMORIES_MAX.min(files / 8),
+            handles: 0,
+            handles_max: files / 4,
+            sweep_at: None,
             births: Births::new(trust != 0),
             cautions,
         }
@@ -200,37 +203,6 @@ impl Processes {
     /// Every living process.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
-    }
-
-    /// The process of a thread, if it was seen before and is still the same.
-    pub(crate) fn of_thread(&mut self, tid: u32) -> Option<u32> {
-        let thread = self.threads.get_mut(&tid)?;
-        let pid = thread.pid;
-        // A leader's id is safe as long as its pidfd has not told of its end; a thread may
-        // have ended, and its id been given to another process, unnoticed.
-        if pid == tid {
-            return Some(pid);
-        }
-        let now = poll::monotonic_ms();
-        if now.saturating_sub(thread.seen) >= self.trust {
-            if !std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false) {
-                return None;
-            }
-            thread.seen = now;
-        }
-        Some(pid)
-    }
-
-    /// Notes that a thread belongs to a process.
-    pub(crate) fn add_thread(&mut self, tid: u32, pid: u32) {
-        let seen = poll::monotonic_ms();
-        self.births.saw(tid);
-        let before = self.threads.insert(tid, Thread { pid, seen });
-        if before.is_none_or(|before| before.pid != pid)
-            && let Some(entry) = self.entries.get_mut(&pid)
-        {
-            entry.threads.push(tid);
-        }
     }
 
     /// Registers a process that the kernel shows, and its ancestors that are not yet known;
@@ -265,7 +237,10 @@ impl Processes {
         };
         status.credentials.auid = login;
         let stat = proc::stat(pid)?;
-        let pidfd = process::open_pidfd(pid).ok();
+        let pidfd = match self.has_room() {
+            true => process::open_pidfd(pid).ok(),
+            false => None,
+        };
         self.insert(pid, parent, status.credentials, &stat, pidfd);
         added.push(pid);
         Ok(())
@@ -279,6 +254,9 @@ impl Processes {
         pid: u32,
         is_settled: impl Fn(u32) -> bool,
     ) -> Result<bool> {
+        if !self.has_room() {
+            return Ok(false);
+        }
         // Of a thread that is not the first of its process there is none.
         let Ok(pidfd) = process::open_pidfd(pid) else {
             return Ok(false);
@@ -309,6 +287,12 @@ impl Processes {
         }
     }
 
+    /// Nanoseconds since the epoch.
+    fn started_at(&self, stat: &proc::Stat) -> u64 {
+        let ticks_to_ns = 1_000_000_000 / 100; // USER_HZ is 100 on both architectures
+        self.boot_time + stat.started * ticks_to_ns
+    }
+
     /// Whether the kernel has so many ids that one is not given out again within moments.
     pub(crate) fn has_many_ids(&self) -> bool {
         self.trust != 0
@@ -337,8 +321,7 @@ impl Processes {
         stat: &proc::Stat,
         pidfd: Option<OwnedFd>,
     ) -> &mut Entry {
-        let ticks_to_ns = 1_000_000_000 / 100; // USER_HZ is 100 on both architectures
-        let started_at = self.boot_time + stat.started * ticks_to_ns;
+        let started_at = self.started_at(stat);
         let parents = self.entries.get(&parent);
         let image = parents.map(|parent| Rc::clone(&parent.image));
         let contacts = parents.map(|parent| parent.contacts).unwrap_or_default();
@@ -358,6 +341,7 @@ impl Processes {
             root,
             memory: None,
             threads: vec![pid],
+            threads_room: THREADS_ROOM,
             exit_code: None,
             is_announced: false,
             contacts,
@@ -369,6 +353,12 @@ impl Processes {
             caution: self.cautions.of(pid).unwrap_or(caution),
         };
         let seen = poll::monotonic_ms();
+        match entry.pidfd {
+            Some(_) => self.handles += 1,
+            None => {
+                self.sweep_at.get_or_insert(seen + SWEEP_EVERY);
+            }
+        }
         self.threads.insert(pid, Thread { pid, seen });
         self.births.saw(pid);
         self.entries.entry(pid).insert_entry(entry).into_mut()
@@ -377,6 +367,7 @@ impl Processes {
     /// Removes a process that ended.
     pub(crate) fn remove(&mut self, pid: u32) -> Option<Entry> {
         let entry = self.entries.remove(&pid)?;
+        self.handles -= usize::from(entry.pidfd.is_some());
         for tid in &entry.threads {
             self.threads.remove(tid);
         }
@@ -398,7 +389,7 @@ impl Processes {
         if entry.is_memory_open() {
             return;
         }
-        if self.open_memories >= MEMORIES_MAX {
+        if self.open_memories >= self.memories_max {
             for entry in self.entries.values_mut() {
                 entry.drop_memory();
             }
@@ -408,16 +399,6 @@ impl Processes {
         if let Some(entry) = self.entries.get_mut(&pid) {
             entry.open_memory(tid);
         }
-    }
-}
-
-/// How long a thread is trusted on this machine.
-fn trust() -> u64 {
-    let text = proc::read("/proc/sys/kernel/pid_max", 32).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    match text.trim().parse::<u64>() {
-        Ok(ids) if ids >= IDS_MIN => TRUST,
-        _ => 0,
     }
 }
 

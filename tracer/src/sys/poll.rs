@@ -143,7 +143,8 @@ pub(crate) enum Direct {
     HungUp,
 }
 
-const BATCH: usize = 16;
+/// As many as are given at once: there may be more then.
+pub(crate) const BATCH: usize = 16;
 
 /// Room for one [`Poller::wait`].
 pub(crate) struct Space {

@@ -118,6 +118,24 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
+/// How many descriptors this process may have.
+pub(crate) fn file_limit() -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel fills one rlimit.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+/// Whether there is a process with this id, reaped or not.
+pub(crate) fn is_there(pid: u32) -> bool {
+    // SAFETY: plain values; no signal is sent.
+    let result = check(unsafe { libc::kill(pid as i32, 0) }.into());
+    result != Err(Errno(libc::ESRCH))
+}
+
 /// No core file is written when we end ourselves by the application's signal.
 pub(crate) fn forbid_core() {
     let limit = libc::rlimit {

@@ -255,6 +255,9 @@ impl Worker<'_> {
         if tid == 0 {
             return None; // of a PID name space that we cannot see into
         }
+        if self.processes.is_another(tid) {
+            self.process_ended(tid);
+        }
         if let Some(pid) = self.processes.of_thread(tid) {
             return Some(pid);
         }

@@ -75,6 +75,13 @@ impl Worker<'_> {
         }
     }
 
+    /// Looks for the ends of processes that no descriptor tells of.
+    pub(super) fn look_for_ends(&mut self) {
+        for pid in self.processes.gone() {
+            self.process_ended(pid);
+        }
+    }
+
     pub(super) fn main_ended(&mut self, status: i32) {
         let board = self.start.board;
         board.main_status.store(status, Ordering::Release);

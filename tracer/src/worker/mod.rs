@@ -312,7 +312,10 @@ impl<'a> Worker<'a> {
             }
             // Whoever has waited for one of them tells of what it does afterwards.
             self.look_at_leaving();
+            self.look_for_ends();
             match (notified, listener) {
+                // What the others have to tell comes before it.
+                (Direct::Readable, Some(_)) if ready.len() == poll::BATCH => {}
                 (Direct::Readable, Some(listener)) => self.notified(listener),
                 (Direct::HungUp, _) => self.all_gone = true,
                 _ => {}
@@ -345,6 +348,7 @@ impl<'a> Worker<'a> {
             .chain(self.transport.flush_at())
             .chain(self.openers.as_ref().and_then(Openers::due))
             .chain(linger)
+            .chain(self.processes.sweep_at())
             .chain(self.leaving.first().map(leaving::Leaving::due))
             .chain(self.reads.as_ref().and_then(reads::Reads::search_at))
             .min();
