@@ -115,6 +115,17 @@ pub(crate) fn login_of(tid: u32) -> u32 {
         .unwrap_or(u32::MAX)
 }
 
+/// The ids of a thread's process and of the thread itself in the PID name space that it is in.
+pub(crate) fn innermost_ids(tid: u32) -> Option<(u32, u32)> {
+    let text = read(&format!("/proc/{tid}/status"), 16384).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let innermost = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().next_back()?.parse().ok()
+    };
+    Some((innermost("NStgid:")?, innermost("NSpid:")?))
+}
+
 fn parse_status(bytes: &[u8]) -> Status {
     let mut status = Status::default();
     let text = String::from_utf8_lossy(bytes);

@@ -224,8 +224,15 @@ impl View<'_> {
             if rest.is_empty() && !follow {
                 break;
             }
+            let is_own = done == b"/proc/self" || done == b"/proc/thread-self";
+            // A `/proc` of another PID name space has no such links for us.
+            let mut inner = None;
             let target = match self.read_link(&done) {
                 Ok(target) => target,
+                Err(Errno(libc::ENOENT)) if is_own && self.is_in_other_proc() => {
+                    inner = proc::innermost_ids(self.tid);
+                    Vec::new()
+                }
                 Err(Errno(libc::EINVAL)) => continue,
                 Err(error) => {
                     let is_last = rest.is_empty();
@@ -250,9 +257,10 @@ impl View<'_> {
                     is_last: false,
                 };
             }
-            if done == b"/proc/self" || done == b"/proc/thread-self" {
-                let thread = format!("/{}/task/{}", self.pid, self.tid);
-                let process = format!("/{}", self.pid);
+            if is_own {
+                let (pid, tid) = inner.unwrap_or((self.pid, self.tid));
+                let thread = format!("/{pid}/task/{tid}");
+                let process = format!("/{pid}");
                 let own = if done == b"/proc/self" {
                     process
                 } else {
@@ -291,6 +299,11 @@ impl View<'_> {
             error: None,
             is_last: true,
         }
+    }
+
+    /// Whether a file system of processes is at `/proc`, and not ours.
+    fn is_in_other_proc(&self) -> bool {
+        matches!(self.root, Root::Foreign { .. }) && self.metadata(b"/proc/1", true).is_ok()
     }
 
     fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {

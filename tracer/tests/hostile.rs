@@ -13,6 +13,8 @@ use support::*;
 mod crowds;
 #[path = "hostile/hanging.rs"]
 mod hanging;
+#[path = "hostile/spaces.rs"]
+mod spaces;
 
 /// The worker below a tracer.
 fn worker_of(keeper: u32) -> Option<u32> {
