@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use picket_agent::context::Scene;
+use picket_events::text::printable;
 use picket_events::{Address, Event, EventKind, File, Outcome};
 use serde_json::json;
 
@@ -22,7 +23,8 @@ pub(crate) fn text(scene: &Scene<'_>) -> String {
         let _ = write!(line, " {what}");
     }
     let _ = write!(line, "{}", outcome(event));
-    line
+    // Names of programs, file systems and hosts are the program's to choose.
+    printable(&line)
 }
 
 /// The event as it came over the wire, with its type's name and the program's.

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
+use picket_events::text::printable;
 use serde_json::Value;
 
 /// Whether to use colour.
@@ -131,14 +132,11 @@ fn tree(out: &mut String, process: &Value, style: Style) {
 
 fn command(process: &Value) -> String {
     let path = text(&process["executable"]["path"]);
-    let mut words = vec![
-        if path.is_empty() {
-            text(&process["comm"])
-        } else {
-            path
-        }
-        .to_owned(),
-    ];
+    let name = match path {
+        "" => text(&process["comm"]),
+        path => path,
+    };
+    let mut words = vec![printable(name)];
     for argument in process["args"].as_array().into_iter().flatten() {
         words.push(quote(text(argument)));
     }
@@ -165,7 +163,8 @@ fn what(finding: &Value) -> String {
     if !outcome.is_empty() && outcome != "Success" {
         let _ = write!(what, " ({outcome})");
     }
-    what
+    // Names of files are the attacker's to choose.
+    printable(&what)
 }
 
 fn labelled(label: &str, value: &str) -> String {
@@ -246,6 +245,22 @@ mod tests {
              \x20    └─ /usr/bin/dash -c 'echo \\u{1b}[2J hi' (9)\n\
              \x20 what: exec /usr/bin/dash\n\
              \x20 do:   Look.\n"
+        );
+    }
+
+    #[test]
+    fn names_cannot_speak_to_the_terminal() {
+        let hostile = "/tmp/\u{1b}[2J\nHIGH";
+        let shown = finding(
+            &json!({"evt": {"name": "exec"}, "file": {"path": hostile},
+                    "process": {"pid": 3, "executable": {"path": hostile},
+                                "ancestors": [{"pid": 1, "comm": "\u{1b}c"}]}}),
+            Style::PLAIN,
+        );
+        let is_control = |c: char| c.is_control() && c != '\n';
+        assert!(
+            !shown.contains(is_control) && !shown.contains("\nHIGH"),
+            "{shown:?}"
         );
     }
 

@@ -159,7 +159,7 @@ os._exit(7)
     let mut child = start(&mut traced(&agent, "exec", &command));
     agent.until("the program", |record| record.images().len() > 1);
     let mut killed = std::collections::HashSet::new();
-    while killed.len() < 25 {
+    while killed.len() < 22 {
         let new = worker_of(child.id()).filter(|worker| !killed.contains(worker));
         if let Some(worker) = new {
             let kill = Command::new("/bin/kill")
