@@ -436,11 +436,8 @@ pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool)
         return is_it("3");
     }
     let found = proc::as_tracee(view.credentials, || {
-        let names = std::fs::read_dir(format!("/proc/{}/fd", view.tid))?;
-        let names = names.flatten().take(SEARCH_LIMIT);
-        Ok(names
-            .filter_map(|name| name.file_name().into_string().ok())
-            .any(|n| is_it(&n)))
+        let numbers = proc::descriptors(view.tid, SEARCH_LIMIT)?;
+        Ok(numbers.iter().any(|number| is_it(&number.to_string())))
     });
     found.unwrap_or(false)
 }

@@ -279,14 +279,10 @@ pub(crate) fn threads(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Numbers of the descriptors of a process.
-pub(crate) fn descriptors(pid: u32) -> Result<Vec<u32>> {
-    let names = std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
-    let names = names.flatten();
-    Ok(names
-        .filter_map(|name| name.file_name().to_str()?.parse().ok())
-        .collect())
+/// Numbers of the descriptors of a thread, the first `limit` of them.
+pub(crate) fn descriptors(tid: u32, limit: usize) -> Result<Vec<u32>> {
+    let path = CString::new(format!("/proc/{tid}/fd")).map_err(|_| Errno(libc::EINVAL))?;
+    files::first_numbers(&path, limit)
 }
 
 /// Children of all threads of a process.

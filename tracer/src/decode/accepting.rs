@@ -35,13 +35,10 @@ const DESCRIPTORS_MAX: usize = 256;
 /// The descriptors of a thread, or the first of many.
 pub(crate) fn descriptors(view: &View<'_>) -> Vec<i32> {
     let listed = proc::as_tracee(view.credentials, || {
-        let names = std::fs::read_dir(format!("/proc/{}/fd", view.tid))?;
-        let numbers = names
-            .flatten()
-            .filter_map(|name| name.file_name().to_str()?.parse().ok());
-        Ok(numbers.take(DESCRIPTORS_MAX).collect())
+        proc::descriptors(view.tid, DESCRIPTORS_MAX)
     });
-    listed.unwrap_or_default()
+    let numbers = listed.unwrap_or_default().into_iter();
+    numbers.map(|number| number as i32).collect()
 }
 
 /// A socket among the descriptors that was not there before, and its peer where that is to be

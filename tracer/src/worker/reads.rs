@@ -149,12 +149,13 @@ impl Worker<'_> {
         let mut found = HashSet::new();
         let mut looks = 0;
         for entry in all {
-            let numbers = proc::as_tracee(&entry.credentials, || proc::descriptors(entry.pid));
-            for number in numbers
-                .unwrap_or_default()
-                .into_iter()
-                .take(DESCRIPTORS_MAX)
-            {
+            if !entry.view(entry.pid).follows {
+                continue;
+            }
+            self.start.board.is_about(entry.pid);
+            let numbers = || proc::descriptors(entry.pid, DESCRIPTORS_MAX);
+            let numbers = proc::as_tracee(&entry.credentials, numbers);
+            for number in numbers.unwrap_or_default() {
                 looks += 1;
                 if looks > SEARCH_MAX {
                     return found;
