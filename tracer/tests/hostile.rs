@@ -6,7 +6,7 @@ mod support;
 use std::process::{Child, Command, Stdio};
 
 use picket_events::wire::Notice;
-use picket_events::{EventKind, EventType, Outcome};
+use picket_events::{Event, EventKind, EventType, Outcome};
 use support::*;
 
 #[path = "hostile/crowds.rs"]
