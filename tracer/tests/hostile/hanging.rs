@@ -86,7 +86,7 @@ fn a_file_system_that_hangs_holds_only_its_users_up() {
     };
     let record = agent.until("an open on it, and others after that", |record| {
         let opens = record.of(EventType::Open);
-        let at = opens.iter().position(|event| of_hanging(event));
+        let at = opens.iter().position(&of_hanging);
         at.is_some_and(|at| opens.len() > at + 100)
     });
     let opens = record.of(EventType::Open).into_iter();
