@@ -83,17 +83,18 @@ impl Worker<'_> {
             return false;
         }
         let has_listener = self.start.listener.is_some();
+        let mut is_interrupted = false;
         if has_listener {
             // A debugger's own tracees stay its own.
             if ptrace::seize(tid, ptrace::OPTION_MARK_SYSCALLS).is_err() {
                 return false;
             }
             // It cannot fail on what was just attached to, unless that is gone.
-            let _ = ptrace::interrupt(tid);
+            is_interrupted = ptrace::interrupt(tid).is_ok();
         }
         // Where only a fatal signal ends the wait, the stop comes after the call, or in a
         // connect that sleeps.
-        let is_made_again = has_listener && !self.waits_are_killable;
+        let is_made_again = is_interrupted && !self.waits_are_killable;
         let (socket, asked, may_sleep) = match following {
             Following::Names { socket, asked } => (socket, asked, false),
             Following::Stream { socket, may_sleep } => (socket, 0, may_sleep),

@@ -75,6 +75,12 @@ impl Worker<'_> {
             }
             other => other,
         };
+        if verdict.as_ref().is_some_and(|judged| judged.is_made_again) {
+            // An answer could still be faster than the interruption: then the call would be made
+            // now, and told by nobody.
+            board.answered();
+            return;
+        }
         // A failed answer means that the thread is gone.
         let answered = self.answer_where_it_is(listener, notification.pid, || match errno {
             Some(errno) => seccomp::answer_errno(listener, id, errno),
@@ -82,7 +88,7 @@ impl Worker<'_> {
         });
         board.answered();
         match (verdict, answered) {
-            (Some(judged), Ok(())) if !judged.is_made_again => self.follow_up(judged),
+            (Some(judged), Ok(())) => self.follow_up(judged),
             (Some(judged), Err(_)) => self.take_back(&judged),
             _ => {}
         }
