@@ -60,6 +60,7 @@ impl Waking {
         self.is_synchronous && self.was_there && is_other && self.average >= BUSY
     }
 }
+
 impl Worker<'_> {
     /// Answers a thread, so that it goes on on the right processor.
     pub(super) fn answer_where_it_is<T>(
