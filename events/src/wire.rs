@@ -200,7 +200,8 @@ pub struct Account {
 }
 
 /// Events that were dropped since the last report of this kind. Counts are exact, but for
-/// [`LossReason::WorkerDied`], which can count an event that arrived and is never too low.
+/// [`LossReason::WorkerDied`], which can count an event that arrived, or a call that failed, and is
+/// never too low.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// How many in all.
@@ -217,7 +218,8 @@ pub enum LossReason {
     /// The tracer's buffer was full while the agent did not read.
     #[default]
     BufferFull,
-    /// The worker died with events that it had not sent.
+    /// The worker died with events that it had not sent, or calls that it had not looked at; or
+    /// there was none to look at a call.
     WorkerDied,
     /// The event did not fit a frame.
     TooLarge,

@@ -8,6 +8,7 @@
 
 use picket_events::{Credentials, EventKind, File, Outcome};
 
+use crate::debts::Owed;
 use crate::decode::{self, Located, accepting};
 use crate::looks::Looks;
 use crate::memory::Memory;
@@ -127,6 +128,8 @@ pub(crate) struct Pending {
     pub(crate) looks: usize,
     /// When it was notified (milliseconds, monotonic).
     pub(crate) since: u64,
+    /// Counted as untold until this is gone.
+    pub(crate) owed: Option<Owed>,
 }
 
 /// File times are taken from a clock that ticks this coarsely, nanoseconds.

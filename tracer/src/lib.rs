@@ -16,6 +16,7 @@ mod caution;
 mod cli;
 mod config;
 mod confirm;
+mod debts;
 mod decode;
 mod denials;
 mod filter;

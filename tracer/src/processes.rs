@@ -14,6 +14,7 @@ use self::held::SWEEP_EVERY;
 use self::threads::{THREADS_ROOM, Thread};
 use crate::births::Births;
 use crate::caution::{Caution, Cautions};
+use crate::debts::Owed;
 use crate::idmap::IdMap;
 use crate::memory::Memory;
 use crate::proc;
@@ -69,6 +70,8 @@ pub(crate) struct Entry {
     threads_room: usize,
     /// Code given to `exit_group`.
     pub(crate) exit_code: Option<u32>,
+    /// Since then its end is counted as untold.
+    pub(crate) exit_owed: Option<Owed>,
     /// False when the agent was not told of its present state, because the buffer was full.
     pub(crate) is_announced: bool,
     pub(crate) contacts: Contacts,
@@ -343,6 +346,7 @@ impl Processes {
             threads: vec![pid],
             threads_room: THREADS_ROOM,
             exit_code: None,
+            exit_owed: None,
             is_announced: false,
             contacts,
             asks_in_sight: false,

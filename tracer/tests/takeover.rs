@@ -116,6 +116,50 @@ fn a_worker_killed_again_and_again_under_load_is_not_noticed() {
     );
 }
 
+/// Waits for a connection in one thread; says so by running another program.
+const WAITS: &str = "
+import os, socket, sys, threading, time
+listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1]); listener.listen()
+thread = threading.Thread(target=listener.accept); thread.start()
+call = f'/proc/self/task/{thread.native_id}/syscall'
+while not open(call).read().startswith('288 '): time.sleep(0.01)
+os.spawnv(os.P_WAIT, '/bin/true', ['true'])
+while not os.path.exists(sys.argv[2]): time.sleep(0.01)
+client = socket.socket(socket.AF_UNIX); client.connect(sys.argv[1]); thread.join()
+";
+
+/// What a worker had let run, and had still to look at when it died, is not lost silently.
+#[test]
+fn what_a_dead_worker_had_still_to_look_at_is_counted_by_type() {
+    let scratch = Scratch::new("owed");
+    let agent = Agent::start(&scratch);
+    let (socket, go) = (scratch.text("listener"), scratch.text("go"));
+    let command = ["python3", "-I", "-S", "-c", WAITS, &socket, &go];
+    let mut child = start(&mut traced(&agent, "accept,exec", &command));
+    agent.until("the accept, and then the program", |record| {
+        record
+            .images()
+            .iter()
+            .any(|(_, image)| image.argv == ["true"])
+    });
+    signal(worker_of(child.id()).unwrap(), "KILL");
+    agent.until("the new worker", |record| !record.notices().is_empty());
+    std::fs::write(&go, "").unwrap();
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    let by_type: Vec<_> = record
+        .lost()
+        .into_iter()
+        .map(|lost| (lost.reason, &lost.by_type[..]))
+        .collect();
+    assert_eq!(
+        by_type,
+        [(LossReason::WorkerDied, &[(EventType::Accept, 1)][..])]
+    );
+    let numbers = record.events().len() as u64 + 1;
+    assert_eq!(record.goodbye().unwrap().last_sequence, numbers);
+}
+
 #[test]
 fn a_new_worker_knows_who_is_there() {
     let scratch = Scratch::new("again");

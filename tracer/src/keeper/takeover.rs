@@ -268,7 +268,7 @@ impl Keeper {
     }
 }
 
-/// Answers a call that nobody has judged. What may be denied is refused as long as there is to be
+/// Answers a call that nobody has judged, and counts it. What may be denied is refused as long as there is to be
 /// another worker; in quarantine, so is what reaches out.
 pub(crate) fn let_run(board: &Board, listener: BorrowedFd<'_>, id: u64, data: &seccomp::Data) {
     let row =
@@ -279,11 +279,14 @@ pub(crate) fn let_run(board: &Board, listener: BorrowedFd<'_>, id: u64, data: &s
         let is_quarantined = board.quarantined.load(Ordering::Acquire) != 0;
         is_denied || is_quarantined && quarantine::concerns(row.name)
     });
-    // A failed answer means that the thread is gone.
-    let _ = match is_refused {
+    let answered = match is_refused {
         true => seccomp::answer_errno(listener, id, libc::EPERM),
         false => seccomp::answer_continue(listener, id),
     };
+    // A failed answer means that the thread is gone.
+    if let (Ok(()), Some(row)) = (answered, row) {
+        board.debts.never_told(row.event);
+    }
 }
 
 /// Answers those whose opens have ended with the worker that made them.

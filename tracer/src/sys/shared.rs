@@ -7,6 +7,7 @@ use super::seccomp::Notification;
 use super::stored::Stored;
 use super::{Errno, Result, check, last};
 use crate::caution::Cautions;
+use crate::debts::Debts;
 
 /// What the three processes tell each other. Everything is zero at first.
 #[repr(C)]
@@ -56,6 +57,8 @@ pub(crate) struct Board {
     busy_with: AtomicU32,
     /// Processes that have held a worker up, for the next one, and how careful it is to be.
     pub(crate) cautions: Cautions,
+    /// Calls that were let run and not told yet: their number, for the next worker.
+    pub(crate) debts: Debts,
     /// Where the worker receives a notification; `id` is 0 once it was answered.
     slot: std::cell::UnsafeCell<Notification>,
 }

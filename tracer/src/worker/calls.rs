@@ -10,6 +10,7 @@ use super::Worker;
 use super::denying::ENDED;
 use super::settling::Look;
 use crate::confirm::{Check, Pending};
+use crate::debts::Owed;
 use crate::decode::{self, Call, Verdict, quarantine};
 use crate::denials::Denials;
 use crate::processes::Contacts;
@@ -67,6 +68,7 @@ impl Worker<'_> {
                 pid,
                 tid,
                 time,
+                owed: _owed, // until it was told
                 ..
             }) => {
                 let at = (pid, tid, time);
@@ -102,6 +104,7 @@ impl Worker<'_> {
             Verdict::ExitGroup(_) => {
                 if let Some(entry) = self.processes.get_mut(judged.pid) {
                     entry.exit_code = None;
+                    entry.exit_owed = None;
                 }
             }
             _ => {}
@@ -210,9 +213,10 @@ impl Worker<'_> {
         if has_consequences(&verdict) && !still_waits() {
             return None;
         }
+        let mut owed = self.owed_for(&verdict);
         match &verdict {
-            Verdict::Exec { path } => self.await_exec(pid, tid, path.clone()),
-            Verdict::ExitGroup(code) => self.about_to_exit(pid, *code),
+            Verdict::Exec { path } => self.await_exec(pid, tid, path.clone(), owed.take()),
+            Verdict::ExitGroup(code) => self.about_to_exit(pid, *code, owed.take()),
             Verdict::Watch(EventKind::Signal { signal, target }, _) if *target <= 0 => {
                 self.note_group_signal(pid, *signal, *target);
             }
@@ -231,7 +235,25 @@ impl Worker<'_> {
             tid,
             verdict,
             time: poll::now(),
+            owed,
         })
+    }
+
+    /// What a call has to be told for, noted before it is let run.
+    fn owed_for(&self, verdict: &Verdict) -> Option<Owed> {
+        let (event, count) = match verdict {
+            Verdict::Watch(kind, _)
+            | Verdict::Refuse {
+                event: Some(kind), ..
+            } => (kind.event_type(), 1),
+            Verdict::Tell(events, _) => (events.first()?.event_type(), events.len() as u32),
+            Verdict::Done(done) => (done.told.as_ref()?.0.event_type(), 1),
+            Verdict::Exec { .. } => (EventType::Exec, 1),
+            Verdict::ExitGroup(_) => (EventType::Exit, 1),
+            Verdict::Pass | Verdict::Refuse { event: None, .. } => return None,
+        };
+        let is_told = self.interest.contains(event);
+        is_told.then(|| self.start.board.debts.owe(event, count))
     }
 
     /// Remembers whether a process speaks to services whose traffic is looked at.
@@ -296,12 +318,13 @@ impl Worker<'_> {
     }
 
     /// Before the process ends, its children have to be known: afterwards they are orphans.
-    fn about_to_exit(&mut self, pid: u32, code: u32) {
+    fn about_to_exit(&mut self, pid: u32, code: u32, owed: Option<Owed>) {
         for child in self.processes.unknown_children(pid) {
             self.register(child);
         }
         if let Some(entry) = self.processes.get_mut(pid) {
             entry.exit_code = Some(code);
+            entry.exit_owed = owed;
         }
     }
 
@@ -339,6 +362,7 @@ impl Worker<'_> {
             tid,
             verdict,
             time,
+            owed,
             ..
         } = judged;
         match verdict {
@@ -366,9 +390,10 @@ impl Worker<'_> {
                 }
             }
             Verdict::Watch(kind, check) => {
-                let Some(pending) = self.watched(pid, tid, time, kind, check) else {
+                let Some(mut pending) = self.watched(pid, tid, time, kind, check) else {
                     return;
                 };
+                pending.owed = owed;
                 if matches!(pending.check, Check::Nothing | Check::Exists(_)) {
                     // No later look would tell more.
                     self.look(pending, Look::Due);
@@ -406,6 +431,7 @@ impl Worker<'_> {
             check,
             looks: 0,
             since: poll::monotonic_ms(),
+            owed: None,
         })
     }
 }
@@ -454,4 +480,6 @@ pub(super) struct Judged {
     pub(super) verdict: Verdict,
     /// When it was made, nanoseconds since the epoch.
     pub(super) time: u64,
+    /// Counted as untold until this is gone; with an exec or an end, that is where those wait.
+    pub(super) owed: Option<Owed>,
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Worker;
+use crate::proc;
 use crate::sys::shared::{WORKER_ENDS, WORKER_STAYS};
 use crate::sys::{poll, process, ptrace};
 
@@ -83,11 +84,34 @@ impl Worker<'_> {
     }
 
     pub(super) fn main_ended(&mut self, status: i32) {
+        self.note_main_status(status);
+        self.process_ended(self.main_pid());
+    }
+
+    fn note_main_status(&mut self, status: i32) {
         let board = self.start.board;
         board.main_status.store(status, Ordering::Release);
         board.main_ended.store(1, Ordering::Release);
         self.ended_at.get_or_insert_with(poll::monotonic_ms);
-        self.process_ended(self.main_pid());
+    }
+
+    /// The main process of the application is a child of the first worker. Where that hangs and
+    /// does not get to die, it reaps nobody, and the keeper is told nothing: the status (raw, or
+    /// what `exit_group` was given) is then noted by us.
+    pub(super) fn note_unheard_end(&mut self, pid: u32, status: Option<i32>, said: Option<u32>) {
+        let is_heard = pid != self.main_pid()
+            || self.start.generation == 0
+            || self.start.board.main_ended.load(Ordering::Acquire) != 0;
+        if is_heard {
+            return;
+        }
+        let heard_by = [self.own.keeper, self.own.spare, self.own.worker];
+        let is_unheard = proc::stat(pid).is_ok_and(|stat| !heard_by.contains(&stat.parent));
+        if is_unheard {
+            let said = said.map(|code| (code as i32 & 0xff) << 8);
+            self.note_main_status(status.or(said).unwrap_or(libc::SIGKILL));
+            poll::notify(self.start.wake);
+        }
     }
 
     /// Ends when there is nothing left to trace.

@@ -10,6 +10,7 @@ use picket_events::{EventKind, OpenInterest, Outcome};
 use super::Worker;
 use super::denying::ENDED;
 use crate::confirm::LOOKS;
+use crate::debts::Owed;
 use crate::image;
 use crate::memory::Memory;
 use crate::proc;
@@ -27,6 +28,8 @@ pub(super) struct Attempt {
     is_seized: bool,
     looks: usize,
     since: u64,
+    /// Counted as untold until this is gone.
+    _owed: Option<Owed>,
 }
 
 impl Attempt {
@@ -51,7 +54,13 @@ fn random_bytes(pid: u32, credentials: &picket_events::Credentials) -> Option<[u
 
 impl Worker<'_> {
     /// Prepares to see whether an exec succeeds.
-    pub(super) fn await_exec(&mut self, pid: u32, tid: u32, path: Option<Vec<u8>>) {
+    pub(super) fn await_exec(
+        &mut self,
+        pid: u32,
+        tid: u32,
+        path: Option<Vec<u8>>,
+        owed: Option<Owed>,
+    ) {
         // One left over from an exec that failed serves again.
         let is_ours = self.start.listener.is_none();
         let is_seized = is_ours
@@ -80,6 +89,7 @@ impl Worker<'_> {
                 is_seized,
                 looks: 0,
                 since,
+                _owed: owed,
             },
         );
     }
@@ -89,7 +99,8 @@ impl Worker<'_> {
         if self.processes.get(pid).is_none() {
             self.register(pid);
         }
-        let path = self.execs.remove(&pid).and_then(|attempt| attempt.path);
+        let mut attempt = self.execs.remove(&pid); // owed until it is told
+        let path = attempt.as_mut().and_then(|attempt| attempt.path.take());
         self.new_program(pid, path, Outcome::Returned(0));
     }
 
@@ -182,7 +193,8 @@ impl Worker<'_> {
         if outcome.is_none() && !returned {
             return;
         }
-        let path = self.execs.remove(&pid).and_then(|attempt| attempt.path);
+        let mut attempt = self.execs.remove(&pid); // owed until it is told
+        let path = attempt.as_mut().and_then(|attempt| attempt.path.take());
         match outcome {
             Some(outcome) => self.new_program(pid, path, outcome),
             None => self.exec_failed(pid),
@@ -191,10 +203,10 @@ impl Worker<'_> {
 
     /// The process has ended before its exec could be confirmed.
     pub(super) fn exec_ended(&mut self, pid: u32) {
-        let Some(attempt) = self.execs.remove(&pid) else {
+        let Some(mut attempt) = self.execs.remove(&pid) else {
             return;
         };
-        let Some(path) = attempt.path.filter(|_| !attempt.is_seized) else {
+        let Some(path) = attempt.path.take().filter(|_| !attempt.is_seized) else {
             return;
         };
         let mut file = picket_events::File::from_path(picket_events::text::from_bytes(&path));

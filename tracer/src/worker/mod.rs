@@ -145,7 +145,12 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     let died_by = start.died_by;
     let board = start.board;
     let given = board.sequence.load(Ordering::Acquire);
-    let lost = given.saturating_sub(board.sent.load(Ordering::Acquire));
+    let unsent = given.saturating_sub(board.sent.load(Ordering::Acquire));
+    // They get numbers as if they had been told.
+    let interest = start.config.interest;
+    let untold = board.debts.inherit(|event| interest.contains(event));
+    let untold_count = untold.iter().map(|(_, count)| count).sum::<u64>();
+    board.sequence.fetch_add(untold_count, Ordering::AcqRel);
     let mut worker = Worker::new(start);
     worker.deny_again();
     for pid in proc::all() {
@@ -160,13 +165,16 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     worker
         .transport
         .push(&ToAgent::Notice(Notice::Restarted { signal: died_by }));
-    if lost > 0 {
-        let lost = Lost {
-            count: lost,
-            by_type: Vec::new(),
-            reason: LossReason::WorkerDied,
-        };
-        worker.transport.push(&ToAgent::Lost(lost));
+    for (count, by_type) in [(unsent, Vec::new()), (untold_count, untold)] {
+        if count > 0 {
+            let reason = LossReason::WorkerDied;
+            let lost = Lost {
+                count,
+                by_type,
+                reason,
+            };
+            worker.transport.push(&ToAgent::Lost(lost));
+        }
     }
     worker.serve()
 }

@@ -191,7 +191,9 @@ impl Worker<'_> {
         let Some(entry) = self.processes.get(pid) else {
             return;
         };
-        let exit = exit_of(self.status_of(pid), entry.exit_code);
+        let (status, said) = (self.status_of(pid), entry.exit_code);
+        let exit = exit_of(status, said);
+        self.note_unheard_end(pid, status, said);
         self.emit(pid, pid, time, Outcome::Succeeded, EventKind::Exit(exit));
         // Nobody has a copy of its pidfd: closed, it is not polled any more.
         self.processes.remove(pid);

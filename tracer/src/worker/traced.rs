@@ -223,6 +223,7 @@ impl Worker<'_> {
             tid,
             verdict,
             time,
+            owed: _owed, // until it was told
             ..
         } = judged;
         match verdict {

@@ -55,18 +55,20 @@ impl Drop for Hanging {
 /// watches while it comes to hang waits with it (record 34).
 const OTHERS: &str = "
 import os, subprocess, sys
-hanging, enough = sys.argv[1:]
+hanging, enough, opens = *sys.argv[1:], 0
 subprocess.Popen(['python3', '-I', '-S', '-c', '''
 import os, sys, threading, time
-# More and more of them wait: what was looked at when a worker hung is not told.
+# More and more of them wait: what was looked at when a worker hung is only counted.
 while not os.path.exists(sys.argv[2]):
     path = f'{sys.argv[1]}/{time.monotonic()}'
     threading.Thread(target=lambda: os.open(path, os.O_WRONLY), daemon=True).start()
     time.sleep(0.3)
 os._exit(0)
-''', hanging, enough], stderr=subprocess.DEVNULL)
+''', hanging, enough], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 while not os.path.exists(enough):
     for _ in range(50): os.close(os.open('/etc/passwd', os.O_RDONLY))
+    opens += 50
+print(opens, flush=True)
 os._exit(7)
 ";
 
@@ -78,7 +80,7 @@ fn a_file_system_that_hangs_holds_only_its_users_up() {
     let agent = Agent::start(&scratch);
     let enough = scratch.text("enough");
     let command = ["python3", "-I", "-S", "-c", OTHERS, &hanging.at, &enough];
-    let mut child = start(&mut traced(&agent, "exec,open", &command));
+    let mut child = start(traced(&agent, "exec,open", &command).stdout(Stdio::piped()));
     // Tracing goes on: also of those who use it, whose paths are told as they were written.
     let of_hanging = |event: &&Event| {
         let path = event.kind.file().map(|file| file.path.clone());
@@ -98,8 +100,21 @@ fn a_file_system_that_hangs_holds_only_its_users_up() {
     let is_restart = |notice: &&Notice| matches!(notice, Notice::Restarted { signal: Some(9) });
     assert!(record.notices().iter().any(is_restart));
     std::fs::write(&enough, "").unwrap();
-    drop(hanging);
+    // The file system still hangs, and who waits for it: that does not keep the others from ending.
     assert_eq!(wait(&mut child).code(), Some(7));
+    let mut made = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut made).unwrap();
+    drop(hanging);
+    // What was let run before a worker hung is told, or counted.
+    let record = agent.finish();
+    let told = record.paths(EventType::Open).into_iter();
+    let told = told.filter(|path| path == "/etc/passwd").count() as u64;
+    let lost: u64 = record.lost().iter().map(|lost| lost.count).sum();
+    let made: u64 = made.trim().parse().unwrap();
+    assert!(told + lost >= made, "{told} and {lost} of {made}");
+    let mut by_type = record.lost().into_iter().flat_map(|lost| &lost.by_type);
+    let is_counted = by_type.any(|(event, count)| *event == EventType::Open && *count > 0);
+    assert!(is_counted, "{:?}", record.lost());
 }
 
 /// Gives a path that lies in memory which another thread has yet to fill in, and waits with that
