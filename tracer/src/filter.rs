@@ -4,7 +4,7 @@
 
 use picket_events::{Interest, OpenInterest};
 
-use crate::sys::seccomp::{Instruction, RETURN_ALLOW, RETURN_USER_NOTIF};
+use crate::sys::seccomp::{Instruction, RETURN_ALLOW, RETURN_TRACE, RETURN_USER_NOTIF};
 use crate::table::{Abi, QUESTION_MAX, Row, Test, rows};
 
 // Classic BPF, as `linux/bpf_common.h` numbers it.
@@ -79,12 +79,15 @@ impl Ours {
 struct Wanted<'a> {
     interest: &'a Interest,
     ours: Ours,
+    /// Stops are notifications, not ptrace's.
+    is_notified: bool,
 }
 
 /// The program for this machine's ABIs.
 /// `action` is what it answers for a call of interest.
 pub(crate) fn compile(interest: &Interest, ours: Ours, action: u32) -> Vec<Instruction> {
-    let mut program = compile_for(&Abi::NATIVE, interest, ours);
+    let is_notified = action != RETURN_TRACE;
+    let mut program = compile_for(&Abi::NATIVE, interest, ours, is_notified);
     for instruction in &mut program {
         if instruction.code == RETURN && instruction.k == RETURN_USER_NOTIF {
             instruction.k = action;
@@ -93,9 +96,18 @@ pub(crate) fn compile(interest: &Interest, ours: Ours, action: u32) -> Vec<Instr
     program
 }
 
-/// The program for a set of ABIs that one kernel serves.
-pub(crate) fn compile_for(abis: &[Abi], interest: &Interest, ours: Ours) -> Vec<Instruction> {
-    let wanted = Wanted { interest, ours };
+/// The program for a set of ABIs that one kernel serves, for notifications or for ptrace.
+fn compile_for(
+    abis: &[Abi],
+    interest: &Interest,
+    ours: Ours,
+    is_notified: bool,
+) -> Vec<Instruction> {
+    let wanted = Wanted {
+        interest,
+        ours,
+        is_notified,
+    };
     let mut program = vec![instruction(LOAD, ARCH_OFFSET)];
     let mut arches: Vec<u32> = Vec::new();
     for abi in abis {
@@ -128,7 +140,9 @@ type Leaf = (u32, Vec<Instruction>);
 fn leaves(abis: impl Iterator<Item = Abi>, wanted: &Wanted<'_>) -> Vec<Leaf> {
     let mut leaves: Vec<Leaf> = Vec::new();
     for abi in abis {
-        for row in rows().filter(|row| row.is_active(wanted.interest)) {
+        let is_wanted =
+            |row: &&Row| row.is_active(wanted.interest) && (wanted.is_notified || !row.is_start());
+        for row in rows().filter(is_wanted) {
             let Some(number) = row.number(abi) else {
                 continue;
             };

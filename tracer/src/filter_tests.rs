@@ -64,7 +64,7 @@ const OURS: Ours = Ours {
 fn all() -> [(Vec<Abi>, Vec<Instruction>); 2] {
     let interest = Interest::everything();
     [X86.to_vec(), ARM.to_vec()].map(|abis| {
-        let program = compile_for(&abis, &interest, OURS);
+        let program = compile_for(&abis, &interest, OURS, true);
         (abis, program)
     })
 }
@@ -175,7 +175,7 @@ fn opens_stop_as_the_interest_asks() {
         ("open:plain", [true, false, true, true, true]),
         ("open", [true; 5]),
     ] {
-        let program = compile_for(&X86, &interest.parse().unwrap(), OURS);
+        let program = compile_for(&X86, &interest.parse().unwrap(), OURS, true);
         for (flags, stop) in [0, O_CLOEXEC, 1, 2 | O_CLOEXEC, 0o100]
             .into_iter()
             .zip(stops)
@@ -195,8 +195,8 @@ fn quiet_opens_are_told_by_the_flags_of_each_architecture() {
     // `O_DIRECTORY` of the one is `O_DIRECT` of the other.
     let interest = "open:plain".parse().unwrap();
     let (x86, arm) = (
-        compile_for(&X86, &interest, OURS),
-        compile_for(&ARM, &interest, OURS),
+        compile_for(&X86, &interest, OURS, true),
+        compile_for(&ARM, &interest, OURS, true),
     );
     for (flags, on_x86, on_arm) in [(0o200_000, false, true), (0o40_000, true, false)] {
         for (program, abi, number, at, stops) in [
@@ -217,7 +217,7 @@ fn quiet_opens_are_told_by_the_flags_of_each_architecture() {
 #[test]
 fn datagrams_stop_where_they_may_be_questions_and_in_quarantine() {
     let notified = |interest: &str, length: u64, address: u64| {
-        let program = compile_for(&X86, &interest.parse().unwrap(), OURS);
+        let program = compile_for(&X86, &interest.parse().unwrap(), OURS, true);
         let number = rows().find(|row| row.name == "sendto");
         let number = number.unwrap().number(Abi::X86_64).unwrap();
         let data = call(Abi::X86_64, number, [3, 0x1000, length, 0, address, 16]);
@@ -260,7 +260,7 @@ fn signals_stop_where_they_may_reach_us_or_are_asked_for() {
             for abi in X86 {
                 let data = call(abi, row.number(abi).unwrap(), [target, 15, 15, 0, 0, 0]);
                 let stops = |interest: &str| {
-                    let program = compile_for(&X86, &interest.parse().unwrap(), OURS);
+                    let program = compile_for(&X86, &interest.parse().unwrap(), OURS, true);
                     verdict(&program, &data) == RETURN_USER_NOTIF
                 };
                 assert_eq!(stops("exec"), expected, "{name} {target:#x} {abi:?}");
@@ -272,7 +272,7 @@ fn signals_stop_where_they_may_reach_us_or_are_asked_for() {
 
 #[test]
 fn lineage_and_safety_stay_whatever_the_interest() {
-    let program = compile_for(&X86, &Interest::lineage(), OURS);
+    let program = compile_for(&X86, &Interest::lineage(), OURS, true);
     for name in [
         "execve",
         "execveat",

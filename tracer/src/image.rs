@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use picket_events::{Credentials, File, Image, text};
 
+use crate::asked::Asked;
 use crate::decode::{self, Located};
 use crate::images::Environments;
 use crate::looks::Looks;
@@ -29,12 +30,22 @@ pub(crate) struct Program<'a> {
     pub(crate) memory: Option<&'a Memory>,
     /// The path that it asked for, used where the program itself cannot be read.
     pub(crate) named: Option<&'a [u8]>,
-    /// It stands before its first instruction: its strings are as the kernel put them.
+    /// It has hardly begun: its strings are where the kernel put them.
     pub(crate) is_fresh: bool,
-    /// Its stat, where that is open already.
-    pub(crate) stat: Option<proc::OpenStat>,
+    /// What it was to be, where that was read before and may have been another.
+    pub(crate) asked: Option<&'a Asked>,
+    /// Its stat, where that was read already.
+    pub(crate) stat: Option<proc::Stat>,
     /// Whether its memory may be read at all: [`crate::caution`].
     pub(crate) may_be_read: bool,
+}
+
+/// A program that was read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) image: Image,
+    /// What was asked for stands among its strings.
+    pub(crate) is_as_asked: bool,
 }
 
 /// Most that is read at once of what a program was started with.
@@ -46,6 +57,7 @@ struct Strings {
     envs: (Arc<Vec<String>>, bool),
     /// The name that was executed, as it was written.
     executed: Option<Vec<u8>>,
+    is_as_asked: bool,
 }
 
 /// Reads all of it at once, from where the kernel has put it on the new stack; `None` where that
@@ -65,10 +77,14 @@ fn strings(
     let text = buffer[..got].split_at_checked(all)?;
     let ((argv, envs), rest) = (text.0.split_at(arguments), text.1);
     let end = rest.iter().position(|byte| *byte == 0)?;
+    let executed = &rest[..end];
+    let is_as_asked = of.asked.is_none_or(|asked| asked.is(argv, executed));
     Some(Strings {
         argv: scrubbed_arguments(argv),
         envs: environments.of(envs, scrubbed_environment),
-        executed: Some(rest[..end].to_vec()).filter(|name| !name.is_empty()),
+        // Changed by the program itself, it could name any file as what was executed.
+        executed: Some(executed.to_vec()).filter(|name| is_as_asked && !name.is_empty()),
+        is_as_asked,
     })
 }
 
@@ -78,29 +94,31 @@ pub(crate) fn read(
     mounts: &Mounts,
     looks: &mut Looks,
     environments: &mut Environments,
-) -> Image {
+) -> Read {
     let view = of.view;
     let pid = view.pid;
     let stat = match &of.stat {
-        Some(stat) => stat.read(),
-        None => proc::stat(pid),
+        Some(stat) => stat.clone(),
+        None => proc::stat(pid).unwrap_or_default(),
     };
-    let stat = stat.unwrap_or_default();
     let Strings {
         argv: (argv, argv_truncated),
         envs: (envs, envs_truncated),
         executed,
+        is_as_asked,
     } = strings(of, stat.strings, environments).unwrap_or_else(|| match of.may_be_read {
         true => Strings {
             argv: arguments(pid, view.credentials),
             envs: environment(pid, view.credentials, environments),
-            executed: executed_name(of),
+            executed: of.asked.is_none().then(|| executed_name(of)).flatten(),
+            is_as_asked: of.asked.is_none(),
         },
         // What there was is said to be missing.
         false => Strings {
             argv: (Vec::new(), true),
             envs: (Arc::default(), true),
             executed: None,
+            is_as_asked: of.asked.is_none(),
         },
     });
     let cwd = view.directory(libc::AT_FDCWD).unwrap_or_default();
@@ -110,7 +128,7 @@ pub(crate) fn read(
     });
     let called = executed.as_deref().and_then(plain_name);
     let (file, interpreter) = program(of, executed, mounts, looks);
-    Image {
+    let image = Image {
         called: called.filter(|name| *name != file.path).unwrap_or_default(),
         file,
         interpreter,
@@ -121,7 +139,8 @@ pub(crate) fn read(
         comm: stat.comm,
         tty: proc::terminal_name(stat.terminal),
         cwd: text::from_bytes(&cwd),
-    }
+    };
+    Read { image, is_as_asked }
 }
 
 /// The program file, and the interpreter when the program is a script.
@@ -213,7 +232,8 @@ fn arguments(pid: u32, credentials: &Credentials) -> (Vec<String>, bool) {
     scrubbed_arguments(&list(pid, "cmdline", credentials, ARGUMENTS_BYTES))
 }
 
-fn scrubbed_arguments(bytes: &[u8]) -> (Vec<String>, bool) {
+/// Arguments as they are told, each ending with a zero byte; true where not all of them are.
+pub(crate) fn scrubbed_arguments(bytes: &[u8]) -> (Vec<String>, bool) {
     let (mut argv, truncated) = entries(bytes, ARGUMENTS_BYTES, ARGUMENTS_MAX, text::from_bytes);
     scrub::arguments(&mut argv);
     argv.shrink_to_fit();

@@ -9,6 +9,7 @@
 //! [table]: https://github.com/picket-dev/picket/blob/main/docs/tracer.md
 
 mod accounts;
+mod asked;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod births;
@@ -19,6 +20,7 @@ mod confirm;
 mod debts;
 mod decode;
 mod denials;
+mod familiar;
 mod filter;
 mod hidden;
 mod idmap;

@@ -94,6 +94,12 @@ impl Looks {
         decode::look(view, at, mounts)
     }
 
+    /// What a path leads to in a view, of which nothing has to be told.
+    pub(crate) fn find(&mut self, view: &View<'_>, at: &Located, mounts: &Mounts) -> Resolved {
+        self.in_known_directory(view, at, mounts)
+            .unwrap_or_else(|| view.resolve(&at.path, at.follow))
+    }
+
     /// `None` where the long way has to be taken.
     fn in_known_directory(
         &mut self,

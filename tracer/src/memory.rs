@@ -99,6 +99,46 @@ impl Memory {
         Ok((text, true))
     }
 
+    /// Strings that end with a zero byte each, which is kept, one after the other; `None` where
+    /// one cannot be read, or they are longer than `limit` together.
+    pub(crate) fn strings(&self, addresses: &[u64], limit: usize) -> Option<Vec<u8>> {
+        /// Of each string, at first.
+        const PIECE: u64 = 128;
+        let mut all = Vec::new();
+        let mut buffer = [0u8; PIECE as usize * memory::PIECES_MAX];
+        for addresses in addresses.chunks(memory::PIECES_MAX) {
+            // Never over the end of a page: the next one may not be there.
+            let length = |at: &u64| (PAGE - at % PAGE).min(PIECE) as usize;
+            let pieces = addresses.iter().map(|at| (*at, length(at)));
+            let mut got = match self {
+                Self::Passing { tid, .. } if !IS_REFUSED.load(Ordering::Relaxed) => {
+                    let length = memory::read_pieces(*tid, &mut buffer, pieces).unwrap_or(0);
+                    &buffer[..length]
+                }
+                _ => &[],
+            };
+            for at in addresses {
+                let (piece, rest) = got.split_at(length(at).min(got.len()));
+                got = rest;
+                match piece.iter().position(|byte| *byte == 0) {
+                    Some(end) => all.extend_from_slice(&piece[..=end]),
+                    None => {
+                        let (text, is_cut) = self.string(*at, limit).ok()?;
+                        all.extend_from_slice(&text);
+                        all.push(0);
+                        if is_cut {
+                            return None;
+                        }
+                    }
+                }
+                if all.len() > limit {
+                    return None;
+                }
+            }
+        }
+        Some(all)
+    }
+
     /// A path.
     pub(crate) fn path(&self, address: u64) -> Result<Vec<u8>> {
         match self.string(address, PATH_MAX)? {
@@ -140,6 +180,33 @@ mod tests {
                 (vec![b'x'; 100], true)
             );
             assert_eq!(memory.path(address), Err(Errno(libc::ENAMETOOLONG)));
+        }
+    }
+
+    #[test]
+    fn many_strings_are_read_as_each_is() {
+        let long = "y".repeat(3000);
+        let texts = (0..150).map(|at| match at % 50 {
+            0 => format!("{at}{long}"),
+            1 => String::new(),
+            _ => format!("word {at}"),
+        });
+        let texts: Vec<_> = texts
+            .map(|text| std::ffi::CString::new(text).unwrap())
+            .collect();
+        let expected: Vec<u8> = texts
+            .iter()
+            .flat_map(|text| text.to_bytes_with_nul())
+            .copied()
+            .collect();
+        let addresses: Vec<_> = texts.iter().map(|text| text.as_ptr() as u64).collect();
+        for memory in both_ways() {
+            assert_eq!(
+                memory.strings(&addresses, 64 << 10).as_ref(),
+                Some(&expected)
+            );
+            assert_eq!(memory.strings(&addresses, 1000), None);
+            assert_eq!(memory.strings(&[addresses[0], 8], 64 << 10), None);
         }
     }
 

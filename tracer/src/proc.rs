@@ -31,6 +31,8 @@ pub(crate) struct Stat {
     pub(crate) session: u32,
     /// Device number of the controlling terminal, 0 for none.
     pub(crate) terminal: u32,
+    /// It runs a program that it has executed itself, not what it had from its parent.
+    pub(crate) has_executed: bool,
     /// Start, in clock ticks since boot.
     pub(crate) started: u64,
     /// Raw wait status of a process that ended and was not reaped yet.
@@ -189,6 +191,10 @@ impl OpenStat {
     }
 }
 
+/// `PF_FORKNOEXEC` of `linux/sched.h`: set for each process that is made, and taken away by its first
+/// exec that succeeds, and by nothing else.
+const FORKED_ONLY: u32 = 0x40;
+
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     // The name stands in parentheses and may itself hold any byte, parentheses included.
     let open = bytes.iter().position(|byte| *byte == b'(')?;
@@ -203,6 +209,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         parent: field(4).parse().ok()?,
         session: field(6).parse::<i64>().ok()?.max(0) as u32,
         terminal: field(7).parse::<i64>().ok()? as u32,
+        has_executed: field(9).parse::<u32>().ok()? & FORKED_ONLY == 0,
         started: field(22).parse().ok()?,
         exit_status: field(52).parse().unwrap_or(0),
         strings: strings([48, 49, 50, 51].map(|number| field(number).parse().unwrap_or(0))),
@@ -376,7 +383,9 @@ mod tests {
             (stat.comm.as_str(), stat.parent, stat.session),
             ("a) b", 3, 5)
         );
-        assert_eq!(stat.started, 99);
+        assert_eq!((stat.started, stat.has_executed), (99, true));
+        let forked = parse_stat(b"12 (sh) S 3 4 5 0 0 4194368 0 0 0 0 0 0 0 0 0 0 0 0 0 99 0");
+        assert!(!forked.unwrap().has_executed);
         assert_eq!(terminal_name(stat.terminal), "pts/0");
         assert_eq!(state(line), Some(b'S'));
     }

@@ -79,6 +79,10 @@ pub(crate) struct Entry {
     pub(crate) asks_in_sight: bool,
     /// It takes their answers by calls that the filter stops for.
     pub(crate) hears_in_sight: bool,
+    /// It has executed a program itself, as far as is known.
+    pub(crate) has_executed: bool,
+    /// It was found to run a new program, and has not yet begun as programs of a C library do.
+    pub(crate) is_new_program: bool,
     /// Until its first exec: its credentials are its parent's, and were not looked at.
     pub(crate) is_taken_after_parent: bool,
     /// Until then, too: where what is to be read of its new program stands.
@@ -351,6 +355,8 @@ impl Processes {
             contacts,
             asks_in_sight: false,
             hears_in_sight: false,
+            has_executed: stat.has_executed,
+            is_new_program: false,
             is_taken_after_parent: false,
             stat: None,
             may_change_login,

@@ -139,6 +139,8 @@ pub(crate) struct Row {
     also: Option<EventType>,
     /// A quarantine refuses it.
     reaches_out: bool,
+    /// It tells no event, but that a new program starts. Under ptrace, the kernel tells that.
+    is_start: bool,
     /// Stopped for whatever the interest: lineage, the tracer's own picture of a process
     /// (ids, root), or its safety depends on it.
     always: bool,
@@ -162,6 +164,11 @@ impl Row {
     /// Another event that it may be for.
     pub(crate) fn other_event(&self) -> Option<EventType> {
         self.also
+    }
+
+    /// Whether it tells nothing but that a new program starts.
+    pub(crate) fn is_start(&self) -> bool {
+        self.is_start
     }
 
     /// Whether the filter has to stop for it at all.
@@ -251,6 +258,7 @@ const fn row(
         event,
         also: None,
         reaches_out: false,
+        is_start: false,
         always: false,
         tests,
         decode,
@@ -260,6 +268,11 @@ const fn row(
 impl Row {
     const fn always(mut self) -> Self {
         self.always = true;
+        self
+    }
+
+    const fn start(mut self) -> Self {
+        self.is_start = true;
         self
     }
 

@@ -97,6 +97,7 @@ pub(super) const NUMBERS: &[(&str, u32)] = &[
     ("sendmmsg", 374),
     ("sendmsg", 296),
     ("sendto", 290),
+    ("set_tid_address", 256),
     ("setfsgid", 139),
     ("setfsgid32", 216),
     ("setfsuid", 138),

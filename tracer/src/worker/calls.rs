@@ -8,6 +8,7 @@ use picket_events::{EventKind, EventType, Outcome};
 
 use super::Worker;
 use super::denying::ENDED;
+use super::execs;
 use super::settling::Look;
 use crate::confirm::{Check, Pending};
 use crate::debts::Owed;
@@ -167,6 +168,10 @@ impl Worker<'_> {
         if self.connects_on(tid, data) {
             return None;
         }
+        if row.is_start() {
+            self.begins(tid);
+            return None;
+        }
         let pid = match row.event {
             EventType::Exec => self.process_before_exec(tid)?,
             _ => self.process_of(tid)?,
@@ -190,6 +195,10 @@ impl Worker<'_> {
             own: &self.own,
         };
         let mut verdict = (row.decode)(&call);
+        let asked = match &verdict {
+            Verdict::Exec { .. } => execs::first_exec(&call, row),
+            _ => None,
+        };
         if self.start.board.quarantined.load(Ordering::Acquire) != 0
             && quarantine::concerns(row.name)
             && quarantine::refuses(&call, row.name)
@@ -215,7 +224,9 @@ impl Worker<'_> {
         }
         let mut owed = self.owed_for(&verdict);
         match &verdict {
-            Verdict::Exec { path } => self.await_exec(pid, tid, path.clone(), owed.take()),
+            Verdict::Exec { path } => {
+                self.await_exec((pid, tid), path.clone(), asked, owed.take());
+            }
             Verdict::ExitGroup(code) => self.about_to_exit(pid, *code, owed.take()),
             Verdict::Watch(EventKind::Signal { signal, target }, _) if *target <= 0 => {
                 self.note_group_signal(pid, *signal, *target);

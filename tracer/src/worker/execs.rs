@@ -1,20 +1,29 @@
 //! Confirming execs.
 //!
-//! Before an exec is answered, its thread is seized, so that the kernel stops it when the new
-//! program stands before its first instruction; then it is let go for good. Where that is not
-//! allowed, or a debugger is attached already, the 16 random bytes that the kernel gives each
-//! new program tell whether there is one.
+//! There are three ways to see whether an exec has succeeded:
+//!
+//! * The kernel takes a mark from a process at its first exec. A process that was only made until
+//!   now, and asks for a program that is known to start as C libraries do, is looked at where it
+//!   stops next, which is as its C library starts ([`crate::familiar`], [`crate::asked`]). It costs
+//!   least: most programs are started so.
+//! * The thread is seized before it is answered, so that the kernel stops it when the new program
+//!   stands before its first instruction; then it is let go for good.
+//! * Where that is not allowed, or a debugger is attached already, the 16 random bytes that the
+//!   kernel gives each new program tell whether there is one.
 
-use picket_events::{EventKind, OpenInterest, Outcome};
+use picket_events::{EventKind, File, Image, Outcome, text};
 
 use super::Worker;
-use super::denying::ENDED;
+use super::programs::NewProgram;
+use crate::asked::Asked;
 use crate::confirm::LOOKS;
 use crate::debts::Owed;
+use crate::decode::{Call, Located};
 use crate::image;
 use crate::memory::Memory;
 use crate::proc;
 use crate::sys::{poll, ptrace};
+use crate::table::{Abi, Row};
 
 /// An exec that was let through.
 #[derive(Debug)]
@@ -22,21 +31,34 @@ pub(super) struct Attempt {
     tid: u32,
     /// The program as it was named.
     path: Option<Vec<u8>>,
-    /// Without a seizure: the random bytes of the program before.
-    random: Option<[u8; 16]>,
-    /// Whether the kernel will stop it for us.
-    is_seized: bool,
+    sign: Sign,
     looks: usize,
     since: u64,
     /// Counted as untold until this is gone.
-    _owed: Option<Owed>,
+    owed: Option<Owed>,
+}
+
+/// What shows that an exec has succeeded.
+#[derive(Debug)]
+enum Sign {
+    /// The kernel stops the thread for us.
+    Stop,
+    /// It is the process' first: its mark is gone.
+    First {
+        asked: Asked,
+        /// Where its strings were when it was last looked at.
+        strings: Option<proc::Strings>,
+    },
+    /// The program's random bytes are others than these.
+    Random(Option<[u8; 16]>),
 }
 
 impl Attempt {
     /// When to look (milliseconds, monotonic): never for one that stops by itself. One that
     /// takes longer than the last look is decided by the thread's next call, or its end.
     pub(super) fn due(&self) -> Option<u64> {
-        let after = LOOKS.get(self.looks).filter(|_| !self.is_seized)?;
+        let is_looked_for = !matches!(self.sign, Sign::Stop);
+        let after = LOOKS.get(self.looks).filter(|_| is_looked_for)?;
         Some(self.since + after)
     }
 }
@@ -52,46 +74,77 @@ fn random_bytes(pid: u32, credentials: &picket_events::Credentials) -> Option<[u
     Some(bytes)
 }
 
+/// What is asked for by a call that is to be confirmed by the process' mark; `None` where another
+/// way has to be taken.
+pub(super) fn first_exec(call: &Call<'_>, row: &Row) -> Option<Asked> {
+    let process = call.process;
+    let is_plain = row.name == "execve" && call.abi == Abi::NATIVE[0] && call.tid == process.pid;
+    if !is_plain || process.has_executed {
+        return None;
+    }
+    Asked::read(process.memory()?, call.args[0], call.args[1])
+}
+
+fn located(path: Vec<u8>) -> Located {
+    Located {
+        path,
+        descriptor: None,
+        follow: true,
+        fault: None,
+    }
+}
+
 impl Worker<'_> {
-    /// Prepares to see whether an exec succeeds.
+    /// Prepares to see whether an exec succeeds. `asked` is what [`first_exec`] gives.
     pub(super) fn await_exec(
         &mut self,
-        pid: u32,
-        tid: u32,
+        (pid, tid): (u32, u32),
         path: Option<Vec<u8>>,
+        asked: Option<Asked>,
         owed: Option<Owed>,
     ) {
-        // One left over from an exec that failed serves again.
         let is_ours = self.start.listener.is_none();
-        let is_seized = is_ours
-            || self.seized.contains_key(&tid)
-            || ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok();
-        if is_seized && !is_ours {
+        let sign = if is_ours || self.seized.contains_key(&tid) {
+            // A seizure left over from an exec that failed serves again.
+            Sign::Stop
+        } else if let Some(asked) = asked.filter(|_| self.is_familiar(pid, path.as_deref())) {
+            let strings = None;
+            Sign::First { asked, strings }
+        } else if ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok() {
             self.seized.insert(tid, pid);
-        }
+            Sign::Stop
+        } else {
+            let entry = self.processes.get(pid);
+            Sign::Random(entry.and_then(|entry| random_bytes(pid, &entry.credentials)))
+        };
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
-        };
-        let random = if is_seized {
-            None
-        } else {
-            random_bytes(pid, &entry.credentials)
         };
         // What is open now would go on showing the old program; a vfork child's, its parent.
         entry.drop_memory();
         let since = poll::monotonic_ms();
-        self.execs.insert(
-            pid,
-            Attempt {
-                tid,
-                path,
-                random,
-                is_seized,
-                looks: 0,
-                since,
-                _owed: owed,
-            },
-        );
+        let attempt = Attempt {
+            tid,
+            path,
+            sign,
+            looks: 0,
+            since,
+            owed,
+        };
+        self.execs.insert(pid, attempt);
+    }
+
+    /// Whether a path leads to a program that is known to start as usual, or nowhere.
+    fn is_familiar(&mut self, pid: u32, path: Option<&[u8]>) -> bool {
+        let (Some(path), Some(entry)) = (path, self.processes.get(pid)) else {
+            return false;
+        };
+        let at = located(path.to_vec());
+        let found = self.looks.find(&entry.view(pid), &at, &self.mounts);
+        match &found.metadata {
+            Some(file) => self.familiar.knows(file),
+            None => found.is_missing(),
+        }
     }
 
     /// The kernel has stopped a process at a new program.
@@ -99,9 +152,12 @@ impl Worker<'_> {
         if self.processes.get(pid).is_none() {
             self.register(pid);
         }
-        let mut attempt = self.execs.remove(&pid); // owed until it is told
-        let path = attempt.as_mut().and_then(|attempt| attempt.path.take());
-        self.new_program(pid, path, Outcome::Returned(0));
+        let new = NewProgram::of(pid, Outcome::Returned(0));
+        let new = match self.execs.remove(&pid) {
+            Some(Attempt { path, owed, .. }) => NewProgram { path, owed, ..new },
+            None => new,
+        };
+        self.new_program(new);
     }
 
     /// The process makes another call: an exec of its own has failed, or has succeeded
@@ -110,15 +166,17 @@ impl Worker<'_> {
         let Some(attempt) = self.execs.get(&pid) else {
             return;
         };
-        if attempt.is_seized {
-            // Another thread may go on while the exec is still under way.
-            if attempt.tid == tid {
+        // Another thread may go on while the exec is still under way.
+        let is_its = attempt.tid == tid;
+        match attempt.sign {
+            Sign::Stop if is_its => {
                 self.execs.remove(&pid);
                 self.exec_failed(pid);
             }
-            return;
+            Sign::First { .. } if is_its => self.look_at_first(pid, true),
+            Sign::Random(_) => self.compare(pid, is_its),
+            _ => {}
         }
-        self.compare(pid, attempt.tid == tid);
     }
 
     /// An exec that was prepared for does not take place.
@@ -143,33 +201,63 @@ impl Worker<'_> {
         }
     }
 
-    /// Reads the credentials of a process anew, and tells of them if they are others than
-    /// before.
-    fn read_credentials(&mut self, pid: u32) {
-        let Some(entry) = self.processes.get_mut(pid) else {
-            return;
-        };
-        let can_be_seen = self.interest.open != OpenInterest::None;
-        let login = (can_be_seen && !entry.may_change_login).then_some(entry.credentials.auid);
-        let Ok(status) = proc::status(pid, login) else {
-            return;
-        };
-        entry.is_taken_after_parent = false;
-        if status.credentials != entry.credentials {
-            // An exec does not tell ids, so the process is told again.
-            entry.credentials = status.credentials;
-            let process = entry.describe();
-            self.tell_process(process);
-        }
-    }
-
     pub(super) fn settle_due_execs(&mut self, now: u64) {
         let due = self
             .execs
             .iter()
             .filter(|(_, attempt)| attempt.due().is_some_and(|due| due <= now));
         for pid in due.map(|(pid, _)| *pid).collect::<Vec<_>>() {
-            self.compare(pid, false);
+            match self.execs[&pid].sign {
+                Sign::First { .. } => self.look_at_first(pid, false),
+                _ => self.compare(pid, false),
+            }
+        }
+    }
+
+    /// Looks whether the process has made its first exec. `returned`: the call has.
+    fn look_at_first(&mut self, pid: u32, returned: bool) {
+        let Some(entry) = self.processes.get(pid) else {
+            return;
+        };
+        let stat = entry.stat.as_ref().map(proc::OpenStat::read);
+        let Ok(stat) = stat.unwrap_or_else(|| proc::stat(pid)) else {
+            return; // it is gone, and its end is told next
+        };
+        let Some(attempt) = self.execs.get_mut(&pid) else {
+            return;
+        };
+        attempt.looks += 1;
+        let Sign::First { strings, .. } = &mut attempt.sign else {
+            return;
+        };
+        // Before it has returned, the kernel may still be about to put them there.
+        let is_settled = returned || strings.is_some() && *strings == stat.strings;
+        *strings = stat.strings;
+        match (stat.has_executed, is_settled) {
+            (true, true) => {
+                let Some(Attempt {
+                    path, sign, owed, ..
+                }) = self.execs.remove(&pid)
+                else {
+                    return;
+                };
+                let asked = match sign {
+                    Sign::First { asked, .. } => Some(asked),
+                    _ => None,
+                };
+                self.new_program(NewProgram {
+                    path,
+                    asked,
+                    owed,
+                    stat: Some(stat),
+                    ..NewProgram::of(pid, Outcome::Returned(0))
+                });
+            }
+            (false, _) if returned => {
+                self.execs.remove(&pid);
+                self.exec_failed(pid);
+            }
+            _ => {}
         }
     }
 
@@ -183,7 +271,11 @@ impl Worker<'_> {
             return;
         };
         attempt.looks += 1;
-        let outcome = match (attempt.random, now) {
+        let before = match attempt.sign {
+            Sign::Random(before) => before,
+            _ => None,
+        };
+        let outcome = match (before, now) {
             (Some(before), Some(now)) if before != now => Some(Outcome::Succeeded),
             (Some(_), Some(_)) => None,
             // Neither could be read: nothing is known but that it was tried.
@@ -193,85 +285,68 @@ impl Worker<'_> {
         if outcome.is_none() && !returned {
             return;
         }
-        let mut attempt = self.execs.remove(&pid); // owed until it is told
-        let path = attempt.as_mut().and_then(|attempt| attempt.path.take());
-        match outcome {
-            Some(outcome) => self.new_program(pid, path, outcome),
-            None => self.exec_failed(pid),
+        let attempt = self.execs.remove(&pid);
+        match (outcome, attempt) {
+            (Some(outcome), Some(Attempt { path, owed, .. })) => self.new_program(NewProgram {
+                path,
+                owed,
+                ..NewProgram::of(pid, outcome)
+            }),
+            _ => self.exec_failed(pid),
         }
     }
 
     /// The process has ended before its exec could be confirmed.
     pub(super) fn exec_ended(&mut self, pid: u32) {
-        let Some(mut attempt) = self.execs.remove(&pid) else {
+        let Some(Attempt {
+            tid,
+            path,
+            sign,
+            owed: _owed, // until it is told
+            ..
+        }) = self.execs.remove(&pid)
+        else {
             return;
         };
-        let Some(path) = attempt.path.take().filter(|_| !attempt.is_seized) else {
+        let Some((path, entry)) = path.zip(self.processes.get(pid)) else {
             return;
         };
-        let mut file = picket_events::File::from_path(picket_events::text::from_bytes(&path));
-        file.fault = Some(picket_events::file::FileFault::Unresolved);
-        let image = picket_events::Image {
-            file,
-            ..picket_events::Image::default()
+        let (image, outcome) = match sign {
+            Sign::Stop => return,
+            Sign::Random(_) => {
+                let mut file = File::from_path(text::from_bytes(&path));
+                file.fault = Some(picket_events::file::FileFault::Unresolved);
+                let image = Image {
+                    file,
+                    ..Image::default()
+                };
+                (image, Outcome::Unconfirmed)
+            }
+            Sign::First { asked, .. } => {
+                // Nobody may have waited for it yet: then its mark is still to be seen.
+                let stat = entry.stat.as_ref().map(proc::OpenStat::read);
+                let outcome = match stat.unwrap_or_else(|| proc::stat(pid)) {
+                    Ok(stat) if !stat.has_executed => return,
+                    Ok(_) => Outcome::Succeeded,
+                    Err(_) => Outcome::Unconfirmed,
+                };
+                let at = located(path);
+                let (file, _) = self.looks.look(&entry.view(pid), &at, &self.mounts);
+                let (argv, argv_truncated) = image::scrubbed_arguments(asked.arguments());
+                let image = Image {
+                    comm: file.name.chars().take(15).collect(),
+                    file,
+                    argv,
+                    argv_truncated,
+                    envs_truncated: true,
+                    tty: entry.image.tty.clone(),
+                    cwd: entry.image.cwd.clone(),
+                    ..Image::default()
+                };
+                (image, outcome)
+            }
         };
         let kind = EventKind::Exec(Box::new(image));
-        self.emit(pid, attempt.tid, poll::now(), Outcome::Unconfirmed, kind);
-    }
-
-    /// Reads the new program, and reports it.
-    fn new_program(&mut self, pid: u32, path: Option<Vec<u8>>, outcome: Outcome) {
-        self.settle_process(pid);
-        let time = poll::now();
-        // A setuid program, or capabilities lost.
-        self.read_credentials(pid);
-        let Some(entry) = self.processes.get_mut(pid) else {
-            return;
-        };
-        self.start.board.is_about(pid);
-        entry.caution = entry.caution.after_exec();
-        entry.drop_memory();
-        entry.pass_memory(pid);
-        let stat = entry.stat.take();
-        entry.executed_at = time;
-        (entry.asks_in_sight, entry.hears_in_sight) = (false, false);
-        let program = image::Program {
-            view: &entry.view(pid),
-            memory: entry.memory(),
-            named: path.as_deref(),
-            is_fresh: outcome == Outcome::Returned(0),
-            stat,
-            may_be_read: true,
-        };
-        let environments = &mut self.environments;
-        let image = image::read(&program, &self.mounts, &mut self.looks, environments);
-        entry.drop_memory();
-        entry.image = self.transport.share(&image);
-        self.note_privilege_lost(pid, &image);
-        let outcome = match self.end_if_denied(pid, &image) {
-            true => ENDED,
-            false => outcome,
-        };
-        if !self.emit(pid, pid, time, outcome, EventKind::Exec(Box::new(image)))
-            && let Some(entry) = self.processes.get_mut(pid)
-        {
-            entry.is_announced = false;
-        }
-    }
-
-    /// Tells when a program that would have given privileges could not, because of
-    /// no_new_privs.
-    fn note_privilege_lost(&mut self, pid: u32, image: &picket_events::Image) {
-        let Some(entry) = self.processes.get(pid) else {
-            return;
-        };
-        let is_setuid = image.file.mode & libc::S_ISUID != 0;
-        let would_change = is_setuid && image.file.uid != entry.credentials.euid;
-        if would_change {
-            let path = image.file.path.clone();
-            let notice = picket_events::wire::Notice::PrivilegeLost { pid, path };
-            self.transport
-                .push(&picket_events::wire::ToAgent::Notice(notice));
-        }
+        self.emit(pid, tid, poll::now(), outcome, kind);
     }
 }

@@ -10,6 +10,7 @@ mod ends;
 mod execs;
 mod leaving;
 mod making;
+mod programs;
 mod reads;
 mod report;
 mod settling;
@@ -27,6 +28,7 @@ use crate::config::Config;
 use crate::confirm::Pending;
 use crate::decode::Own;
 use crate::denials::Denials;
+use crate::familiar::Familiar;
 use crate::idmap::IdMap;
 use crate::images::Environments;
 use crate::keeper;
@@ -95,6 +97,8 @@ struct Worker<'a> {
     pending: Vec<Pending>,
     /// Execs that wait to be confirmed, by process.
     execs: IdMap<execs::Attempt>,
+    /// Programs that are known to start as usual.
+    familiar: Familiar,
     /// Threads that we have seized to see an exec, and their processes.
     seized: IdMap<u32>,
     /// Threads that are followed to the question they send.
@@ -259,6 +263,7 @@ impl<'a> Worker<'a> {
             transport,
             pending: Vec::new(),
             execs: IdMap::default(),
+            familiar: Familiar::default(),
             seized: IdMap::default(),
             askers: IdMap::default(),
             waits_are_killable: seccomp::knows_flag(

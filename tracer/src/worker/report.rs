@@ -164,11 +164,12 @@ impl Worker<'_> {
                 memory: entry.memory(),
                 named: None,
                 is_fresh: false,
+                asked: None,
                 stat: None,
                 may_be_read: entry.caution.allows_memory(poll::monotonic_ms),
             };
             let environments = &mut self.environments;
-            let image = image::read(&program, &self.mounts, &mut self.looks, environments);
+            let image = image::read(&program, &self.mounts, &mut self.looks, environments).image;
             entry.drop_memory();
             entry.image = self.transport.share(&image);
             entry.contacts = Contacts::ALL;

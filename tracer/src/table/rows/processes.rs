@@ -38,6 +38,16 @@ pub(super) static ROWS: &[Row] = &[
     )
     .x32(545)
     .always(),
+    // Every C library's start calls it once: there, a new program is looked at.
+    row(
+        "set_tid_address",
+        [218, 258, 96],
+        E::Exec,
+        EVERY,
+        process::begins,
+    )
+    .start()
+    .always(),
     row(
         "exit_group",
         [231, 252, 94],
