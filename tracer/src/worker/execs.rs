@@ -154,7 +154,11 @@ impl Worker<'_> {
         }
         let new = NewProgram::of(pid, Outcome::Returned(0));
         let new = match self.execs.remove(&pid) {
-            Some(Attempt { path, owed, .. }) => NewProgram { path, owed, ..new },
+            Some(attempt) => NewProgram {
+                path: attempt.path,
+                _owed: attempt.owed,
+                ..new
+            },
             None => new,
         };
         self.new_program(new);
@@ -248,7 +252,7 @@ impl Worker<'_> {
                 self.new_program(NewProgram {
                     path,
                     asked,
-                    owed,
+                    _owed: owed,
                     stat: Some(stat),
                     ..NewProgram::of(pid, Outcome::Returned(0))
                 });
@@ -289,7 +293,7 @@ impl Worker<'_> {
         match (outcome, attempt) {
             (Some(outcome), Some(Attempt { path, owed, .. })) => self.new_program(NewProgram {
                 path,
-                owed,
+                _owed: owed,
                 ..NewProgram::of(pid, outcome)
             }),
             _ => self.exec_failed(pid),

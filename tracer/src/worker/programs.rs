@@ -22,7 +22,7 @@ pub(super) struct NewProgram {
     /// Its stat, where that was read already.
     pub(super) stat: Option<proc::Stat>,
     /// Counted as untold until this is gone.
-    pub(super) owed: Option<Owed>,
+    pub(super) _owed: Option<Owed>,
 }
 
 impl NewProgram {
@@ -34,7 +34,7 @@ impl NewProgram {
             path: None,
             asked: None,
             stat: None,
-            owed: None,
+            _owed: None,
         }
     }
 }
