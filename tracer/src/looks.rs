@@ -24,8 +24,8 @@ use crate::sys::{Errno, poll, watch};
 const WATCHES_MAX: usize = 1024;
 /// Directories remembered as met.
 const RECENT: usize = 256;
-/// How long a place holds before it is looked up anew, milliseconds: a mount that is moved as
-/// a whole shows nowhere else.
+/// How long a place holds before it is looked up anew, milliseconds: where the list of mounts
+/// cannot be read, one that is moved as a whole shows nowhere else.
 const AGE_MAX: u64 = 1_000;
 /// File systems of this machine's own, whose changes inotify tells.
 const FILE_SYSTEMS: &[&str] = &[

@@ -43,7 +43,7 @@ fn look(looks: &mut Looks, path: &Path) -> Resolved {
         follow: true,
         fault: None,
     };
-    looks.look(&view, &at, &Mounts::default()).1
+    looks.look(&view, &at, &Mounts::new()).1
 }
 
 fn bytes(path: PathBuf) -> Vec<u8> {

@@ -3,32 +3,76 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::proc;
 use crate::resolve::View;
-use crate::sys::files;
+use crate::sys::{files, poll};
 
 /// A mount's id in `mountinfo`.
 pub(crate) type MountId = u64;
 
-/// What `/proc/self/mountinfo` tells, read when a mount is first met.
+/// The types of our own name space's mounts, as `mountinfo` tells them. An id is given anew once its
+/// mount is gone, so what was read holds until the kernel says that there are others.
 #[derive(Debug, Default)]
-pub(crate) struct Mounts(RefCell<HashMap<u64, String>>);
+pub(crate) struct Mounts {
+    /// `None` where it cannot be opened.
+    list: Option<OwnedFd>,
+    known: RefCell<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    types: HashMap<MountId, String>,
+    /// The list was read since it last changed.
+    is_read: bool,
+}
 
 impl Mounts {
+    /// Opens the list.
+    pub(crate) fn new() -> Self {
+        Self {
+            list: files::open(c"/proc/self/mountinfo", libc::O_RDONLY, 0).ok(),
+            known: RefCell::default(),
+        }
+    }
+
+    /// Has something urgent to say when [`Self::changed`] has to be called before the next look.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.list.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether [`Self::changed`] has to be called. Says so once.
+    pub(crate) fn have_changed(&self) -> bool {
+        self.descriptor().is_some_and(poll::is_urgent)
+    }
+
+    /// Something was mounted or unmounted.
+    pub(crate) fn changed(&self) {
+        self.known.take();
+    }
+
     /// Type of a mount's file system; empty where unknown.
-    pub(crate) fn filesystem(&self, mount_id: u64) -> String {
+    pub(crate) fn filesystem(&self, mount_id: MountId) -> String {
         if mount_id == 0 {
             return String::new();
         }
-        let mut known = self.0.borrow_mut();
-        if !known.contains_key(&mount_id) {
-            let text = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-            known.extend(parse(&String::from_utf8_lossy(&text)));
-            // A mount of another name space is not listed: do not look for it again.
-            known.entry(mount_id).or_default();
+        let mut known = self.known.borrow_mut();
+        if let Some(filesystem) = known.types.get(&mount_id) {
+            return filesystem.clone();
         }
-        known.get(&mount_id).cloned().unwrap_or_default()
+        // It may be newer than our last look whether there are others.
+        if known.is_read && self.have_changed() {
+            *known = Known::default();
+        }
+        if !known.is_read {
+            let text = self.descriptor().map(|list| proc::pieces(list, LISTED_MAX));
+            let text = text.and_then(Result::ok).unwrap_or_default();
+            known.types.extend(parse(&String::from_utf8_lossy(&text)));
+            known.is_read = true;
+        }
+        // A mount of another name space is not listed: do not look for it again.
+        known.types.entry(mount_id).or_default().clone()
     }
 }
 
@@ -39,7 +83,7 @@ pub(crate) struct Mount {
     pub(crate) filesystem: String,
 }
 
-/// Most of a process's `mountinfo` that is read.
+/// Most of a `mountinfo` that is read.
 const LISTED_MAX: usize = 1 << 20;
 
 /// The mount that is on top at a canonical path of a thread.

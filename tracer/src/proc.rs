@@ -3,7 +3,7 @@
 mod memory;
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use picket_events::Credentials;
 
@@ -78,14 +78,18 @@ pub(crate) fn read(path: &str, limit: usize) -> Result<Vec<u8>> {
 /// Reads at most `limit` bytes of a list of `/proc`, of which the kernel gives as many whole lines
 /// as fit a page at a time.
 pub(crate) fn read_pieces(path: &str, limit: usize) -> Result<Vec<u8>> {
-    const PIECE: usize = 4096;
     let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
-    let file = files::open(&path, libc::O_RDONLY, 0)?;
+    pieces(files::open(&path, libc::O_RDONLY, 0)?.as_fd(), limit)
+}
+
+/// The same of a list that is open.
+pub(crate) fn pieces(file: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
+    const PIECE: usize = 4096;
     let mut bytes = Vec::new();
     while bytes.len() < limit {
         let length = bytes.len();
         bytes.resize(length + PIECE, 0);
-        let got = files::read_at(file.as_fd(), &mut bytes[length..], length as u64)?;
+        let got = files::read_at(file, &mut bytes[length..], length as u64)?;
         bytes.truncate(length + got);
         if got == 0 {
             break;

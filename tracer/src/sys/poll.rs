@@ -87,52 +87,66 @@ impl Poller {
 impl Poller {
     /// Waits as [`Self::wait`] does, and besides for `direct`, a descriptor that was not added:
     /// the kernel wakes whoever polls it directly on the core of the waker where it was asked
-    /// to, which through epoll it does not. Gives what became of `direct` first.
+    /// to, which through epoll it does not. Gives what became of `direct` first, and then whether
+    /// `urgent` has something urgent to say: `/proc/PID/mountinfo` says so once for each time that it
+    /// is asked, and epoll asks twice.
     ///
     /// `direct` is looked at before the others, so whatever was before it is among those.
     pub(crate) fn wait_with<'a>(
         &self,
         direct: Option<BorrowedFd<'_>>,
+        urgent: Option<BorrowedFd<'_>>,
         space: &'a mut Space,
         timeout: i32,
-    ) -> (Direct, &'a [Ready]) {
-        let entry = |fd| libc::pollfd {
-            fd,
-            events: libc::POLLIN,
-            revents: 0,
-        };
+    ) -> (Direct, bool, &'a [Ready]) {
         // The kernel passes over negative descriptors.
-        let mut both = [
-            entry(direct.map_or(-1, |fd| fd.as_raw_fd())),
-            entry(self.0.as_raw_fd()),
+        let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
+        let mut all = [
+            entry(number(direct), libc::POLLIN),
+            entry(self.0.as_raw_fd(), libc::POLLIN),
+            entry(number(urgent), libc::POLLPRI),
         ];
-        // SAFETY: the kernel writes to the two entries.
-        let count = unsafe { libc::poll(both.as_mut_ptr(), 2, timeout) };
+        // SAFETY: the kernel writes to the three entries.
+        let count = unsafe { libc::poll(all.as_mut_ptr(), 3, timeout) };
         if count <= 0 {
-            return (Direct::Nothing, &[]);
+            return (Direct::Nothing, false, &[]);
         }
-        let direct = match both[0].revents {
+        let is_urgent = all[2].revents & libc::POLLPRI != 0;
+        let direct = match all[0].revents {
             0 => Direct::Nothing,
             revents if revents & libc::POLLIN != 0 => Direct::Readable,
             _ => Direct::HungUp,
         };
-        match both[1].revents {
-            0 => (direct, &[]),
-            _ => (direct, self.wait(space, 0)),
+        match all[1].revents {
+            0 => (direct, is_urgent, &[]),
+            _ => (direct, is_urgent, self.wait(space, 0)),
         }
     }
 }
 
 /// Whether a descriptor has something to read: of a process, whether it has ended.
 pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    let mut entry = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    has_now(fd, libc::POLLIN)
+}
+
+/// Whether a descriptor has something urgent to say.
+pub(crate) fn is_urgent(fd: BorrowedFd<'_>) -> bool {
+    has_now(fd, libc::POLLPRI)
+}
+
+fn has_now(fd: BorrowedFd<'_>, events: i16) -> bool {
+    let mut entry = entry(fd.as_raw_fd(), events);
     // SAFETY: the kernel writes to the one entry.
     let count = unsafe { libc::poll(&raw mut entry, 1, 0) };
-    count > 0 && entry.revents & libc::POLLIN != 0
+    count > 0 && entry.revents & events != 0
+}
+
+const fn entry(fd: i32, events: i16) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    }
 }
 
 /// What became of the descriptor that was polled directly.

@@ -256,7 +256,7 @@ impl<'a> Worker<'a> {
                 config.boot_time,
                 &start.board.cautions,
             ),
-            mounts: Mounts::default(),
+            mounts: Mounts::new(),
             looks,
             environments: Environments::default(),
             accounts: Accounts::default(),
@@ -298,10 +298,15 @@ impl<'a> Worker<'a> {
             let timeout = self.timeout(asleep_at);
             self.start.board.rests();
             let listener = self.start.listener.filter(|_| !self.all_gone);
-            let (notified, ready) = self.poller.wait_with(listener, &mut space, timeout);
+            let (notified, has_other_mounts, ready) =
+                self.poller
+                    .wait_with(listener, self.mounts.descriptor(), &mut space, timeout);
             self.woken_at = poll::monotonic();
             self.start.board.begins(poll::milliseconds(self.woken_at));
             self.waking.waited(self.woken_at.saturating_sub(asleep_at));
+            if has_other_mounts {
+                self.forget_mounts();
+            }
             // Ends and exec stops first: a notification of a new program comes after its
             // exec, one with a recycled id after the end of the first.
             let is_behind = self.traced.is_behind();
@@ -340,6 +345,12 @@ impl<'a> Worker<'a> {
             self.send();
             self.finish_if_done();
         }
+    }
+
+    /// Something was mounted or unmounted.
+    fn forget_mounts(&mut self) {
+        self.mounts.changed();
+        self.looks.changed();
     }
 
     /// Milliseconds from `now` (nanoseconds, monotonic) until something is due, -1 for nothing.

@@ -184,6 +184,10 @@ impl Worker<'_> {
     /// Before a call of interest.
     fn called(&mut self, tid: u32) -> crate::sys::Result<()> {
         let data = ptrace::call(tid)?;
+        // One turn serves many calls.
+        if self.mounts.have_changed() {
+            self.forget_mounts();
+        }
         let Some(judged) = self.judge(tid, &data, || true) else {
             return self.let_run(tid, 0);
         };

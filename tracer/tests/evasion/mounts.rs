@@ -164,3 +164,37 @@ os.open('to/made', os.O_WRONLY)
     let (from, to) = (file("from/made"), file("to/made"));
     assert_eq!((from.inode, from.device), (to.inode, to.device));
 }
+
+/// A mount's id is given anew once it is gone: what was known of it does not serve for the next.
+#[test]
+fn a_file_system_under_the_id_of_one_that_is_gone_is_told_by_its_own_type() {
+    const PROGRAM: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+os.chdir(sys.argv[1])
+def check(result): assert result == 0, os.strerror(ctypes.get_errno())
+types_by_id = {}
+def one(kind, name):
+    check(libc.mount(b'one', b'to', kind.encode(), 0, None))
+    number = open('/proc/self/mountinfo').read().splitlines()[-1].split()[0]
+    types_by_id.setdefault(number, set()).add(kind)
+    os.close(os.open('to/' + name, os.O_WRONLY | os.O_CREAT))
+    check(libc.umount2(b'to', 0))
+for number in range(200):
+    one('tmpfs', f'tmpfs-{number}'); one('ramfs', f'ramfs-{number}')
+    if number > 20 and any(len(types) > 1 for types in types_by_id.values()): sys.exit(0)
+sys.exit('no id was given twice')
+";
+    let (record, scratch) = run_apart("mount-ids", PROGRAM);
+    let below = scratch.text("to/");
+    let mut told = 0;
+    for event in record.of(EventType::Open) {
+        let file = event.kind.file().unwrap();
+        if let Some(name) = file.path.strip_prefix(&below) {
+            let (kind, _) = name.split_once('-').unwrap();
+            assert_eq!(file.filesystem, kind, "{event:?}");
+            told += 1;
+        }
+    }
+    assert!(told > 40, "{told}");
+}
