@@ -21,6 +21,8 @@ pub(crate) struct Status {
     pub(crate) groups: Vec<u32>,
     /// File mode creation mask.
     pub(crate) umask: u32,
+    /// How many seccomp filters it has; `None` before Linux 5.9.
+    pub(crate) filters: Option<u32>,
 }
 
 /// What `/proc/PID/stat` tells.
@@ -163,6 +165,7 @@ fn parse_status(bytes: &[u8]) -> Status {
                 credentials.fsgid = id();
             }
             "Umask" => status.umask = u32::from_str_radix(value.trim(), 8).unwrap_or(0),
+            "Seccomp_filters" => status.filters = value.trim().parse().ok(),
             "Groups" => status.groups = ids.collect(),
             "CapPrm" => credentials.cap_permitted = hex(),
             "CapEff" => credentials.cap_effective = hex(),

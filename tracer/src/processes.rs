@@ -89,6 +89,9 @@ pub(crate) struct Entry {
     pub(crate) stat: Option<proc::OpenStat>,
     /// It, or one that it descends from, may have set its login user id.
     pub(crate) may_change_login: bool,
+    /// It, or one that it descends from, may have a seccomp filter of its own: that can keep ours from
+    /// stopping for a call.
+    pub(crate) has_own_filter: bool,
     /// It, or one that it descends from, has held a worker up.
     pub(crate) caution: Caution,
 }
@@ -333,6 +336,7 @@ impl Processes {
         let image = parents.map(|parent| Rc::clone(&parent.image));
         let contacts = parents.map(|parent| parent.contacts).unwrap_or_default();
         let may_change_login = parents.is_some_and(|parent| parent.may_change_login);
+        let has_own_filter = parents.is_some_and(|parent| parent.has_own_filter);
         let caution = parents.map(|parent| parent.caution).unwrap_or_default();
         // Not its parent's: it may have been made in a mount name space of its own.
         let root = Root::of(pid, &credentials).unwrap_or(Root::Ours);
@@ -360,6 +364,7 @@ impl Processes {
             is_taken_after_parent: false,
             stat: None,
             may_change_login,
+            has_own_filter,
             caution: self.cautions.of(pid).unwrap_or(caution),
         };
         let seen = poll::monotonic_ms();

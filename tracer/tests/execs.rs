@@ -4,6 +4,8 @@
 //! (`docs/decisions/0036-a-new-program-is-met-later.md`).
 #![allow(missing_docs)]
 
+#[path = "execs/filtered.rs"]
+mod filtered;
 mod support;
 
 use std::process::Command;

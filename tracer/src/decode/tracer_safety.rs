@@ -120,13 +120,26 @@ pub(crate) fn pidfd_getfd(call: &Call<'_>) -> Verdict {
     }
 }
 
-/// `seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER)`: under the ptrace engine
+/// `SECCOMP_SET_MODE_FILTER`, an operation of `seccomp`.
+pub(crate) const SET_MODE_FILTER: u32 = 1;
+/// `PR_SET_SECCOMP`, an option of `prctl`.
+pub(crate) const PR_SET_SECCOMP: u32 = 22;
+
+/// Whether a call of this name gives the caller a seccomp filter of its own.
+pub(crate) fn adds_filter(call: &Call<'_>, name: &str) -> bool {
+    match name {
+        "seccomp" => call.word(0) == SET_MODE_FILTER,
+        "prctl" => call.word(0) == PR_SET_SECCOMP,
+        _ => false,
+    }
+}
+
+/// `seccomp(SECCOMP_SET_MODE_FILTER)`. With `SECCOMP_FILTER_FLAG_NEW_LISTENER`: under the ptrace engine
 /// a listener of the application's own could let calls run behind our back. It gets what the
 /// kernel answers where there is a listener already, which under the other engine there is.
-pub(crate) fn own_listener(call: &Call<'_>) -> Verdict {
-    const SET_MODE_FILTER: u32 = 1;
-    const PR_SET_SECCOMP: u32 = 22;
-    if call.word(0) != SET_MODE_FILTER {
+pub(crate) fn seccomp(call: &Call<'_>) -> Verdict {
+    const NEW_LISTENER: u32 = 8;
+    if call.word(0) != SET_MODE_FILTER || call.word(1) & NEW_LISTENER == 0 {
         return Verdict::Pass;
     }
     Verdict::Refuse {

@@ -12,7 +12,7 @@ use super::execs;
 use super::settling::Look;
 use crate::confirm::{Check, Pending};
 use crate::debts::Owed;
-use crate::decode::{self, Call, Verdict, quarantine};
+use crate::decode::{self, Call, Verdict, quarantine, tracer_safety};
 use crate::denials::Denials;
 use crate::processes::Contacts;
 use crate::sys::seccomp::{self, Data};
@@ -195,6 +195,7 @@ impl Worker<'_> {
             own: &self.own,
         };
         let mut verdict = (row.decode)(&call);
+        let adds_filter = tracer_safety::adds_filter(&call, row.name);
         let asked = match &verdict {
             Verdict::Exec { .. } => execs::first_exec(&call, row),
             _ => None,
@@ -221,6 +222,9 @@ impl Worker<'_> {
         // only told, or can be taken back, the answer itself shows that, one system call cheaper.
         if has_consequences(&verdict) && !still_waits() {
             return None;
+        }
+        if adds_filter && let Some(entry) = self.processes.get_mut(pid) {
+            entry.has_own_filter = true;
         }
         let mut owed = self.owed_for(&verdict);
         match &verdict {

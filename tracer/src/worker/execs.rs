@@ -79,7 +79,8 @@ fn random_bytes(pid: u32, credentials: &picket_events::Credentials) -> Option<[u
 pub(super) fn first_exec(call: &Call<'_>, row: &Row) -> Option<Asked> {
     let process = call.process;
     let is_plain = row.name == "execve" && call.abi == Abi::NATIVE[0] && call.tid == process.pid;
-    if !is_plain || process.has_executed {
+    // A filter of its own can answer the call that it would be met at.
+    if !is_plain || process.has_executed || process.has_own_filter {
         return None;
     }
     Asked::read(process.memory()?, call.args[0], call.args[1])

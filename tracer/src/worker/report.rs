@@ -11,7 +11,7 @@ use super::Worker;
 use crate::confirm::{Check, Pending};
 use crate::image;
 use crate::proc;
-use crate::processes::Contacts;
+use crate::processes::{Contacts, UNKNOWN_LOGIN};
 use crate::sys::{poll, process};
 
 impl Worker<'_> {
@@ -174,6 +174,7 @@ impl Worker<'_> {
             entry.image = self.transport.share(&image);
             entry.contacts = Contacts::ALL;
             entry.may_change_login = true;
+            entry.has_own_filter = has_own_filter(pid);
             // The snapshot, which goes first on the new connection, tells of it.
             entry.is_announced = true;
             self.transport.assume_told(entry.describe());
@@ -218,6 +219,13 @@ impl Worker<'_> {
         let waiting = || Some(proc::stat(pid).ok()?.exit_status).filter(|status| *status != 0);
         kept().or_else(waiting).or_else(kept)
     }
+}
+
+/// Whether a process may have more seccomp filters than ours, and those that we have as well.
+fn has_own_filter(pid: u32) -> bool {
+    let filters = |pid| proc::status(pid, Some(UNKNOWN_LOGIN)).ok()?.filters;
+    let (own, its) = (filters(process::own_pid()), filters(pid));
+    own.zip(its).is_none_or(|(own, its)| its > own + 1)
 }
 
 /// How a process ended, from its wait status and from what it said at `exit_group`.

@@ -19,8 +19,10 @@ const PTRACE_REQUESTS: &[u32] = &[0, 4, 5, 6, 16, 13, 0x4205, 0x4206];
 const SIGURG: u32 = 23;
 /// Several signal-owner commands: `F_SETOWN`, `F_SETOWN_EX`.
 const SET_OWNER: &[u32] = &[8, 15];
-/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
-const NEW_LISTENER: u32 = 8;
+/// `SECCOMP_SET_MODE_FILTER`.
+const SET_FILTER: &[u32] = &[tracer_safety::SET_MODE_FILTER];
+/// `PR_SET_SECCOMP`.
+const PR_SET_SECCOMP: &[u32] = &[tracer_safety::PR_SET_SECCOMP];
 /// `FIOSETOWN`, `SIOCSPGRP`.
 const IOCTL_SET_OWNER: &[u32] = &[0x8901, 0x8902];
 
@@ -94,17 +96,21 @@ pub(super) static ROWS: &[Row] = &[
         "seccomp",
         [317, 354, 277],
         E::Prctl,
-        &[Test::AllBits(1, NEW_LISTENER)],
-        tracer_safety::own_listener,
+        &[Test::OneOf(0, SET_FILTER)],
+        tracer_safety::seccomp,
     )
     .always(),
     row(
         "prctl",
         [157, 172, 167],
         E::Prctl,
-        &[Test::OneOf(0, PRCTL_OPTIONS)],
+        &[
+            Test::OneOf(0, PR_SET_SECCOMP),
+            Test::IfInterested(&Test::OneOf(0, PRCTL_OPTIONS)),
+        ],
         process::prctl,
-    ),
+    )
+    .always(),
     row(
         "kill",
         [62, 37, 129],
