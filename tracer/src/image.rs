@@ -13,6 +13,7 @@ use crate::mounts::Mounts;
 use crate::proc;
 use crate::resolve::View;
 use crate::scrub;
+use crate::sys::files::Metadata;
 
 /// Arguments kept, at most.
 const ARGUMENTS_MAX: usize = 256;
@@ -34,6 +35,8 @@ pub(crate) struct Program<'a> {
     pub(crate) is_fresh: bool,
     /// What it was to be, where that was read before and may have been another.
     pub(crate) asked: Option<&'a Asked>,
+    /// The file that the name led to then.
+    pub(crate) found: Option<Metadata>,
     /// Its stat, where that was read already.
     pub(crate) stat: Option<proc::Stat>,
     /// Whether its memory may be read at all: [`crate::caution`].
@@ -158,7 +161,10 @@ fn program(
     let is_running = |name: &Vec<u8>| {
         *name == found.path && found.metadata.is_some_and(|metadata| metadata.links != 0)
     };
-    if executed.as_ref().is_some_and(is_running) {
+    let is_found = |exe: Metadata| of.found.is_some_and(|found| found.same_file(&exe));
+    if executed.as_ref().is_some_and(is_running)
+        || executed.is_some() && found.metadata.is_some_and(is_found)
+    {
         return (running, None);
     }
     let executed = executed.and_then(|name| {

@@ -383,6 +383,14 @@ mod tests {
     }
 
     #[test]
+    fn capabilities_are_told_alike_by_status_and_by_the_call() {
+        let own = std::process::id();
+        let status = status(own, Some(0)).unwrap().credentials;
+        let found = process::capabilities(own).unwrap();
+        assert_eq!(found, (status.cap_effective, status.cap_permitted));
+    }
+
+    #[test]
     fn a_name_with_parentheses_does_not_confuse() {
         let line = b"12 (a) b) S 3 4 5 34816 0 0 0 0 0 0 0 0 0 0 0 0 0 0 99 0";
         let stat = parse_stat(line).unwrap();

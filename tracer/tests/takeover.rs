@@ -136,11 +136,11 @@ fn what_a_dead_worker_had_still_to_look_at_is_counted_by_type() {
     let (socket, go) = (scratch.text("listener"), scratch.text("go"));
     let command = ["python3", "-I", "-S", "-c", WAITS, &socket, &go];
     let mut child = start(&mut traced(&agent, "accept,exec", &command));
-    agent.until("the accept, and then the program", |record| {
-        record
-            .images()
-            .iter()
-            .any(|(_, image)| image.argv == ["true"])
+    agent.until("the accept, and then the program and its end", |record| {
+        let images = record.images();
+        let program = images.iter().find(|(_, image)| image.argv == ["true"]);
+        let ends = record.of(EventType::Exit);
+        program.is_some_and(|(exec, _)| ends.iter().any(|end| end.pid == exec.pid))
     });
     signal(worker_of(child.id()).unwrap(), "KILL");
     agent.until("the new worker", |record| !record.notices().is_empty());

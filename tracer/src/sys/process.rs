@@ -415,6 +415,21 @@ pub(crate) fn set_timer_slack(nanoseconds: libc::c_ulong) {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds) };
 }
 
+/// Capabilities of a process, bit n for capability n: effective and permitted ones.
+pub(crate) fn capabilities(pid: u32) -> Result<(u64, u64)> {
+    /// `_LINUX_CAPABILITY_VERSION_3`: two words for each set.
+    const VERSION: u32 = 0x2008_0522;
+    let mut header = [VERSION, pid];
+    // Effective, permitted, inheritable: low words, then high words.
+    let mut sets = [0u32; 6];
+    // SAFETY: the kernel may write the version it prefers to the header, and writes six words to
+    // the sets.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    check(result)?;
+    let set = |at: usize| u64::from(sets[at]) | u64::from(sets[at + 3]) << 32;
+    Ok((set(0), set(1)))
+}
+
 /// The parent of this process.
 pub(crate) fn parent_pid() -> u32 {
     // SAFETY: always succeeds.

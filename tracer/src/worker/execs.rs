@@ -22,6 +22,7 @@ use crate::decode::{Call, Located};
 use crate::image;
 use crate::memory::Memory;
 use crate::proc;
+use crate::sys::files::Metadata;
 use crate::sys::{poll, ptrace};
 use crate::table::{Abi, Row};
 
@@ -46,6 +47,8 @@ enum Sign {
     /// It is the process' first: its mark is gone.
     First {
         asked: Asked,
+        /// The file that the path led to.
+        found: Option<Metadata>,
         /// Where its strings were when it was last looked at.
         strings: Option<proc::Strings>,
     },
@@ -108,9 +111,12 @@ impl Worker<'_> {
         let sign = if is_ours || self.seized.contains_key(&tid) {
             // A seizure left over from an exec that failed serves again.
             Sign::Stop
-        } else if let Some(asked) = asked.filter(|_| self.is_familiar(pid, path.as_deref())) {
-            let strings = None;
-            Sign::First { asked, strings }
+        } else if let Some((asked, found)) = asked.zip(self.familiar_at(pid, path.as_deref())) {
+            Sign::First {
+                asked,
+                found,
+                strings: None,
+            }
         } else if ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok() {
             self.seized.insert(tid, pid);
             Sign::Stop
@@ -135,17 +141,17 @@ impl Worker<'_> {
         self.execs.insert(pid, attempt);
     }
 
-    /// Whether a path leads to a program that is known to start as usual, or nowhere.
-    fn is_familiar(&mut self, pid: u32, path: Option<&[u8]>) -> bool {
-        let (Some(path), Some(entry)) = (path, self.processes.get(pid)) else {
-            return false;
-        };
-        let at = located(path.to_vec());
+    /// The program that a path leads to, where it is known to start as usual; `Some(None)` where the
+    /// path leads nowhere.
+    fn familiar_at(&mut self, pid: u32, path: Option<&[u8]>) -> Option<Option<Metadata>> {
+        let entry = self.processes.get(pid)?;
+        let at = located(path?.to_vec());
         let found = self.looks.find(&entry.view(pid), &at, &self.mounts);
-        match &found.metadata {
+        let is_usual = match &found.metadata {
             Some(file) => self.familiar.knows(file),
             None => found.is_missing(),
-        }
+        };
+        is_usual.then_some(found.metadata)
     }
 
     /// The kernel has stopped a process at a new program.
@@ -246,13 +252,14 @@ impl Worker<'_> {
                 else {
                     return;
                 };
-                let asked = match sign {
-                    Sign::First { asked, .. } => Some(asked),
-                    _ => None,
+                let (asked, found) = match sign {
+                    Sign::First { asked, found, .. } => (Some(asked), found),
+                    _ => (None, None),
                 };
                 self.new_program(NewProgram {
                     path,
                     asked,
+                    found,
                     _owed: owed,
                     stat: Some(stat),
                     ..NewProgram::of(pid, Outcome::Returned(0))

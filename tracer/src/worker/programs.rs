@@ -1,6 +1,6 @@
 //! New programs: read, told, and remembered as they begin.
 
-use picket_events::{EventKind, OpenInterest, Outcome};
+use picket_events::{Credentials, EventKind, OpenInterest, Outcome};
 
 use super::Worker;
 use super::denying::ENDED;
@@ -8,7 +8,8 @@ use crate::asked::Asked;
 use crate::debts::Owed;
 use crate::image;
 use crate::proc;
-use crate::sys::poll;
+use crate::sys::files::Metadata;
+use crate::sys::{poll, process};
 
 /// A process runs another program.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct NewProgram {
     pub(super) path: Option<Vec<u8>>,
     /// What was asked for, where it is looked at after its first instructions.
     pub(super) asked: Option<Asked>,
+    /// The file that its name led to then.
+    pub(super) found: Option<Metadata>,
     /// Its stat, where that was read already.
     pub(super) stat: Option<proc::Stat>,
     /// Counted as untold until this is gone.
@@ -33,6 +36,7 @@ impl NewProgram {
             outcome,
             path: None,
             asked: None,
+            found: None,
             stat: None,
             _owed: None,
         }
@@ -46,7 +50,10 @@ impl Worker<'_> {
         self.settle_process(pid);
         let time = poll::now();
         // A setuid program, or capabilities lost.
-        self.read_credentials(pid);
+        let is_worked_out = new.asked.is_some() && self.work_out_credentials(pid);
+        if !is_worked_out {
+            self.read_credentials(pid);
+        }
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
         };
@@ -66,6 +73,7 @@ impl Worker<'_> {
             named: new.path.as_deref(),
             is_fresh: outcome == Outcome::Returned(0),
             asked: new.asked.as_ref(),
+            found: new.found,
             stat,
             may_be_read: true,
         };
@@ -78,6 +86,9 @@ impl Worker<'_> {
         let is_certain = new.asked.is_none() || is_as_asked && self.familiar.knows(running);
         if !is_as_asked {
             self.familiar.is_odd(running);
+        }
+        if is_worked_out && running.mode & (libc::S_ISUID | libc::S_ISGID) != 0 {
+            self.read_credentials(pid);
         }
         self.note_privilege_lost(pid, &image);
         let outcome = match (self.end_if_denied(pid, &image), is_certain) {
@@ -124,6 +135,35 @@ impl Worker<'_> {
         }
     }
 
+    /// Works out the credentials after an exec of a program that gives none: what gives other ids is
+    /// always stopped for, so they are those before, of which an exec makes the saved ones and those
+    /// for files the effective ones (`cap_bprm_creds_from_file` of Linux). Capabilities are asked for.
+    /// False where too little is known for it.
+    fn work_out_credentials(&mut self, pid: u32) -> bool {
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return false;
+        };
+        let is_login_known = self.interest.open != OpenInterest::None && !entry.may_change_login;
+        let Some((effective, permitted)) = is_login_known
+            .then(|| process::capabilities(pid).ok())
+            .flatten()
+        else {
+            return false;
+        };
+        let before = &entry.credentials;
+        let credentials = Credentials {
+            suid: before.euid,
+            fsuid: before.euid,
+            sgid: before.egid,
+            fsgid: before.egid,
+            cap_effective: effective,
+            cap_permitted: permitted,
+            ..before.clone()
+        };
+        self.take_credentials(pid, credentials);
+        true
+    }
+
     /// Reads the credentials of a process anew, and tells of them if they are others than
     /// before.
     pub(super) fn read_credentials(&mut self, pid: u32) {
@@ -135,10 +175,17 @@ impl Worker<'_> {
         let Ok(status) = proc::status(pid, login) else {
             return;
         };
+        self.take_credentials(pid, status.credentials);
+    }
+
+    fn take_credentials(&mut self, pid: u32, credentials: Credentials) {
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
         entry.is_taken_after_parent = false;
-        if status.credentials != entry.credentials {
+        if credentials != entry.credentials {
             // An exec does not tell ids, so the process is told again.
-            entry.credentials = status.credentials;
+            entry.credentials = credentials;
             let process = entry.describe();
             self.tell_process(process);
         }

@@ -165,6 +165,7 @@ impl Worker<'_> {
                 named: None,
                 is_fresh: false,
                 asked: None,
+                found: None,
                 stat: None,
                 may_be_read: entry.caution.allows_memory(poll::monotonic_ms),
             };
