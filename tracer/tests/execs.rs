@@ -4,6 +4,8 @@
 //! (`docs/decisions/0036-a-new-program-is-met-later.md`).
 #![allow(missing_docs)]
 
+#[path = "execs/credentials.rs"]
+mod credentials;
 #[path = "execs/filtered.rs"]
 mod filtered;
 mod support;
@@ -11,6 +13,7 @@ mod support;
 use std::process::Command;
 
 use picket_events::event::ExitCause;
+use picket_events::wire::ToAgent;
 use picket_events::{Event, EventKind, EventType, Image, Outcome};
 use support::*;
 
