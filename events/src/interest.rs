@@ -26,9 +26,12 @@ pub enum OpenInterest {
     /// Only opens that can write, create or truncate.
     Write,
     /// Those, and read-only opens that lack `O_CLOEXEC`, `O_NONBLOCK`, `O_DIRECTORY` and
-    /// `O_PATH`: what `cat`, `cp`, `grep`, `curl` and shell redirections use, a tenth of all
-    /// opens.
+    /// `O_PATH`, and are not for `O_NOCTTY` alone: what `cat`, `cp`, `curl` and shell redirections
+    /// use.
     Plain,
+    /// Those, and read-only opens with `O_NOCTTY` alone: what compilers use for each header, and
+    /// `grep`.
+    NoTerminal,
     /// Every open.
     All,
 }
@@ -148,6 +151,7 @@ impl fmt::Display for Interest {
             OpenInterest::None => Ok(()),
             OpenInterest::Write => write!(f, "{separator}open:write"),
             OpenInterest::Plain => write!(f, "{separator}open:plain"),
+            OpenInterest::NoTerminal => write!(f, "{separator}open:noctty"),
             OpenInterest::All => write!(f, "{separator}open"),
         }
     }
@@ -178,6 +182,7 @@ impl FromStr for Interest {
                 "quarantine" => interest.quarantine = true,
                 "open:write" => interest.insert_open(OpenInterest::Write),
                 "open:plain" => interest.insert_open(OpenInterest::Plain),
+                "open:noctty" => interest.insert_open(OpenInterest::NoTerminal),
                 "mmap:write" => interest.insert_writable_mappings(),
                 _ => match EventType::from_name(word) {
                     Some(event_type) => interest.insert(event_type),
@@ -208,6 +213,7 @@ mod tests {
             "exec,fork,exit,quarantine,open:write",
             "exec,fork,exit",
             "exec,fork,exit,unlink,open:plain",
+            "exec,fork,exit,open:noctty",
             "exec,fork,exit,mmap:write",
             "exec,fork,exit,mmap,mprotect",
         ] {
@@ -229,6 +235,8 @@ mod tests {
         let connects: Interest = "connect".parse().unwrap();
         let both = reads.union(connects);
         assert!(both.covers(&reads) && both.covers(&connects) && !reads.covers(&both));
+        let more: Interest = "open:noctty".parse().unwrap();
+        assert!(more.covers(&reads) && !reads.covers(&more) && Interest::everything().covers(&more));
         let some: Interest = "mmap:write".parse().unwrap();
         let every: Interest = "mmap".parse().unwrap();
         assert!(every.covers(&some) && !some.covers(&every) && some.union(every) == every);

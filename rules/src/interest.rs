@@ -11,10 +11,12 @@ use crate::program::{At, BoolNode, IntNode, Read};
 use crate::rule::Rule;
 use crate::syntax::ast::Comparison;
 use crate::value::FieldId;
+use crate::watching;
 
 const O_WRONLY: i64 = 1;
 const O_RDWR: i64 = 2;
 const O_CREAT: i64 = 0o100;
+const O_NOCTTY: i64 = 0o400;
 const O_TRUNC: i64 = 0o1000;
 const O_APPEND: i64 = 0o2000;
 const O_NONBLOCK: i64 = 0o4000;
@@ -33,6 +35,7 @@ const WRITE: i64 = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
 /// What these rules need.
 pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
     let mut interest = Interest::lineage();
+    let are_watched = watching::fit(catalogue, rules);
     // What never matches, such as a rule over an empty list file, needs nothing.
     for rule in rules.iter().filter(|rule| !rule.never_matches()) {
         for needs in rule
@@ -47,7 +50,13 @@ pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
             interest = interest.union(needs);
         }
         match EventType::from_name(catalogue.event_name(rule.event)) {
-            Some(EventType::Open) => interest.insert_open(of_opens(catalogue, rule)),
+            Some(EventType::Open) => {
+                let is_left = are_watched && may_be_left_to_watches(catalogue, rule);
+                interest.insert_open(match of_opens(catalogue, rule) {
+                    OpenInterest::NoTerminal if is_left => OpenInterest::Plain,
+                    opens => opens,
+                });
+            }
             Some(EventType::Mmap) if needs_writable_only(catalogue, rule) => {
                 interest.insert_writable_mappings();
             }
@@ -56,6 +65,15 @@ pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
         }
     }
     interest
+}
+
+/// Whether a rule finds reads as well that watches tell, which is without their flags.
+fn may_be_left_to_watches(catalogue: &Catalogue, rule: &Rule) -> bool {
+    let bits = Bits::exact(0);
+    watching::is_watched(catalogue, rule)
+        && open_flags(catalogue).is_some_and(|field| {
+            Assumption { field, bits }.bool(&rule.program.root) != Some(false)
+        })
 }
 
 /// Which opens a rule can match; `None` for one about other events.
@@ -101,7 +119,10 @@ fn open_interest(node: &BoolNode, flags: Option<FieldId>) -> OpenInterest {
         0o200_000
     };
     let marks = [O_CLOEXEC, O_NONBLOCK, O_PATH, directory];
-    let all_marks = marks.iter().fold(0, |all, mark| all | mark);
+    let without_marks = |flags: i64| Bits {
+        known: WRITE | O_NOCTTY | marks.iter().fold(0, |all, mark| all | mark),
+        value: flags,
+    };
     if marks.iter().any(|mark| {
         can_match(Bits {
             known: WRITE | mark,
@@ -109,10 +130,9 @@ fn open_interest(node: &BoolNode, flags: Option<FieldId>) -> OpenInterest {
         })
     }) {
         OpenInterest::All
-    } else if can_match(Bits {
-        known: WRITE | all_marks,
-        value: 0,
-    }) {
+    } else if can_match(without_marks(O_NOCTTY)) {
+        OpenInterest::NoTerminal
+    } else if can_match(without_marks(0)) {
         OpenInterest::Plain
     } else {
         OpenInterest::Write
@@ -288,6 +308,8 @@ mod tests {
             ("open.flags & O_ACCMODE == O_RDONLY", "open"),
             ("!(open.flags & O_WRONLY > 0)", "open"),
             ("open.flags == O_RDONLY", "open:plain"),
+            ("open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH|O_NOCTTY) == 0", "open:plain"),
+            ("open.flags == O_NOCTTY", "open:noctty"),
             ("open.flags in [ O_RDWR, O_WRONLY ]", "open:write"),
             ("process.uid == 0", "open"),
         ];
@@ -299,6 +321,22 @@ mod tests {
                 "{condition}"
             );
         }
+    }
+
+    #[test]
+    fn reads_for_no_terminal_are_left_to_watches_where_all_files_of_a_rule_can_be_watched() {
+        let plain = "open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH) == 0";
+        for (files, expected) in [
+            (r#"open.file.path in [ "/etc/shadow", ~"/run/secrets/**" ]"#, "open:plain"),
+            (r#"open.file.name == "shadow""#, "open:noctty"),
+            (r#"(open.file.path == "/a" || process.comm == "a")"#, "open:noctty"),
+        ] {
+            let interest = interest_of(&[&format!("{files} && {plain}")]);
+            assert_eq!(interest, format!("exec,fork,exit,{expected}"), "{files}");
+        }
+        let many: Vec<String> = (0..300).map(|n| format!(r#""/srv/{n}""#)).collect();
+        let many = format!("open.file.path in [ {} ] && {plain}", many.join(", "));
+        assert_eq!(interest_of(&[&many]), "exec,fork,exit,open:noctty");
     }
 
     #[test]

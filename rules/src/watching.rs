@@ -17,19 +17,36 @@ const PATTERNS_MAX: usize = 256;
 /// Patterns of the paths that such rules are about, sorted: exact ones, ones with `*` inside
 /// their parts, and ones that end in `**`.
 pub(crate) fn watched(catalogue: &Catalogue, rules: &[Rule]) -> Vec<String> {
-    let Some(path) = catalogue.field("open.file.path") else {
-        return Vec::new();
-    };
-    let mut patterns: Vec<String> = rules
-        .iter()
-        .filter(|rule| interest::of_opens(catalogue, rule) == OpenInterest::Plain)
-        .filter_map(|rule| paths(&rule.program.root, path))
-        .flatten()
-        .collect();
-    patterns.sort_unstable();
-    patterns.dedup();
+    let mut patterns = all(catalogue, rules);
     patterns.truncate(PATTERNS_MAX);
     patterns
+}
+
+/// Whether all files that these rules want to be watched can be.
+pub(crate) fn fit(catalogue: &Catalogue, rules: &[Rule]) -> bool {
+    all(catalogue, rules).len() <= PATTERNS_MAX
+}
+
+/// Whether a rule that leaves out quiet reads says of which files it wants the others.
+pub(crate) fn is_watched(catalogue: &Catalogue, rule: &Rule) -> bool {
+    let patterns = patterns(catalogue, rule);
+    patterns.is_some_and(|patterns| patterns.iter().all(|path| path.starts_with('/')))
+}
+
+fn all(catalogue: &Catalogue, rules: &[Rule]) -> Vec<String> {
+    let rules = rules.iter().filter(|rule| {
+        let opens = interest::of_opens(catalogue, rule);
+        matches!(opens, OpenInterest::Plain | OpenInterest::NoTerminal)
+    });
+    let patterns = rules.filter_map(|rule| patterns(catalogue, rule));
+    let mut patterns: Vec<String> = patterns.flatten().collect();
+    patterns.sort_unstable();
+    patterns.dedup();
+    patterns
+}
+
+fn patterns(catalogue: &Catalogue, rule: &Rule) -> Option<Vec<String>> {
+    paths(&rule.program.root, catalogue.field("open.file.path")?)
 }
 
 /// Patterns one of which the path must fit for the condition to hold; `None` when nothing of the

@@ -5,7 +5,7 @@
 use picket_events::{Interest, OpenInterest};
 
 use crate::sys::seccomp::{Instruction, RETURN_ALLOW, RETURN_TRACE, RETURN_USER_NOTIF};
-use crate::table::{Abi, QUESTION_MAX, Row, Test, rows};
+use crate::table::{Abi, OPEN_NO_TERMINAL, QUESTION_MAX, Row, Test, rows};
 
 // Classic BPF, as `linux/bpf_common.h` numbers it.
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -248,6 +248,15 @@ fn emit(test: &Test, abi: Abi, wanted: &Wanted<'_>, interested: bool, code: &mut
                 OpenInterest::All => code.push(notify),
                 OpenInterest::Write => emit(&writing, abi, wanted, interested, code),
                 OpenInterest::Plain => {
+                    emit(&writing, abi, wanted, interested, code);
+                    code.extend([
+                        branch(JUMP_SET, abi.quiet_opens(), 3, 0),
+                        instruction(AND, !abi.idle_opens()),
+                        branch(JUMP_EQUAL, OPEN_NO_TERMINAL, 1, 0),
+                        notify,
+                    ]);
+                }
+                OpenInterest::NoTerminal => {
                     emit(&writing, abi, wanted, interested, code);
                     code.extend([branch(JUMP_SET, abi.quiet_opens(), 1, 0), notify]);
                 }

@@ -75,6 +75,15 @@ impl Abi {
         }
     }
 
+    /// Open flags that say nothing of what is done: `O_LARGEFILE`, which C libraries add by
+    /// themselves where it means something. x86-64's and x32's never need to, and some do.
+    pub(crate) const fn idle_opens(self) -> u32 {
+        match self {
+            Abi::X86_64 | Abi::X32 | Abi::I386 => 0o100_000,
+            Abi::Aarch64 | Abi::Arm => 0o400_000,
+        }
+    }
+
     /// Open flags that a person's tool hardly gives: `O_CLOEXEC`, `O_NONBLOCK`, `O_DIRECTORY`,
     /// `O_PATH`.
     pub(crate) const fn quiet_opens(self) -> u32 {
@@ -120,6 +129,10 @@ pub(crate) enum Test {
 
 /// A DNS question is no longer: a name of 255 bytes and what goes with it.
 pub(crate) const QUESTION_MAX: u32 = 512;
+
+/// Flag of opens whose file may not become the controlling terminal: `O_NOCTTY`, on all
+/// architectures.
+pub(crate) const OPEN_NO_TERMINAL: u32 = 0o400;
 
 /// Open flags that can change something: `O_WRONLY`, `O_RDWR`, `O_CREAT`, `O_TRUNC`.
 pub(crate) const OPEN_WRITING: u32 = 0o1 | 0o2 | 0o100 | 0o1000;
@@ -313,6 +326,7 @@ mod tests {
         assert_eq!(served(&everything), everything);
         for text in [
             "exec,fork,exit,connect,open:plain",
+            "exec,fork,exit,connect,open:noctty",
             "exec,fork,exit,mmap:write",
         ] {
             assert_eq!(super::served(&text.parse().unwrap()).to_string(), text);

@@ -13,7 +13,7 @@ use picket_agent::rulefiles::RuleFiles;
 
 use crate::run::{command, find, to_end};
 
-/// Programs, and how they are told to read `FILE`.
+/// Programs (the first word), and how they are told to read `FILE`, alone in `FOLDER`.
 const READERS: &[(&str, &str)] = &[
     ("sh", "read line < FILE"),
     ("bash", "bash -c 'x=$(<FILE)'"),
@@ -21,7 +21,12 @@ const READERS: &[(&str, &str)] = &[
     ("cp", "cp FILE copy"),
     ("head", "head -1 FILE"),
     ("tail", "tail -1 FILE"),
+    ("tac", "tac FILE"),
+    ("sort", "sort FILE"),
     ("grep", "grep -c x FILE"),
+    ("grep, named by a link", "grep -c x FOLDER/link"),
+    ("grep -r", "grep -r x FOLDER"),
+    ("gcc -E", "gcc -E -x c FILE"),
     ("sed", "sed -n 1p FILE"),
     ("awk", "awk 1 FILE"),
     ("dd", "dd if=FILE of=/dev/null"),
@@ -72,8 +77,11 @@ pub(crate) fn run(what: &Reads) -> anyhow::Result<()> {
     let passes = what.passes;
     let scratch = tempfile::Builder::new().prefix("picket-reads-").tempdir()?;
     let home = scratch.path().canonicalize()?;
-    let (socket, file) = (home.join("agent.sock"), home.join("secret"));
+    let (socket, folder) = (home.join("agent.sock"), home.join("secrets"));
+    let file = folder.join("secret");
+    std::fs::create_dir(&folder)?;
     std::fs::write(&file, "x\n")?;
+    std::os::unix::fs::symlink("secret", folder.join("link"))?;
     let own = std::env::current_exe()?;
     let mut reader = Command::new(&own);
     reader
@@ -101,8 +109,9 @@ pub(crate) fn run(what: &Reads) -> anyhow::Result<()> {
         if !what.programs.is_empty() && !what.programs.iter().any(|wanted| wanted == program) {
             continue;
         }
-        if find(program).is_none() {
-            println!("{program:<12} not installed");
+        let executable = program.split([' ', ',']).next().unwrap_or_default();
+        if find(executable).is_none() {
+            println!("{program:<21} not installed");
             continue;
         }
         let mut prefix = match &what.tracer {
@@ -120,7 +129,9 @@ pub(crate) fn run(what: &Reads) -> anyhow::Result<()> {
         prefix.extend([format!("reads-{number}").into(), "--socket".into()]);
         prefix.extend([socket.clone().into_os_string(), "--".into()]);
         let before = now();
-        let words = words.replace("FILE", &file.to_string_lossy());
+        let words = words
+            .replace("FILE", &file.to_string_lossy())
+            .replace("FOLDER", &folder.to_string_lossy());
         // The agent says which files to watch when it has greeted the tracer.
         let script =
             format!("sleep 0.5; for i in $(seq {passes}); do {words}; sleep 0.02; done; true");
@@ -136,7 +147,7 @@ pub(crate) fn run(what: &Reads) -> anyhow::Result<()> {
         found += u32::from(told >= passes);
         all.opens += told;
         all.unattributed += unattributed;
-        println!("{program:<12} {told:>4} told of {passes}, {unattributed:>4} of them of nobody");
+        println!("{program:<21} {told:>4} told of {passes}, {unattributed:>4} of them of nobody");
     }
     println!(
         "{found} of {tried} programs seen each time; {} of {} reads told with the process",
