@@ -236,7 +236,9 @@ mod tests {
         let both = reads.union(connects);
         assert!(both.covers(&reads) && both.covers(&connects) && !reads.covers(&both));
         let more: Interest = "open:noctty".parse().unwrap();
-        assert!(more.covers(&reads) && !reads.covers(&more) && Interest::everything().covers(&more));
+        assert!(
+            more.covers(&reads) && !reads.covers(&more) && Interest::everything().covers(&more)
+        );
         let some: Interest = "mmap:write".parse().unwrap();
         let every: Interest = "mmap".parse().unwrap();
         assert!(every.covers(&some) && !some.covers(&every) && some.union(every) == every);

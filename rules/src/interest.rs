@@ -71,9 +71,8 @@ pub(crate) fn interest(catalogue: &Catalogue, rules: &[Rule]) -> Interest {
 fn may_be_left_to_watches(catalogue: &Catalogue, rule: &Rule) -> bool {
     let bits = Bits::exact(0);
     watching::is_watched(catalogue, rule)
-        && open_flags(catalogue).is_some_and(|field| {
-            Assumption { field, bits }.bool(&rule.program.root) != Some(false)
-        })
+        && open_flags(catalogue)
+            .is_some_and(|field| Assumption { field, bits }.bool(&rule.program.root) != Some(false))
 }
 
 /// Which opens a rule can match; `None` for one about other events.
@@ -308,7 +307,10 @@ mod tests {
             ("open.flags & O_ACCMODE == O_RDONLY", "open"),
             ("!(open.flags & O_WRONLY > 0)", "open"),
             ("open.flags == O_RDONLY", "open:plain"),
-            ("open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH|O_NOCTTY) == 0", "open:plain"),
+            (
+                "open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH|O_NOCTTY) == 0",
+                "open:plain",
+            ),
             ("open.flags == O_NOCTTY", "open:noctty"),
             ("open.flags in [ O_RDWR, O_WRONLY ]", "open:write"),
             ("process.uid == 0", "open"),
@@ -327,9 +329,15 @@ mod tests {
     fn reads_for_no_terminal_are_left_to_watches_where_all_files_of_a_rule_can_be_watched() {
         let plain = "open.flags & (O_CLOEXEC|O_NONBLOCK|O_DIRECTORY|O_PATH) == 0";
         for (files, expected) in [
-            (r#"open.file.path in [ "/etc/shadow", ~"/run/secrets/**" ]"#, "open:plain"),
+            (
+                r#"open.file.path in [ "/etc/shadow", ~"/run/secrets/**" ]"#,
+                "open:plain",
+            ),
             (r#"open.file.name == "shadow""#, "open:noctty"),
-            (r#"(open.file.path == "/a" || process.comm == "a")"#, "open:noctty"),
+            (
+                r#"(open.file.path == "/a" || process.comm == "a")"#,
+                "open:noctty",
+            ),
         ] {
             let interest = interest_of(&[&format!("{files} && {plain}")]);
             assert_eq!(interest, format!("exec,fork,exit,{expected}"), "{files}");

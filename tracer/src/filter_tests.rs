@@ -169,17 +169,17 @@ fn what_is_not_in_the_table_is_allowed() {
 fn opens_stop_as_the_interest_asks() {
     const O_CLOEXEC: u64 = 0o2_000_000;
     for (interest, stops) in [
-        // O_RDONLY, O_RDONLY|O_CLOEXEC, O_WRONLY, O_RDWR|O_CLOEXEC, O_CREAT
-        ("exec", [false; 5]),
-        ("open:write", [false, false, true, true, true]),
-        ("open:plain", [true, false, true, true, true]),
-        ("open", [true; 5]),
+        // O_RDONLY, O_RDONLY|O_NOCTTY, O_RDONLY|O_CLOEXEC, O_WRONLY|O_NOCTTY, O_RDWR|O_CLOEXEC,
+        // O_CREAT, O_NOCTTY|O_NOFOLLOW
+        ("exec", [false; 7]),
+        ("open:write", [false, false, false, true, true, true, false]),
+        ("open:plain", [true, false, false, true, true, true, true]),
+        ("open:noctty", [true, true, false, true, true, true, true]),
+        ("open", [true; 7]),
     ] {
         let program = compile_for(&X86, &interest.parse().unwrap(), OURS, true);
-        for (flags, stop) in [0, O_CLOEXEC, 1, 2 | O_CLOEXEC, 0o100]
-            .into_iter()
-            .zip(stops)
-        {
+        let flags = [0, 0o400, O_CLOEXEC, 0o401, 2 | O_CLOEXEC, 0o100, 0o400_400];
+        for (flags, stop) in flags.into_iter().zip(stops) {
             for (abi, number, at) in [(Abi::X86_64, 257, 2), (Abi::I386, 5, 1), (Abi::X32, 2, 1)] {
                 let mut args = [u64::MAX << 32; 6];
                 args[at] |= flags;
@@ -198,7 +198,13 @@ fn quiet_opens_are_told_by_the_flags_of_each_architecture() {
         compile_for(&X86, &interest, OURS, true),
         compile_for(&ARM, &interest, OURS, true),
     );
-    for (flags, on_x86, on_arm) in [(0o200_000, false, true), (0o40_000, true, false)] {
+    for (flags, on_x86, on_arm) in [
+        (0o200_000, false, true),
+        (0o40_000, true, false),
+        // With `O_NOCTTY`, what the one has for `O_LARGEFILE`, and the other for `O_NOFOLLOW`.
+        (0o100_400, false, true),
+        (0o400_400, true, false),
+    ] {
         for (program, abi, number, at, stops) in [
             (&x86, Abi::X86_64, 257, 2, on_x86),
             (&x86, Abi::I386, 295, 2, on_x86),

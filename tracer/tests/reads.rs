@@ -29,6 +29,13 @@ fn is_by(record: &Record, event: &Event, name: &str) -> bool {
         .any(|(exec, image)| exec.pid == event.pid && image.file.name == name)
 }
 
+/// Waits until files are watched: `proof` is read again and again until its reads are told.
+fn watched(agent: &Agent, proof: &str) {
+    agent.until("a read that is watched", |record| {
+        !reads(record, proof).is_empty()
+    });
+}
+
 fn watch(agent: &Agent, patterns: &[String]) {
     agent.until("the greeting", |record| !record.0.is_empty());
     agent.say(&ToTracer::WatchReads(patterns.to_vec()));
@@ -139,4 +146,68 @@ fn where_the_filter_stops_for_every_read_nothing_is_told_twice() {
     assert!(wait(&mut child).success());
     let record = agent.finish();
     assert!(is_by(&record, record.about(EventType::Open, &secret), "dd"));
+}
+
+#[test]
+fn grep_is_told_as_the_reader_of_what_it_was_started_for_and_of_nothing_else() {
+    const TIMES: usize = 20;
+    let scratch = Scratch::new("reads-grep");
+    let (secret, proof) = (scratch.text("secret"), scratch.text("proof"));
+    for file in [&secret, &proof] {
+        std::fs::write(file, "x\n").unwrap();
+    }
+    std::os::unix::fs::symlink("secret", scratch.path("link")).unwrap();
+    let agent = Agent::start(&scratch);
+    let script = format!(
+        "cd {}
+        until [ -e go ]; do dd if=proof iflag=nonblock of=/dev/null 2>/dev/null; done
+        for i in $(seq {TIMES}); do
+            cat secret; grep x secret; grep -c x ./link; timeout 600 grep x secret
+        done",
+        scratch.text("")
+    );
+    let mut child = start(&mut traced(&agent, INTEREST, &sh(&script)));
+    watch(&agent, &[secret.clone(), proof.clone()]);
+    watched(&agent, &proof);
+    std::fs::write(scratch.path("go"), "").unwrap();
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    let all = reads(&record, &secret);
+    let by = |name: &str| all.iter().filter(|read| is_by(&record, read, name)).count();
+    assert_eq!(by("cat"), TIMES);
+    // Each is told once, at the latest at its end.
+    assert_eq!(by("grep"), 3 * TIMES, "{all:?}");
+    assert_eq!(all.len(), 4 * TIMES);
+}
+
+#[test]
+fn a_read_is_laid_on_nobody_where_several_were_started_for_the_file() {
+    let scratch = Scratch::new("reads-several");
+    let (secret, proof) = (scratch.text("secret"), scratch.text("proof"));
+    for file in [&secret, &proof] {
+        std::fs::write(file, "x").unwrap();
+    }
+    let agent = Agent::start(&scratch);
+    // Two name the file and only wait; the reader names it as well, and has often closed it by the
+    // time that it is looked for.
+    let script = format!(
+        "cd {}; mkfifo pipe
+        until [ -e go ]; do dd if=proof iflag=nonblock of=/dev/null 2>/dev/null; done
+        for i in $(seq 20); do
+            sh -c 'read line <pipe' waits secret & one=$!
+            sh -c 'read line <pipe' waits secret & other=$!
+            dd if=secret iflag=nonblock of=/dev/null 2>/dev/null
+            kill $one $other; wait
+        done; true",
+        scratch.text("")
+    );
+    let mut child = start(&mut traced(&agent, INTEREST, &sh(&script)));
+    watch(&agent, &[secret.clone(), proof.clone()]);
+    watched(&agent, &proof);
+    std::fs::write(scratch.path("go"), "").unwrap();
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    for event in reads(&record, &secret) {
+        assert!(event.pid == 0 || is_by(&record, event, "dd"), "{event:?}");
+    }
 }

@@ -148,7 +148,7 @@ impl Worker<'_> {
                 false => Outcome::Returned(value),
             };
             confirm::set_file(&mut pending.kind, file);
-            self.note_open(pid, &pending.kind);
+            self.note_open(pid, tid, &pending.kind);
             self.emit(pid, tid, time, outcome, pending.kind);
             return;
         }
@@ -334,6 +334,11 @@ impl Worker<'_> {
 
     /// Before the process ends, its children have to be known: afterwards they are orphans.
     fn about_to_exit(&mut self, pid: u32, code: u32, owed: Option<Owed>) {
+        if self.start.listener.is_none() {
+            // Its last read may be noticed only after it has gone: with notifications, whatever
+            // was before one has been looked at.
+            self.reads_noticed();
+        }
         for child in self.processes.unknown_children(pid) {
             self.register(child);
         }

@@ -212,6 +212,18 @@ impl Worker<'_> {
         }
     }
 
+    /// Somebody has to be known by the program that runs now: looks at execs that do not show by
+    /// themselves.
+    pub(super) fn settle_every_exec(&mut self) {
+        for pid in self.execs.keys().copied().collect::<Vec<_>>() {
+            match self.execs.get(&pid).map(|attempt| &attempt.sign) {
+                Some(Sign::First { .. }) => self.look_at_first(pid, false),
+                Some(Sign::Random(_)) => self.compare(pid, false),
+                _ => {}
+            }
+        }
+    }
+
     pub(super) fn settle_due_execs(&mut self, now: u64) {
         let due = self
             .execs

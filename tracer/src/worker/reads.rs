@@ -2,14 +2,19 @@
 //!
 //! inotify tells that a file was opened, not by whom. The filter stops for every open that can
 //! write and for reads as tools make them; those are told already, by who made them. For the rest
-//! the descriptors of our processes are searched for one that was not there before. A program
-//! that has closed its own by then is not found: its read is told of process 0.
+//! the descriptors of our processes are searched for one that was not there before. Of a program
+//! that has closed its own by then, it may show from its arguments that it was started for that.
+//! Otherwise its read is told of process 0.
 
-use std::collections::{HashSet, VecDeque};
+mod opens;
+mod starts;
+
+use std::collections::HashSet;
 use std::ffi::CString;
 
 use picket_events::{EventKind, EventType, OpenInterest, Outcome};
 
+use self::opens::{Opener, Opens};
 use super::{TOKEN_READS, Worker};
 use crate::confirm::Check;
 use crate::decode::{self, Located, Verdict};
@@ -22,11 +27,6 @@ use crate::watched::{Watched, WatchedFile};
 /// Descriptors that are looked at in a search, at most: of one process, and of all.
 const DESCRIPTORS_MAX: usize = 64;
 const SEARCH_MAX: usize = 1024;
-/// For how long an open that was told answers for what inotify tells, milliseconds.
-const TOLD_FOR: u64 = 100;
-/// Opens remembered as told.
-const TOLD_MAX: usize = 64;
-
 /// An open descriptor of a process: process, number, device and inode.
 type Holder = (u32, u32, u64, u64);
 
@@ -34,20 +34,10 @@ type Holder = (u32, u32, u64, u64);
 #[derive(Debug)]
 pub(super) struct Reads {
     watched: Watched,
-    /// Opens that were told because the filter stopped for them.
-    told: VecDeque<Told>,
+    /// Opens that are told.
+    opens: Opens,
     /// Descriptors for watched files that the last search has found.
     held: HashSet<Holder>,
-}
-
-/// An open that was told.
-#[derive(Debug, Clone, Copy)]
-struct Told {
-    pid: u32,
-    device: u64,
-    inode: u64,
-    /// Milliseconds, monotonic.
-    at: u64,
 }
 
 impl Reads {
@@ -66,7 +56,7 @@ impl Worker<'_> {
         if self.reads.is_none() && !patterns.is_empty() {
             self.reads = Watched::new().map(|watched| Reads {
                 watched,
-                told: VecDeque::new(),
+                opens: Opens::default(),
                 held: HashSet::new(),
             });
             if let Some(reads) = &self.reads {
@@ -87,7 +77,7 @@ impl Worker<'_> {
     }
 
     /// Remembers an open that is told, so that it is not told again, and what it may be for.
-    pub(super) fn note_open(&mut self, pid: u32, kind: &EventKind) {
+    pub(super) fn note_open(&mut self, pid: u32, tid: u32, kind: &EventKind) {
         let EventKind::Open { file, flags, .. } = kind else {
             return;
         };
@@ -102,13 +92,13 @@ impl Worker<'_> {
             return;
         };
         if reads.watched.holds(file.device, file.inode) {
-            reads.told.truncate(TOLD_MAX - 1);
-            reads.told.push_front(Told {
+            let opener = Opener {
                 pid,
+                tid,
                 device: file.device,
                 inode: file.inode,
-                at: poll::monotonic_ms(),
-            });
+            };
+            reads.opens.told(opener, poll::monotonic_ms());
         }
     }
 
@@ -123,20 +113,24 @@ impl Worker<'_> {
     fn read_noticed(&mut self, file: &WatchedFile) {
         // First of all: it may be closed at any moment.
         let holders = self.holders(file);
-        let told = self.tellers(file);
+        let waiting = self.waiting_openers(file);
         let Some(reads) = &mut self.reads else {
             return;
         };
-        let this = |holder: &Holder| (holder.2, holder.3) == (file.device, file.inode);
+        let (now, inode) = (poll::monotonic_ms(), (file.device, file.inode));
+        let is_known = reads.opens.noticed(inode, &waiting, now);
+        let this = |holder: &Holder| (holder.2, holder.3) == inode;
         let new = holders.difference(&reads.held).copied();
-        let new: Vec<Holder> = new.filter(|(pid, ..)| !told.contains(pid)).collect();
+        let is_told = |pid| reads.opens.are_just_of(pid, inode, now);
+        let new: Vec<Holder> = new.filter(|(pid, ..)| !is_told(*pid)).collect();
         reads.held.retain(|holder| !this(holder));
         reads.held.extend(holders);
         for (pid, number, ..) in &new {
             self.tell_read(*pid, Some(*number), file);
         }
-        if new.is_empty() && told.is_empty() {
-            self.tell_read(0, None, file);
+        if new.is_empty() && !is_known {
+            let pid = self.started_for(file).unwrap_or(0);
+            self.tell_read(pid, None, file);
         }
     }
 
@@ -173,15 +167,9 @@ impl Worker<'_> {
         found
     }
 
-    /// Processes whose opens of this file the filter has stopped for just now.
-    fn tellers(&mut self, file: &WatchedFile) -> HashSet<u32> {
-        let mut told = HashSet::new();
-        let since = poll::monotonic_ms().saturating_sub(TOLD_FOR);
-        if let Some(reads) = &mut self.reads {
-            reads.told.retain(|told| told.at >= since);
-            let of_file = |told: &&Told| (told.device, told.inode) == (file.device, file.inode);
-            told.extend(reads.told.iter().filter(of_file).map(|told| told.pid));
-        }
+    /// Threads whose opens of this file the filter has stopped for, and which are not told yet.
+    fn waiting_openers(&mut self, file: &WatchedFile) -> Vec<Opener> {
+        let mut found = Vec::new();
         let Self {
             pending,
             processes,
@@ -205,13 +193,27 @@ impl Worker<'_> {
             let (_, now) = looks.look(&entry.view(tid), at, mounts);
             let is_it = |now: files::Metadata| (now.device, now.inode) == (file.device, file.inode);
             if now.metadata.is_some_and(is_it) {
-                told.insert(pid);
+                found.push(Opener {
+                    pid,
+                    tid,
+                    device: file.device,
+                    inode: file.inode,
+                });
             }
         }
-        told
+        found
     }
 
     fn tell_read(&mut self, pid: u32, number: Option<u32>, file: &WatchedFile) {
+        if let Some(reads) = self.reads.as_mut().filter(|_| pid != 0) {
+            let opener = Opener {
+                pid,
+                tid: pid,
+                device: file.device,
+                inode: file.inode,
+            };
+            reads.opens.found(opener, poll::monotonic_ms());
+        }
         let entry = self.processes.get(pid);
         let found = match entry.zip(number) {
             Some((entry, number)) => entry.view(pid).descriptor(number as i32),
