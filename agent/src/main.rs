@@ -266,4 +266,9 @@ fn announce(loaded: &LoadedRules, run: &Run) {
         // Tracers then go by the interest that the webhook wrote into their flags.
         tracing::warn!(%error, path = %path.display(), "cannot write the interest file");
     }
+    let path = run.socket.with_file_name("watched");
+    if let Err(error) = rulefiles::publish_watched(&path, &loaded.rules.watched_files()) {
+        // Tracers then watch files once they have reached us.
+        tracing::warn!(%error, path = %path.display(), "cannot write the file of what is watched");
+    }
 }

@@ -145,10 +145,28 @@ pub fn complaints(loaded: &LoadedRules) -> Vec<String> {
 /// # Errors
 /// When the directory cannot be written.
 pub fn publish_interest(path: &Path, interest: &Interest) -> io::Result<()> {
+    publish(path, &format!("{interest}\n"))
+}
+
+/// Writes the patterns of the files whose reads a rule set waits for where tracers that start
+/// later find them, a line for each; such a tracer watches them before the program that it traces
+/// runs, and not only once it has reached the agent. Readers see the old content or the new.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn publish_watched(path: &Path, patterns: &[String]) -> io::Result<()> {
+    let lines = patterns.iter().filter(|pattern| !pattern.contains('\n'));
+    publish(
+        path,
+        &lines.map(|line| format!("{line}\n")).collect::<String>(),
+    )
+}
+
+fn publish(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
     let write = || {
         let mut file = std::fs::File::create(&temporary)?;
-        writeln!(file, "{interest}")?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     };
@@ -312,5 +330,15 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.trim_end().parse(), Ok(interest));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_file_of_what_is_watched_has_a_line_for_each_pattern() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("watched");
+        let patterns = ["/etc/shadow", "/a\nb", "/run/secrets/**"].map(str::to_owned);
+        publish_watched(&path, &patterns).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "/etc/shadow\n/run/secrets/**\n");
     }
 }

@@ -100,6 +100,9 @@ async fn trace(
     } else {
         rules.rules.interest()
     };
+    let watched = rules.rules.watched_files();
+    rulefiles::publish_watched(&path.with_file_name("watched"), &watched)
+        .map_err(host("write what is watched"))?;
     let mut pipeline = Pipeline::new(
         rules,
         Identity {

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::{CString, OsString};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,6 +20,11 @@ pub(crate) const OWN_FAILURE: u8 = 125;
 
 const DEFAULT_SOCKET: &str = "/picket/run/agent.sock";
 const INTEREST_FILE: &str = "interest";
+/// The file beside it that has the patterns of files that are watched, a line for each.
+const WATCHED_FILE: &str = "watched";
+/// Patterns and bytes of that file that are taken, at most.
+const WATCHED_MAX: usize = 256;
+const WATCHED_BYTES: u64 = 256 * 1024;
 
 const USAGE: &str = "\
 usage: picket-tracer setup --dir DIR
@@ -209,6 +215,8 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
             path.unwrap_or_default()
         ));
     }
+    let watched = socket.as_ref().map(|socket| watched(Path::new(socket)));
+    let watched = watched.unwrap_or_default();
     let socket = socket.map(|socket| CString::new(socket.as_bytes()).unwrap_or_default());
     let mut session_key = [0; 32];
     process::random(&mut session_key);
@@ -216,6 +224,7 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         socket,
         container,
         interest: wanted,
+        watched,
         engine,
         spare,
         require_tracing,
@@ -250,6 +259,18 @@ fn usable_token(text: &str) -> Option<String> {
 fn widening(socket: &Path) -> Option<Interest> {
     let text = std::fs::read_to_string(socket.with_file_name(INTEREST_FILE)).ok()?;
     text.trim().parse().ok()
+}
+
+/// What the agent waits for reads of, as it wrote next to its socket.
+fn watched(socket: &Path) -> Vec<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(socket.with_file_name(WATCHED_FILE));
+    // What has no end yet, or is no text, is none of its own.
+    let read = file.and_then(|file| file.take(WATCHED_BYTES).read_to_string(&mut text));
+    match read {
+        Ok(_) => text.lines().take(WATCHED_MAX).map(str::to_owned).collect(),
+        Err(_) => Vec::new(),
+    }
 }
 
 #[cfg(test)]

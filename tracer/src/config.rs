@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) container: String,
     /// What is traced.
     pub(crate) interest: Interest,
+    /// Patterns of files that are watched for reads from the start, until the agent says which.
+    pub(crate) watched: Vec<String>,
     /// Which engines may trace.
     pub(crate) engine: Choice,
     /// Keep the next worker ready above the application.

@@ -74,10 +74,14 @@ impl Watched {
     /// Watches files that fit these patterns, and no others.
     pub(crate) fn set(&mut self, patterns: Vec<String>) {
         let patterns = patterns.into_iter().map(String::into_bytes);
-        self.patterns = patterns
+        let patterns: Vec<_> = patterns
             .filter(|pattern| pattern.first() == Some(&b'/'))
             .collect();
-        self.search();
+        // The agent says again what the tracer has found beside its socket.
+        if patterns != self.patterns {
+            self.patterns = patterns;
+            self.search();
+        }
     }
 
     /// When [`Self::search_if_due`] has to be called (milliseconds, monotonic).

@@ -211,3 +211,24 @@ fn a_read_is_laid_on_nobody_where_several_were_started_for_the_file() {
         assert!(event.pid == 0 || is_by(&record, event, "dd"), "{event:?}");
     }
 }
+
+#[test]
+fn what_the_agent_has_written_down_is_watched_before_the_program_runs() {
+    let scratch = Scratch::new("reads-first");
+    let (secret, other) = (scratch.text("secret"), scratch.text("other"));
+    for file in [&secret, &other] {
+        std::fs::write(file, "x\n").unwrap();
+    }
+    std::fs::write(scratch.path("watched"), format!("no path\n{secret}\n")).unwrap();
+    // It says nothing of files by itself.
+    let agent = Agent::start(&scratch);
+    let command = ["/bin/grep", "x", &secret, &other];
+    output(&mut traced(&agent, INTEREST, &command));
+    let record = agent.finish();
+    let read = record.about(EventType::Open, &secret);
+    assert!(is_by(&record, read, "grep"), "{read:?}");
+    assert!(
+        reads(&record, &other).is_empty(),
+        "the filter passes it over"
+    );
+}

@@ -139,6 +139,7 @@ pub(crate) fn run(start: Start<'_>) -> ! {
         // The keeper's child has seized it before it made its first call.
         worker.traced.add(worker.main_pid());
     }
+    worker.watch_reads(worker.start.config.watched.clone());
     worker.connect();
     worker.serve()
 }
@@ -165,6 +166,7 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
         worker.seize_all();
     }
     worker.take_over();
+    worker.watch_reads(worker.start.config.watched.clone());
     worker.connect();
     worker
         .transport
