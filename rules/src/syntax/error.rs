@@ -206,9 +206,17 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
     let mut limit = (name.len() / 3).clamp(1, 4);
     let mut best: Option<(usize, &str)> = None;
     let mut rows = Rows::default();
+    let letters = letters_of(name);
     for candidate in candidates {
         // There are thousands of names, and most are far off: nothing is worked out for longer
-        // than it can still be the nearest.
+        // than it can still be the nearest. An edit brings in or takes away one letter.
+        let others = letters_of(candidate);
+        let differing = (letters & !others)
+            .count_ones()
+            .max((others & !letters).count_ones());
+        if differing as usize > limit || name.len().abs_diff(candidate.len()) > limit {
+            continue;
+        }
         let Some(distance) = rows.distance(name.as_bytes(), candidate.as_bytes(), limit) else {
             continue;
         };
@@ -218,6 +226,12 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
         }
     }
     best.map(|(_, candidate)| candidate.to_owned())
+}
+
+/// Which letters occur in a name, a bit for each; some share one.
+fn letters_of(name: &str) -> u64 {
+    let bits = name.bytes().map(|byte| 1 << (byte & 63));
+    bits.fold(0, |letters, bit| letters | bit)
 }
 
 /// Rows of a table of edit distances, kept to save allocations.
@@ -243,14 +257,19 @@ impl Rows {
         for (j, cell) in self.last.iter_mut().enumerate() {
             *cell = j.min(far);
         }
+        let mut least_before = 0;
         for i in 1..=a.len() {
             // Further from the diagonal than the limit, everything is too far.
             let (from, to) = (i.saturating_sub(limit).max(1), (i + limit).min(b.len()));
-            self.row.fill(far);
+            // What the row held before, as far as it is looked at from here on.
+            self.row[from - 1] = far;
+            if to < b.len() {
+                self.row[to + 1] = far;
+            }
             if i <= limit {
                 self.row[0] = i;
             }
-            let mut least = self.row[0];
+            let mut least = self.row[from - 1];
             for j in from..=to {
                 let replace = self.last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
                 let mut cell = replace.min(self.last[j] + 1).min(self.row[j - 1] + 1);
@@ -261,9 +280,10 @@ impl Rows {
                 least = least.min(self.row[j]);
             }
             // A swap reaches back two rows.
-            if least > limit && self.last.iter().all(|cell| *cell > limit) {
+            if least > limit && least_before > limit {
                 return None;
             }
+            least_before = least;
             std::mem::swap(&mut self.before, &mut self.last);
             std::mem::swap(&mut self.last, &mut self.row);
         }
@@ -273,7 +293,53 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{Rows, nearest};
+
+    /// The whole table, without any bound.
+    fn plain_distance(a: &[u8], b: &[u8]) -> usize {
+        let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+        for i in 0..=a.len() {
+            for j in 0..=b.len() {
+                table[i][j] = if i == 0 || j == 0 {
+                    i + j
+                } else {
+                    let replaced = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                    let cell = replaced.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
+                    let is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                    match is_swap {
+                        true => cell.min(table[i - 2][j - 2] + 1),
+                        false => cell,
+                    }
+                };
+            }
+        }
+        table[a.len()][b.len()]
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_distance_changes_nothing() {
+        let mut words = vec![Vec::new()];
+        for length in 0..4 {
+            let longer = words.iter().filter(|word| word.len() == length);
+            let longer =
+                longer.flat_map(|word| b"abc".map(|letter| [word, &[letter][..]].concat()));
+            words.extend(longer.collect::<Vec<_>>());
+        }
+        let mut rows = Rows::default();
+        for a in &words {
+            for b in &words {
+                let distance = plain_distance(a, b);
+                for limit in 1..5 {
+                    let expected = Some(distance).filter(|distance| *distance <= limit);
+                    assert_eq!(rows.distance(a, b, limit), expected, "{a:?} {b:?} {limit}");
+                }
+                let [a, b] = [a, b].map(|word| str::from_utf8(word).unwrap());
+                let limit = (a.len() / 3).clamp(1, 4);
+                let near = nearest(a, std::iter::once(b));
+                assert_eq!(near.is_some(), distance <= limit, "{a} {b}");
+            }
+        }
+    }
 
     #[test]
     fn a_typing_slip_is_recognised() {
