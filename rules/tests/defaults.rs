@@ -175,6 +175,7 @@ const GUARDDUTY: [(&str, &[&str]); 11] = [
         &[
             "ServiceAccountTokenRead",
             "CredentialFileRead",
+            "CredentialFileLinked",
             "MetadataServiceAccess",
         ],
     ),

@@ -59,6 +59,31 @@ id
         reports: &[],
     },
     Case {
+        name: "files with passwords and keys get other names",
+        prepare: "mkdir -p /home/u/.ssh; echo k > /home/u/.ssh/id_rsa",
+        script: r#"
+ln /etc/shadow /etc/notes
+ln -s ../../etc/gshadow upload.txt
+python3 -c 'import os; os.link("/home/u/.ssh/id_rsa", "/home/u/key")'
+"#,
+        reports: &[
+            "picket_credential_file_linked",
+            "picket_credential_file_linked",
+            "picket_credential_file_linked",
+        ],
+    },
+    Case {
+        name: "links lead to credentials' places, and to what is none",
+        prepare: "mkdir -p /root/.ssh /root/.kube /srv/mnt; echo k > /srv/mnt/key; echo c > /root/.kube/config",
+        script: r#"
+ln -s /srv/mnt/key /root/.ssh/id_rsa
+ln -s /root/.kube/config config
+ln /etc/passwd /etc/passwd.lock
+rm -f /etc/shadow-; ln /etc/shadow /etc/shadow-
+"#,
+        reports: &[],
+    },
+    Case {
         name: "a command line tool asks the metadata service",
         prepare: "loopback; cp /usr/bin/python3 curl",
         script: r#"

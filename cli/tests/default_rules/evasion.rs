@@ -187,4 +187,26 @@ rm -f /root/.viminfo
         script: "mv /var/log/app.log /var/log/app.log.1; touch /var/log/app.log; rm /var/log/app.log.1; rm -f /var/log/wtmp",
         reports: &[],
     },
+    Case {
+        name: "programs that may not be executed are handed to the dynamic loader",
+        prepare: "cp /usr/bin/true tool; cp /usr/bin/true /dev/shm/tool; chmod 0644 tool /dev/shm/tool",
+        script: r#"
+loader=$(readlink -f /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* 2>/dev/null | head -1)
+"$loader" ./tool
+"$loader" --argv0 true /dev/shm/tool
+"#,
+        reports: &["picket_program_by_loader", "picket_program_by_loader"],
+    },
+    Case {
+        name: "the dynamic loader is asked what programs need, and runs one of the image",
+        prepare: "cp /usr/bin/true tool; cp /usr/bin/true /dev/shm/tool",
+        script: r#"
+loader=$(readlink -f /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* 2>/dev/null | head -1)
+ldd ./tool /dev/shm/tool /usr/bin/true
+"$loader" --version
+"$loader" --list ./tool
+"$loader" --library-path /srv /usr/bin/true
+"#,
+        reports: &[],
+    },
 ];
