@@ -132,16 +132,12 @@ fn measure(what: &Measure) -> anyhow::Result<()> {
     };
     let reader = reader::Reader::start(scratch.path(), behind)?;
     let denying = reader::Reader::start(scratch.path(), reader::Behind::Denials)?;
-    // Workloads run elsewhere.
-    let tracer = what.tracer.as_ref().map(|tracer| {
-        let canonical = tracer.canonicalize();
-        canonical.with_context(|| format!("cannot find {}", tracer.display()))
-    });
+    let tracer = what.tracer.as_deref().map(run::from_anywhere).transpose()?;
     let effort = match what.quick {
         true => workload::Effort::Quick,
         false => workload::Effort::Full,
     };
-    let setup = variant::Setup::new(&reader, &denying, tracer.transpose()?, effort)?;
+    let setup = variant::Setup::new(&reader, &denying, tracer, effort)?;
     let mut variants = vec![variant::Variant::Untraced];
     if what.variants.is_empty() {
         variants.extend(variant::Variant::OTHERS);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use picket_agent::rulefiles::RuleFiles;
 
-use crate::run::{command, find, to_end};
+use crate::run::{command, find, from_anywhere, to_end};
 
 /// Programs (the first word), and how they are told to read `FILE`, alone in `FOLDER`.
 const READERS: &[(&str, &str)] = &[
@@ -83,6 +83,8 @@ pub(crate) fn run(what: &Reads) -> anyhow::Result<()> {
     std::fs::write(&file, "x\n")?;
     std::os::unix::fs::symlink("secret", folder.join("link"))?;
     let own = std::env::current_exe()?;
+    // What is tried runs elsewhere.
+    let tracer = what.tracer.as_deref().map(from_anywhere).transpose()?;
     let mut reader = Command::new(&own);
     reader
         .args(["reader", "--socket"])
@@ -114,7 +116,7 @@ pub(crate) fn run(what: &Reads) -> anyhow::Result<()> {
             println!("{program:<21} not installed");
             continue;
         }
-        let mut prefix = match &what.tracer {
+        let mut prefix = match &tracer {
             Some(tracer) => vec![tracer.clone().into_os_string()],
             None => vec![own.clone().into_os_string(), "tracer".into(), "--".into()],
         };

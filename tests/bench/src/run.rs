@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -138,8 +138,17 @@ pub(crate) fn open_to_all(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The path of a program as it can be run in whatever directory.
+///
+/// # Errors
+/// It is not there.
+pub(crate) fn from_anywhere(program: &Path) -> anyhow::Result<PathBuf> {
+    let canonical = program.canonicalize();
+    canonical.with_context(|| format!("cannot find {}", program.display()))
+}
+
 /// Where a program is, if it is installed.
-pub(crate) fn find(program: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<_> = std::env::split_paths(&path).collect();
     places.extend(["/usr/sbin".into(), "/sbin".into(), "/usr/bin".into()]);

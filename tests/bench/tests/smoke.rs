@@ -87,6 +87,31 @@ fn the_flood_is_carried_whole_or_says_what_it_dropped() {
     assert!(dropped < events, "{line}");
 }
 
+/// What is measured runs in another directory than the one that a tracer's path begins in.
+#[test]
+fn a_tracer_may_be_named_from_the_directory_that_one_is_in() {
+    let scratch = tempfile::tempdir().unwrap();
+    let script = format!("#!/bin/sh\nexec {PROGRAM} tracer -- \"$@\"\n");
+    std::fs::write(scratch.path().join("tracer"), script).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(scratch.path().join("tracer"), executable).unwrap();
+    let run = |tracer| {
+        Command::new(PROGRAM)
+            .args(["reads", "cat", "--passes", "1", "--tracer", tracer])
+            .current_dir(scratch.path())
+            .output()
+            .unwrap()
+    };
+    let found = run("./tracer");
+    let error = String::from_utf8_lossy(&found.stderr);
+    assert!(found.status.success(), "{error}");
+    assert!(found.stdout.starts_with(b"cat "), "{found:?}");
+    let missing = run("./missing");
+    let error = String::from_utf8_lossy(&missing.stderr);
+    assert!(!missing.status.success(), "{missing:?}");
+    assert!(error.contains("cannot find ./missing"), "{error}");
+}
+
 #[test]
 fn reads_are_counted_for_each_program() {
     let text = output(&["reads", "cat", "head", "--passes", "3"]);
