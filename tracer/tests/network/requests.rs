@@ -193,6 +193,53 @@ printf 'GET /latest/meta-data/ HTTP/1.0\\r\\n\\r\\n' >&3; head -c 5 <&3 >/dev/nu
     }
 }
 
+/// The class library's client that AWS' SDK for Java asks metadata services with: without a time
+/// limit the connect blocks, with one the thread polls for its end.
+#[cfg(feature = "test-tools")]
+#[test]
+fn requests_of_a_jvm_are_told() {
+    const PROGRAM: &str = r#"
+import java.net.HttpURLConnection;
+import java.net.URI;
+
+public class Asks {
+    static void ask(String method, String path, int limit) throws Exception {
+        var url = URI.create("http://169.254.169.254/latest/" + path).toURL();
+        var connection = (HttpURLConnection) url.openConnection();
+        connection.setRequestMethod(method);
+        connection.setRequestProperty("User-Agent", "sdk-java");
+        connection.setConnectTimeout(limit);
+        connection.setReadTimeout(limit);
+        if (connection.getResponseCode() != 200) System.exit(1);
+        connection.getInputStream().readAllBytes();
+        connection.disconnect();
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        ask("GET", "unlimited", 0);
+        ask("PUT", "api/token", 100_000);
+        ask("GET", "limited", 100_000);
+    }
+}"#;
+    let scratch = Scratch::new("java-asks");
+    std::fs::write(scratch.path("Asks.java"), PROGRAM).unwrap();
+    let classes = scratch.text("");
+    let compile = ["javac", "-d", &classes, &scratch.text("Asks.java")];
+    let built = output(Command::new(compile[0]).args(&compile[1..]));
+    assert!(built.status.success(), "{}", stderr(&built));
+    let record = run_in_world(&scratch, "imds", &["java", "-cp", &classes, "Asks"]);
+    let told = requests(&record).into_iter();
+    let told: Vec<_> = told.map(|imds| (&*imds.url, &*imds.user_agent)).collect();
+    assert_eq!(
+        told,
+        [
+            ("/latest/unlimited", "sdk-java"),
+            ("/latest/api/token", "sdk-java"),
+            ("/latest/limited", "sdk-java"),
+        ]
+    );
+}
+
 /// Go hands a request to whichever of its threads is free; those that the connecting thread
 /// sends are told. With one processor that is mostly the same.
 #[cfg(feature = "test-tools")]
