@@ -43,11 +43,11 @@ deny: ## Check licences and banned dependencies only
 fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (60) for each target
 	@scripts/fuzz.sh
 
-transparency: ## Run other software's own test suites traced and untraced (20 minutes)
+transparency: ## Run other software's own test suites traced and untraced; SUITE=cpython|stress-ng|software and FROM=NAME for a part
 	@scripts/transparency.sh
 
-old-kernel: ## Run the tracer's tests on a real Linux 5.10, emulated
-	@scripts/guest.sh amd64
+old-kernel: ## Run the tracer's tests on a real Linux 5.10, emulated; SUITES="calls events" for a part
+	@scripts/guest.sh amd64 $(SUITES)
 
 aarch64: ## Build the tracer for aarch64 and run it on a real Linux 5.10, emulated
 	@scripts/cross.sh

@@ -59,8 +59,8 @@ build() {
 	local target=$1 suites=() suite
 	shift
 	for suite in "$@"; do suites+=(--test "$suite"); done
-	# An emulated machine is some thirty times slower.
-	PICKET_SLOW=1 cargo test --locked -q -p picket-tracer --target "$target" --no-run --message-format json "${suites[@]}" |
+	# An emulated machine is some thirty times slower, so what runs there is optimised a bit.
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 PICKET_SLOW=1 cargo test --locked -q -p picket-tracer --target "$target" --no-run --message-format json "${suites[@]}" |
 		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
 }
 
@@ -168,14 +168,21 @@ INIT
 	machine=(-M virt -cpu max -m 1024 -append "console=ttyAMA0 quiet panic=-1")
 fi
 chmod 0755 "$guest/init" "$guest/run"
-(cd "$guest" && find . | cpio -o -H newc --quiet | gzip -1) >"$folder/initrd-$arch.gz"
+# Two guests may run at a time.
+initrd=$(mktemp)
+trap 'rm -rf "$guest" "$initrd"' EXIT
+(cd "$guest" && find . | cpio -o -H newc --quiet | gzip -1) >"$initrd"
 
 say "booting $kernel"
 started=$(date +%s)
-log=$folder/$arch.log
+log=$folder/$arch${2:+-$2}.log
 timeout "$limit" "$qemu" -accel tcg,thread=multi -smp 2 -nodefaults -display none -no-reboot \
 	-serial stdio "${machine[@]}" "${share[@]}" \
-	-kernel "$folder/$arch/boot/vmlinuz-${kernel#linux-image-}" -initrd "$folder/initrd-$arch.gz" </dev/null |
-	stdbuf -oL tr -d '\r' | tee "$log"
+	-kernel "$folder/$arch/boot/vmlinuz-${kernel#linux-image-}" -initrd "$initrd" </dev/null |
+	stdbuf -oL tr -d '\r' | tee "$log" || say "the guest was ended after $limit s"
 say "the guest ran for $(seconds_since "$started")"
+# results WORD: how many tests did so.
+results() { sed -n "s/^test result: .* \([0-9]*\) $1.*/\1/p" "$log" | awk '{ sum += $1 } END { print sum + 0 }'; }
+say "$(grep -c '^test result' "$log") suites: $(results passed) tests passed, $(results failed) failed"
+sed -n 's/^test \(.*\) \.\.\. .*FAILED.*/    failed: \1/p' "$log"
 grep -q '^guest: 0$' "$log" || die "the tests failed in the guest, or did not end; see $log"
