@@ -11,9 +11,8 @@ use crate::looks::Looks;
 use crate::memory::{Memory, PATH_MAX};
 use crate::mounts::Mounts;
 use crate::proc;
-use crate::resolve::View;
+use crate::resolve::{Resolved, View};
 use crate::scrub;
-use crate::sys::files::Metadata;
 
 /// Arguments kept, at most.
 const ARGUMENTS_MAX: usize = 256;
@@ -35,8 +34,8 @@ pub(crate) struct Program<'a> {
     pub(crate) is_fresh: bool,
     /// What it was to be, where that was read before and may have been another.
     pub(crate) asked: Option<&'a Asked>,
-    /// The file that the name led to then.
-    pub(crate) found: Option<Metadata>,
+    /// Where the name led to then.
+    pub(crate) found: Option<&'a Resolved>,
     /// Its stat, where that was read already.
     pub(crate) stat: Option<proc::Stat>,
     /// Whether its memory may be read at all: [`crate::caution`].
@@ -154,17 +153,27 @@ fn program(
     looks: &mut Looks,
 ) -> (File, Option<File>) {
     let Program { view, named, .. } = *of;
-    let found = view.behind(&format!("/proc/{}/exe", view.pid));
+    let link = format!("/proc/{}/exe", view.pid);
+    // Where it is the file that was found, its name is known.
+    let as_found = of.found.filter(|_| executed.is_some()).and_then(|found| {
+        let (before, now) = (found.metadata?, view.file_behind(&link)?);
+        let is_it = now.same_file(&before) && now.mount_id == before.mount_id && now.links != 0;
+        is_it.then(|| Resolved {
+            metadata: Some(now),
+            ..found.clone()
+        })
+    });
+    if let Some(found) = as_found {
+        return (decode::file_of(&found, mounts), None);
+    }
+    let found = view.behind(&link);
     let running = decode::file_of(&found, mounts);
     // The kernel leaves the name that was executed on the new stack: for a script that is the
     // script, while /proc/PID/exe is its interpreter. Nobody could have changed it yet.
     let is_running = |name: &Vec<u8>| {
         *name == found.path && found.metadata.is_some_and(|metadata| metadata.links != 0)
     };
-    let is_found = |exe: Metadata| of.found.is_some_and(|found| found.same_file(&exe));
-    if executed.as_ref().is_some_and(is_running)
-        || executed.is_some() && found.metadata.is_some_and(is_found)
-    {
+    if executed.as_ref().is_some_and(is_running) {
         return (running, None);
     }
     let executed = executed.and_then(|name| {

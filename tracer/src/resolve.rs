@@ -352,6 +352,12 @@ impl View<'_> {
         self.behind(&format!("/proc/{}/fd/{descriptor}", self.tid))
     }
 
+    /// The file behind a magic link of `/proc`, of which the name is known.
+    pub(crate) fn file_behind(&self, path: &str) -> Option<Metadata> {
+        let path = CString::new(path).ok().filter(|_| self.follows)?;
+        proc::as_tracee(self.credentials, || files::metadata(AT_FDCWD, &path, true)).ok()
+    }
+
     /// What a link of the tracee's below `/proc`, which is not one by its text, refers to.
     pub(crate) fn behind(&self, path: &str) -> Resolved {
         let found = proc::as_tracee(self.credentials, || {

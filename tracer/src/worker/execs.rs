@@ -22,7 +22,7 @@ use crate::decode::{Call, Located};
 use crate::image;
 use crate::memory::Memory;
 use crate::proc;
-use crate::sys::files::Metadata;
+use crate::resolve::Resolved;
 use crate::sys::{poll, ptrace};
 use crate::table::{Abi, Row};
 
@@ -47,8 +47,8 @@ enum Sign {
     /// It is the process' first: its mark is gone.
     First {
         asked: Asked,
-        /// The file that the path led to.
-        found: Option<Metadata>,
+        /// Where the path led to.
+        found: Resolved,
         /// Where its strings were when it was last looked at.
         strings: Option<proc::Strings>,
     },
@@ -141,9 +141,8 @@ impl Worker<'_> {
         self.execs.insert(pid, attempt);
     }
 
-    /// The program that a path leads to, where it is known to start as usual; `Some(None)` where the
-    /// path leads nowhere.
-    fn familiar_at(&mut self, pid: u32, path: Option<&[u8]>) -> Option<Option<Metadata>> {
+    /// Where a path leads to, if that is a program that is known to start as usual, or nothing.
+    fn familiar_at(&mut self, pid: u32, path: Option<&[u8]>) -> Option<Resolved> {
         let entry = self.processes.get(pid)?;
         let at = located(path?.to_vec());
         let found = self.looks.find(&entry.view(pid), &at, &self.mounts);
@@ -151,7 +150,7 @@ impl Worker<'_> {
             Some(file) => self.familiar.knows(file),
             None => found.is_missing(),
         };
-        is_usual.then_some(found.metadata)
+        is_usual.then_some(found)
     }
 
     /// The kernel has stopped a process at a new program.
@@ -265,7 +264,7 @@ impl Worker<'_> {
                     return;
                 };
                 let (asked, found) = match sign {
-                    Sign::First { asked, found, .. } => (Some(asked), found),
+                    Sign::First { asked, found, .. } => (Some(asked), Some(found)),
                     _ => (None, None),
                 };
                 self.new_program(NewProgram {

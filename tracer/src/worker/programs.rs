@@ -8,7 +8,7 @@ use crate::asked::Asked;
 use crate::debts::Owed;
 use crate::image;
 use crate::proc;
-use crate::sys::files::Metadata;
+use crate::resolve::Resolved;
 use crate::sys::{poll, process};
 
 /// A process runs another program.
@@ -20,8 +20,8 @@ pub(super) struct NewProgram {
     pub(super) path: Option<Vec<u8>>,
     /// What was asked for, where it is looked at after its first instructions.
     pub(super) asked: Option<Asked>,
-    /// The file that its name led to then.
-    pub(super) found: Option<Metadata>,
+    /// Where its name led to then.
+    pub(super) found: Option<Resolved>,
     /// Its stat, where that was read already.
     pub(super) stat: Option<proc::Stat>,
     /// Counted as untold until this is gone.
@@ -73,7 +73,7 @@ impl Worker<'_> {
             named: new.path.as_deref(),
             is_fresh: outcome == Outcome::Returned(0),
             asked: new.asked.as_ref(),
-            found: new.found,
+            found: new.found.as_ref(),
             stat,
             may_be_read: true,
         };
