@@ -180,13 +180,15 @@ impl Pending {
         let last = !returned && decides(self.looks, self.tid);
         self.looks += 1;
         let pid = self.pid;
-        let unless_seen = |seen: bool| match (seen, returned, last) {
-            (true, _, _) => Settled::Emit(Outcome::Succeeded),
+        // `None` where there was nothing to be seen for us, whatever became of it.
+        let unless_seen = |seen: Option<bool>| match (seen, returned, last) {
+            (Some(true), _, _) => Settled::Emit(Outcome::Succeeded),
+            (None, true, _) => Settled::Emit(Outcome::Unconfirmed),
             // Another thread may have had the kernel do it to something else.
-            (false, true, _) if races::has_threads(pid) => Settled::Emit(Outcome::Unconfirmed),
-            (false, true, _) => Settled::Drop,
-            (false, _, true) => Settled::Emit(Outcome::Unconfirmed),
-            (false, _, false) => Settled::Wait,
+            (_, true, _) if races::has_threads(pid) => Settled::Emit(Outcome::Unconfirmed),
+            (_, true, _) => Settled::Drop,
+            (_, false, true) => Settled::Emit(Outcome::Unconfirmed),
+            (_, false, false) => Settled::Wait,
         };
         match &self.check {
             Check::Nothing => Settled::Emit(Outcome::Unconfirmed),
@@ -254,13 +256,13 @@ impl Pending {
                 }
             }
             Check::Gone { path, before } => unless_seen(match view.metadata(path, false) {
-                Ok(now) => !now.same_file(before),
-                Err(Errno(libc::ENOENT | libc::ENOTDIR)) => true,
-                Err(_) => false,
+                Ok(now) => Some(!now.same_file(before)),
+                Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Some(true),
+                Err(_) => None,
             }),
             Check::Moved { to, before } => {
                 let (file, resolved) = decode::look(view, to, known_mounts);
-                let seen = resolved.metadata.is_some_and(|now| now.same_file(before));
+                let seen = is_seen(&resolved, |now| now.same_file(before));
                 if let EventKind::Rename { to, .. } = &mut self.kind {
                     *to = file;
                 }
@@ -269,7 +271,7 @@ impl Pending {
             Check::Appears(at) => {
                 let (file, resolved) = decode::look(view, at, known_mounts);
                 set_file(&mut self.kind, file);
-                unless_seen(resolved.metadata.is_some())
+                unless_seen(is_seen(&resolved, |_| true))
             }
             Check::Exists(at) => {
                 let (file, resolved) = decode::look(view, at, known_mounts);
@@ -281,10 +283,11 @@ impl Pending {
             }
             Check::Mode(path, mode) => unless_seen(
                 view.metadata(path, true)
-                    .is_ok_and(|now| now.mode & 0o7777 == mode & 0o7777),
+                    .ok()
+                    .map(|now| now.mode & 0o7777 == mode & 0o7777),
             ),
             Check::Owner(path, uid, gid) => {
-                unless_seen(view.metadata(path, false).is_ok_and(|now| {
+                unless_seen(view.metadata(path, false).ok().map(|now| {
                     uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
                 }))
             }
@@ -337,7 +340,7 @@ impl Pending {
                 // own root is the one to look at.
                 match Root::of(view.pid, view.credentials) {
                     Ok(root) if !root.is(view.root) => Settled::Root(root),
-                    _ => unless_seen(false),
+                    _ => unless_seen(Some(false)),
                 }
             }
             Check::Connected { descriptor, before } => {
@@ -423,6 +426,14 @@ pub(crate) fn set_file(kind: &mut EventKind, found: File) {
 
 /// How many descriptors are looked at in a search.
 const SEARCH_LIMIT: usize = 64;
+
+/// Whether a file is there, and such; `None` where we cannot look at it.
+fn is_seen(resolved: &Resolved, is_such: impl Fn(&Metadata) -> bool) -> Option<bool> {
+    match &resolved.metadata {
+        Some(now) => Some(is_such(now)),
+        None => resolved.is_missing().then_some(false),
+    }
+}
 
 /// Whether the thread has a descriptor for a file. Reading programs close again what they
 /// opened, so for them only the most likely number is tried; a search costs more than it

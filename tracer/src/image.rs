@@ -182,6 +182,7 @@ fn program(
             descriptor: None,
             follow: true,
             fault: None,
+            below: None,
         };
         let (file, resolved) = looks.look(view, &at, mounts);
         resolved.metadata.map(|metadata| (file, metadata))

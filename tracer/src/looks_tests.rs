@@ -42,6 +42,7 @@ fn look(looks: &mut Looks, path: &Path) -> Resolved {
         descriptor: None,
         follow: true,
         fault: None,
+        below: None,
     };
     looks.look(&view, &at, &Mounts::new()).1
 }

@@ -4,12 +4,15 @@
 //! The kernel itself walks the path (`O_PATH`, nothing is opened). Only what differs between
 //! tracer and tracee, `/proc/self` and the magic links below it, is walked here by hand.
 
+mod below;
+
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use picket_events::Credentials;
 
+pub(crate) use self::below::Start;
 use crate::proc;
 use crate::sys::files::{self, AT_FDCWD, IN_ROOT, Metadata, NO_MAGICLINKS};
 use crate::sys::{Errno, Result, process};
@@ -339,12 +342,17 @@ impl View<'_> {
     /// The directory that relative paths start from: the working directory, or an open
     /// directory. Canonical, in the tracee's root.
     pub(crate) fn directory(&self, descriptor: i32) -> Result<Vec<u8>> {
-        let path = match descriptor {
-            libc::AT_FDCWD => format!("/proc/{}/cwd", self.tid),
-            _ => format!("/proc/{}/fd/{descriptor}", self.tid),
-        };
+        let path = self.start_link(descriptor);
         let found = proc::as_tracee(self.credentials, || proc::link(&path))?;
         Ok(self.root.strip(&found).to_vec())
+    }
+
+    /// The link to where relative paths start from.
+    fn start_link(&self, descriptor: i32) -> String {
+        match descriptor {
+            libc::AT_FDCWD => format!("/proc/{}/cwd", self.tid),
+            _ => format!("/proc/{}/fd/{descriptor}", self.tid),
+        }
     }
 
     /// What an open descriptor of the tracee refers to.

@@ -30,7 +30,11 @@ fn the_first_word_says_who_speaks() {
         (hello.version, hello.container.as_str()),
         (picket_events::wire::VERSION, "test")
     );
-    assert_eq!(hello.engine, Engine::UserNotification);
+    let expected = match engine() {
+        "ptrace" => Engine::Ptrace,
+        _ => Engine::UserNotification,
+    };
+    assert_eq!(hello.engine, expected);
     assert_eq!(hello.entrypoint, ["/bin/true", "--token=********"]);
     assert_eq!(hello.interest, "exec,fork,exit,connect");
     assert_ne!(hello.session_key, [0; 32]);

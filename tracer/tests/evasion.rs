@@ -2,6 +2,8 @@
 //! them by these names.
 #![allow(missing_docs)]
 
+#[path = "evasion/edges.rs"]
+mod edges;
 #[path = "evasion/handover.rs"]
 mod handover;
 #[path = "evasion/mounts.rs"]
@@ -10,6 +12,8 @@ mod mounts;
 mod races;
 #[path = "evasion/reaching.rs"]
 mod reaching;
+#[path = "evasion/sharing.rs"]
+mod sharing;
 mod support;
 
 use std::process::Command;

@@ -269,6 +269,7 @@ pub(super) fn itself(descriptor: i32) -> Located {
         descriptor: Some(descriptor),
         follow: true,
         fault: None,
+        below: None,
     }
 }
 

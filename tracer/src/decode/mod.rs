@@ -24,10 +24,11 @@ use picket_events::file::FileFault;
 use picket_events::{EventKind, File, Outcome};
 
 use crate::confirm::Check;
+use crate::memory::PATH_MAX;
 use crate::mounts::Mounts;
 use crate::pin::Pinned;
 use crate::processes::Entry;
-use crate::resolve::{Resolved, View};
+use crate::resolve::{Resolved, Start, View};
 use crate::sys::acting::Identity;
 use crate::sys::{Errno, Result};
 use crate::table::Abi;
@@ -147,6 +148,9 @@ pub(crate) struct Located {
     pub(crate) follow: bool,
     /// Why it cannot be followed.
     pub(crate) fault: Option<FileFault>,
+    /// The directory that it is relative to, where that has no path that could be put before it:
+    /// both together are longer than a path may be.
+    pub(crate) below: Option<Start>,
 }
 
 impl Call<'_> {
@@ -204,6 +208,7 @@ impl Call<'_> {
             descriptor: None,
             follow,
             fault: Some(FileFault::Unreadable),
+            below: None,
         };
         let Some(memory) = self.process.memory() else {
             return unreadable;
@@ -222,6 +227,7 @@ impl Call<'_> {
                 descriptor: Some(directory),
                 follow,
                 fault: None,
+                below: None,
             };
         }
         if path.first() == Some(&b'/') {
@@ -230,10 +236,16 @@ impl Call<'_> {
                 descriptor: None,
                 follow,
                 fault: None,
+                below: None,
             };
         }
-        match self.view().directory(directory) {
-            Ok(mut full) if full.first() == Some(&b'/') => {
+        let start = self.view().directory(directory);
+        let is_too_long = match &start {
+            Ok(start) => start.len() + 1 + path.len() >= PATH_MAX,
+            Err(error) => *error == Errno(libc::ENAMETOOLONG),
+        };
+        match start {
+            Ok(mut full) if full.first() == Some(&b'/') && !is_too_long => {
                 full.push(b'/');
                 full.extend_from_slice(&path);
                 Located {
@@ -241,6 +253,7 @@ impl Call<'_> {
                     descriptor: None,
                     follow,
                     fault: None,
+                    below: None,
                 }
             }
             _ => Located {
@@ -248,6 +261,7 @@ impl Call<'_> {
                 descriptor: None,
                 follow,
                 fault: Some(FileFault::Unresolved),
+                below: is_too_long.then(|| self.view().start(directory)).flatten(),
             },
         }
     }
@@ -267,9 +281,21 @@ impl Call<'_> {
 /// Follows a path in a view.
 pub(crate) fn look(view: &View<'_>, at: &Located, mounts: &Mounts) -> (File, Resolved) {
     if let Some(fault) = at.fault {
-        let mut file = File::from_path(picket_events::text::from_bytes(&at.path));
-        file.fault = Some(fault);
-        return (file, Resolved::default());
+        let below = |start| view.below(start, &at.path, at.follow);
+        let mut resolved = at.below.as_ref().and_then(below).unwrap_or_default();
+        if resolved.path.first() == Some(&b'/') {
+            return (file_of(&resolved, mounts), resolved);
+        }
+        let named = File::from_path(picket_events::text::from_bytes(&at.path));
+        let file = File {
+            path: named.path,
+            name: named.name,
+            fault: Some(fault),
+            ..file_of(&resolved, mounts)
+        };
+        // Nobody can look at it by its path.
+        resolved.metadata = None;
+        return (file, resolved);
     }
     let resolved = match at.descriptor {
         Some(libc::AT_FDCWD) => match view.directory(libc::AT_FDCWD) {

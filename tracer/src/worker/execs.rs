@@ -95,6 +95,7 @@ fn located(path: Vec<u8>) -> Located {
         descriptor: None,
         follow: true,
         fault: None,
+        below: None,
     }
 }
 

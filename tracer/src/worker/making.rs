@@ -275,6 +275,7 @@ impl Worker<'_> {
             descriptor: None,
             follow: true,
             fault: None,
+            below: None,
         };
         let pinned = pin::file(&call.view(), &at).map_err(|_| none)?;
         let (major, minor) = acting::device_of(pinned.file())?;

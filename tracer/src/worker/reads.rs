@@ -229,6 +229,7 @@ impl Worker<'_> {
                 descriptor: None,
                 follow: true,
                 fault: None,
+                below: None,
             };
             let main = self.main_pid();
             match entry.or_else(|| self.processes.get(main)) {

@@ -125,6 +125,61 @@ refused(lambda: resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, 3)))
     assert_eq!(agent.finish().notices().len(), 7);
 }
 
+/// `F_SETSIG` chooses a signal, SIGKILL too, and any group may be the owner: whoever gets it, it is not
+/// the worker.
+#[test]
+fn a_signal_that_a_descriptor_sends_reaches_only_whom_the_program_may_name() {
+    let scratch = Scratch::new("sends");
+    let agent = Agent::start(&scratch);
+    let program = "
+import fcntl, os, signal, struct, time
+F_SETSIG, F_SETOWN_EX, F_OWNER_PGRP = 10, 15, 2
+worker, (read, write) = os.getppid(), os.pipe()
+fcntl.fcntl(read, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+fcntl.fcntl(read, F_SETSIG, signal.SIGKILL)
+for owner in (lambda: fcntl.fcntl(read, fcntl.F_SETOWN, worker),
+              lambda: fcntl.fcntl(read, fcntl.F_SETOWN, -worker),
+              lambda: fcntl.fcntl(read, F_SETOWN_EX, struct.pack('ii', F_OWNER_PGRP, worker))):
+    try: owner()
+    except PermissionError: os.write(write, b'x')
+    else: raise SystemExit('not refused')
+got = []
+signal.signal(signal.SIGRTMIN, lambda *_: got.append(1))
+fcntl.fcntl(read, F_SETSIG, signal.SIGRTMIN)
+fcntl.fcntl(read, fcntl.F_SETOWN, os.getpid())
+os.read(read, 9)
+os.write(write, b'x')
+while not got: time.sleep(0.01)
+assert os.getppid() == worker
+fcntl.fcntl(read, fcntl.F_SETFL, 0)
+os.execv('/bin/true', ['true', 'afterwards'])
+";
+    let output = output(&mut traced(&agent, "exec", &["python3", "-c", program]));
+    assert!(
+        output.status.success(),
+        "{:?} {}",
+        output.status,
+        stderr(&output)
+    );
+    let record = agent.finish();
+    assert_eq!(record.exec("true").1.argv[1], "afterwards");
+    let tampering = |notice: &&picket_events::wire::Notice| {
+        matches!(notice, picket_events::wire::Notice::Tampering { .. })
+    };
+    let notices = record.notices();
+    assert_eq!(
+        (
+            notices.len(),
+            notices
+                .iter()
+                .copied()
+                .filter(|notice| tampering(notice))
+                .count()
+        ),
+        (3, 3)
+    );
+}
+
 #[test]
 fn tracees_are_kept_from_the_agents_socket_and_from_the_tracer() {
     let scratch = Scratch::new(&format!("tamper-{}", engine()));

@@ -61,6 +61,7 @@ impl Worker<'_> {
                     descriptor: None,
                     follow: true,
                     fault: None,
+                    below: None,
                 };
                 let (_, now) = self.looks.look(&view, &at, &self.mounts);
                 now.metadata
