@@ -44,12 +44,12 @@ fn process(pid: u32) -> Process {
         parent: pid - 1,
         started_at: u64::from(pid),
         executed_at: 1,
-        image: Image {
+        image: Some(Image {
             file,
             argv,
             comm: "python3".to_owned(),
             ..Image::default()
-        },
+        }),
         ..Process::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes of one connection, as they come, into the pipeline.
 
-use picket_events::wire::{FrameReader, ToAgent, WireError};
+use picket_events::wire::{Environments, FrameReader, ToAgent, WireError};
 
 use crate::pipeline::{ConnectionId, Outputs, Pipeline, Violation};
 
@@ -8,6 +8,7 @@ use crate::pipeline::{ConnectionId, Outputs, Pipeline, Violation};
 #[derive(Debug, Default)]
 pub struct Ingest {
     reader: FrameReader,
+    environments: Environments,
     connection: Option<ConnectionId>,
     failed: bool,
 }
@@ -70,7 +71,10 @@ impl Ingest {
                 let message = message.map_err(broken)?;
                 match (self.connection, message) {
                     (Some(connection), message) => {
-                        pipeline.handle(connection, message, now, outputs)?;
+                        let complete = self.environments.complete(message);
+                        if let Some(message) = complete.map_err(broken)? {
+                            pipeline.handle(connection, message, now, outputs)?;
+                        }
                     }
                     (None, ToAgent::Hello(hello)) => {
                         let opened = pipeline.open_connection(&hello, now, outputs);
@@ -87,6 +91,8 @@ impl Ingest {
 fn broken(error: WireError) -> Violation {
     match error {
         WireError::FrameTooLarge(_) | WireError::EmptyFrame => Violation::BadFrame,
-        WireError::Malformed | WireError::MessageTooLarge => Violation::Malformed,
+        WireError::Malformed | WireError::MessageTooLarge | WireError::EnvironmentTooLarge => {
+            Violation::Malformed
+        }
     }
 }

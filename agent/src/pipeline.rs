@@ -237,6 +237,8 @@ impl Pipeline {
                 self.released(released, now, outputs);
             }
             ToAgent::Lost(lost) => container.loss.told(&lost),
+            // A matter between the two ends of the connection: the programs have them by now.
+            ToAgent::Environment(_) => {}
             ToAgent::Notice(notice) => {
                 let name = name.clone();
                 self.notice(&name, notice, now, outputs);

@@ -125,7 +125,7 @@ fn process(pid: u32, parent: u32, path: &str, now: u64) -> Process {
             auid: u32::MAX,
             ..Credentials::default()
         },
-        image: image(path),
+        image: Some(image(path)),
         ..Process::default()
     }
 }

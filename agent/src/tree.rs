@@ -3,6 +3,7 @@
 //! The tracer tells what happens to processes in the order in which it happened; the tree
 //! follows. It holds a bounded number of processes and bytes: the dead leave first.
 
+mod environment;
 mod node;
 mod program;
 
@@ -64,6 +65,7 @@ pub struct ProcessTree {
     /// All dead in order of death; keys of those that left are skipped.
     dead: VecDeque<Key>,
     budget: program::Budget,
+    environments: environment::Environments,
     unknown: Arc<Program>,
     forgotten: u64,
     /// [`ProcessNode::identity`] of those that left since it was last asked for.
@@ -87,6 +89,7 @@ impl ProcessTree {
             leaves: VecDeque::new(),
             dead: VecDeque::new(),
             budget: program::Budget::default(),
+            environments: environment::Environments::default(),
             unknown: Arc::new(Program::default()),
             forgotten: 0,
             left: Vec::new(),
@@ -166,7 +169,7 @@ impl ProcessTree {
             self.end(key, process.started_at);
         }
         let parent = self.parent_of(&process);
-        let program = self.program(&process.image, parent);
+        let program = self.program(process.image.as_ref(), parent);
         self.add(ProcessNode::new(process, program, parent))
     }
 
@@ -279,14 +282,18 @@ impl ProcessTree {
 
     fn refresh(&mut self, key: Key, process: Process) {
         let parent = self.get(key).and_then(|node| node.parent);
-        let program = self.program(&process.image, parent);
+        // A fork says nothing of a program; it is older than what is known.
+        let told = process.image.as_ref();
+        let program = told.map(|image| self.program(Some(image), parent));
         let Some(node) = self.get_mut(key) else {
             return;
         };
         node.stale = false;
         // A fork that was buffered while a newer snapshot overtook it has nothing new.
         if process.executed_at >= node.executed_at {
-            if node.program.image != program.image {
+            if let Some(program) = program
+                && node.program.image != program.image
+            {
                 node.program = program;
             }
             node.executed_at = process.executed_at;
@@ -304,13 +311,16 @@ impl ProcessTree {
         plausible.then_some(key)
     }
 
-    fn program(&mut self, image: &Image, parent: Option<Key>) -> Arc<Program> {
+    /// The program that a process was told to run, or its parent's where none was.
+    fn program(&mut self, image: Option<&Image>, parent: Option<Key>) -> Arc<Program> {
         let inherited = parent
             .and_then(|key| self.get(key))
             .map(|node| &node.program);
-        match inherited.filter(|program| program.image == *image) {
-            Some(program) => Arc::clone(program),
-            None => self.new_program(image.clone()),
+        let is_told = |program: &Program| image.is_none_or(|image| program.image == *image);
+        match (inherited.filter(|program| is_told(program)), image) {
+            (Some(program), _) => Arc::clone(program),
+            (None, Some(image)) => self.new_program(image.clone()),
+            (None, None) => Arc::clone(&self.unknown),
         }
     }
 
@@ -350,7 +360,8 @@ impl ProcessTree {
         if !self.make_room(|tree| tree.budget.used() >= tree.limits.bytes) {
             program::cut(&mut image);
         }
-        Arc::new(Program::within(image, &self.budget))
+        let environment = self.environments.of(&image.envs, &self.budget);
+        Arc::new(Program::within(image, environment, &self.budget))
     }
 
     /// Lets the dead go until it is not full any more: first those nobody descends from, then

@@ -49,7 +49,9 @@ pub struct Image {
     pub argv_truncated: bool,
     /// Environment: `NAME` for each variable, `NAME=value` only for the few whose values
     /// matter to a detection (`LD_PRELOAD`, …). Values of others never leave the tracer. Shared,
-    /// for mostly it is the same for all programs of a container.
+    /// for mostly it is the same for all programs of a container; over the wire it goes apart
+    /// ([`crate::wire::environments`]).
+    #[serde(skip)]
     pub envs: Arc<Vec<String>>,
     /// True when variables were left out.
     pub envs_truncated: bool,
@@ -76,8 +78,9 @@ pub struct Process {
     pub session: u32,
     /// Ids and capabilities.
     pub credentials: Credentials,
-    /// What it runs; the parent's until its own first exec.
-    pub image: Image,
+    /// What it runs. `None` where that is what its parent runs, as far as it was told before: so
+    /// at its fork.
+    pub image: Option<Image>,
     /// When it last called `execve`, nanoseconds since the epoch; 0 if never.
     pub executed_at: u64,
 }

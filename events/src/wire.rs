@@ -4,6 +4,8 @@
 //! messages in postcard's encoding, back to back. Frames of more than [`MAX_FRAME`] bytes are
 //! refused before they are read. Both directions use the same framing.
 //!
+//! Programs go without their environments, which are told apart: [`environments`].
+//!
 //! Tracer and agent come from one image, so both sides speak one version; [`Hello::version`]
 //! says which, and the agent refuses any other.
 //!
@@ -19,6 +21,7 @@
 //! assert_eq!(messages.len(), 1);
 //! ```
 
+pub mod environments;
 mod frames;
 
 use serde::{Deserialize, Serialize};
@@ -27,11 +30,12 @@ use crate::deny::DenyRule;
 use crate::event::{Event, EventType};
 use crate::process::Process;
 
+pub use environments::{Environment, Environments};
 pub use frames::{Frame, FrameReader, FrameWriter, Messages, WireError};
 
 /// Version of this protocol. Any change of a type in this crate that crosses the wire
 /// raises it.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Largest frame, without its length: 256 KiB.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -55,6 +59,8 @@ pub enum ToAgent {
     Goodbye(Goodbye),
     /// The answer to a [`ToTracer::Sum`].
     Summed(Summed),
+    /// Which environment the programs have that are told of from here on.
+    Environment(Environment),
 }
 
 /// What the agent says to a tracer.

@@ -77,10 +77,10 @@ pub fn flood(socket: &Path, rate: u32, limit: Duration) -> io::Result<Flood> {
     let shell = Process {
         pid: 1,
         started_at: 1,
-        image: Image {
+        image: Some(Image {
             file: File::from_path("/usr/bin/python3"),
             ..Image::default()
-        },
+        }),
         ..Process::default()
     };
     transport.push(&ToAgent::Process(Box::new(shell)));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use picket_events::wire::environments;
 use picket_events::{Credentials, File, Image, text};
 
 use crate::asked::Asked;
@@ -267,5 +268,7 @@ fn environment(
 
 fn scrubbed_environment(bytes: &[u8]) -> (Vec<String>, bool) {
     let keep = |entry: &[u8]| text::from_bytes(scrub::environment(entry));
-    entries(bytes, ENVIRONMENT_BYTES, ENVIRONMENT_MAX, keep)
+    let (mut envs, is_cut) = entries(bytes, ENVIRONMENT_BYTES, ENVIRONMENT_MAX, keep);
+    let is_cut = environments::cut(&mut envs) || is_cut;
+    (envs, is_cut)
 }

@@ -140,12 +140,20 @@ impl Entry {
     /// As the agent is told.
     pub(crate) fn describe(&self) -> Process {
         Process {
+            image: Some(Image::clone(&self.image)),
+            ..self.describe_as_child()
+        }
+    }
+
+    /// The same, without its program: that is its parent's.
+    pub(crate) fn describe_as_child(&self) -> Process {
+        Process {
             pid: self.pid,
             parent: self.parent,
             started_at: self.started_at,
             session: self.session,
             credentials: self.credentials.clone(),
-            image: Image::clone(&self.image),
+            image: None,
             executed_at: self.executed_at,
         }
     }
@@ -204,6 +212,12 @@ impl Processes {
 
     pub(crate) fn get(&self, pid: u32) -> Option<&Entry> {
         self.entries.get(&pid)
+    }
+
+    /// Whether a process runs what its parent does, and the agent knows the parent to.
+    pub(crate) fn runs_what_parent_was_told_to(&self, child: &Entry) -> bool {
+        let parent = self.entries.get(&child.parent);
+        parent.is_some_and(|parent| parent.is_announced && Rc::ptr_eq(&parent.image, &child.image))
     }
 
     pub(crate) fn get_mut(&mut self, pid: u32) -> Option<&mut Entry> {

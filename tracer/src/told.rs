@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use picket_events::event::Event;
+use picket_events::wire::{Environment, Environments};
 use picket_events::{Credentials, EventKind, Image, Outcome, Process};
 
 use crate::idmap::IdMap;
@@ -25,6 +26,8 @@ pub(crate) enum Change {
     Capabilities(u32, u64, u64),
     /// It is no more.
     Ended(u32),
+    /// Programs have this environment from here on.
+    Environment(Environment),
 }
 
 impl Change {
@@ -67,6 +70,7 @@ struct Known {
 pub(crate) struct Told {
     known: IdMap<Known>,
     images: Images,
+    environments: Environments,
 }
 
 impl Told {
@@ -94,11 +98,23 @@ impl Told {
             Change::Ended(pid) => {
                 self.known.remove(&pid);
             }
+            Change::Environment(environment) => {
+                // It is one that we have numbered.
+                let _ = self.environments.apply(environment);
+            }
         }
     }
 
     fn insert(&mut self, process: Process) {
-        let image = self.images.share(&process.image);
+        let image = match &process.image {
+            Some(image) => self.images.share(image),
+            None => {
+                let parent = self.known.get(&process.parent);
+                parent
+                    .map(|known| Rc::clone(&known.image))
+                    .unwrap_or_default()
+            }
+        };
         let known = Known {
             parent: process.parent,
             started_at: process.started_at,
@@ -115,6 +131,11 @@ impl Told {
         self.images.share(image)
     }
 
+    /// The environments as the agent knows them.
+    pub(crate) fn environments(&self) -> &Environments {
+        &self.environments
+    }
+
     /// All of them, parents before those they made.
     pub(crate) fn processes(&self) -> Vec<Process> {
         let all = self.known.iter().map(|(pid, known)| Process {
@@ -123,7 +144,7 @@ impl Told {
             started_at: known.started_at,
             session: known.session,
             credentials: known.credentials.clone(),
-            image: Image::clone(&known.image),
+            image: Some(Image::clone(&known.image)),
             executed_at: known.executed_at,
         });
         let mut all: Vec<Process> = all.collect();

@@ -13,7 +13,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use picket_events::wire::{FrameReader, FrameWriter, Hello, LossReason, Lost, ToAgent};
+use picket_events::wire::{
+    Environments, FrameReader, FrameWriter, Hello, LossReason, Lost, ToAgent,
+};
 use picket_events::{Event, EventType, Image, Outcome, Process};
 
 use crate::sys::poll;
@@ -114,6 +116,8 @@ pub(crate) struct Transport {
     open_changes: Vec<Change>,
     /// The processes as the agent knows them by what was written so far.
     told: Told,
+    /// The environments as it knows them by what was queued so far.
+    environments: Environments,
     lost: Vec<(EventType, u64)>,
     sequence: u64,
     /// Sequence number up to which everything, or its loss, was written to the socket.
@@ -143,6 +147,7 @@ impl Transport {
             open_frame: FrameWriter::new(),
             open_changes: Vec::new(),
             told: Told::default(),
+            environments: Environments::default(),
             lost: Vec::new(),
             sequence,
             sent: sequence,
@@ -219,6 +224,7 @@ impl Transport {
         self.report_losses();
         let pid = event.pid;
         let message = ToAgent::Event(Box::new(event));
+        self.tell_environment(&message);
         match self.open_frame.push(&message) {
             Ok(()) => {
                 if let ToAgent::Event(event) = message {
@@ -248,6 +254,7 @@ impl Transport {
             return;
         }
         self.report_losses();
+        self.tell_environment(message);
         if self.open_frame.push(message).is_ok()
             && let ToAgent::Process(process) = message
         {
@@ -256,6 +263,16 @@ impl Transport {
         self.close_frame_if_long();
         // Processes and accounts are there for the event that follows.
         self.flush_soon(matches!(message, ToAgent::Process(_) | ToAgent::Account(_)));
+    }
+
+    /// Queues what has to be known of its program's environment before a message.
+    fn tell_environment(&mut self, message: &ToAgent) {
+        if let Some(environment) = self.environments.before(message) {
+            // What is kept of an environment always fits a frame.
+            let message = ToAgent::Environment(environment.clone());
+            let _ = self.open_frame.push(&message);
+            self.open_changes.push(Change::Environment(environment));
+        }
     }
 
     /// An end that could not be told is not told by a later snapshot either, which for the
@@ -274,12 +291,6 @@ impl Transport {
     /// The copy of a program that is kept for all who run it.
     pub(crate) fn share(&self, image: &Image) -> Rc<Image> {
         self.told.share(image)
-    }
-
-    /// The processes as an agent has to know them before what waits makes sense to it, parents
-    /// first.
-    pub(crate) fn told(&self) -> Vec<Process> {
-        self.told.processes()
     }
 
     fn count_loss(&mut self, kind: EventType) {

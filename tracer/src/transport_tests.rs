@@ -158,6 +158,92 @@ fn an_event_that_fits_no_frame_is_counted() {
     ));
 }
 
+fn process(pid: u32, parent: u32, image: Option<Image>) -> Process {
+    Process {
+        pid,
+        parent,
+        started_at: pid.into(),
+        image,
+        ..Process::default()
+    }
+}
+
+fn program(path: &str, variable: &str) -> Image {
+    Image {
+        file: File::from_path(path),
+        envs: std::sync::Arc::new(vec![variable.to_owned()]),
+        ..Image::default()
+    }
+}
+
+/// What the agent takes each process to run, and with which environment: in the order in which it
+/// is told of them.
+fn as_understood(messages: Vec<ToAgent>) -> Vec<(u32, String, String)> {
+    let mut environments = Environments::default();
+    let mut known: Vec<(u32, Image)> = Vec::new();
+    for message in messages {
+        let Some(message) = environments.complete(message).unwrap() else {
+            continue;
+        };
+        let (pid, parent, image) = match message {
+            ToAgent::Process(process) => (process.pid, process.parent, process.image),
+            ToAgent::Event(event) => match event.kind {
+                EventKind::Fork(process) => (process.pid, process.parent, process.image),
+                EventKind::Exec(image) => (event.pid, 0, Some(*image)),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        let of_parent = known.iter().rev().find(|(pid, _)| *pid == parent);
+        let image = image.or(of_parent.map(|(_, image)| image.clone()));
+        known.push((pid, image.expect("its parent was told of before")));
+    }
+    let told = known.into_iter();
+    told.map(|(pid, image)| (pid, image.file.path, image.envs.join(" ")))
+        .collect()
+}
+
+#[test]
+fn whoever_connects_next_understands_forks_and_environments_as_the_one_before() {
+    let (mut transport, listener) = to("understood");
+    let exec = |pid: u32, path: &str, variable: &str| Event {
+        pid,
+        ..event(EventKind::Exec(Box::new(program(path, variable))))
+    };
+    let fork = |pid: u32, parent: u32| Event {
+        pid,
+        ..event(EventKind::Fork(Box::new(process(pid, parent, None))))
+    };
+    let shell = process(1, 0, Some(program("/bin/sh", "A")));
+    transport.push(&ToAgent::Process(Box::new(shell)));
+    transport.push_event(fork(2, 1));
+    assert!(transport.try_connect());
+    let (mut first, _) = listener.accept().unwrap();
+    let understood = as_understood(read_all(&mut first, &mut transport));
+    let told = |pid, path: &str, variable: &str| (pid, path.to_owned(), variable.to_owned());
+    let before = [told(1, "/bin/sh", "A"), told(2, "/bin/sh", "A")];
+    assert_eq!(understood, before);
+    drop(first);
+    // Nobody reads, and the same number comes to mean another environment.
+    transport.push_event(fork(3, 2));
+    for number in 0..40 {
+        transport.push_event(exec(2, "/bin/loop", &number.to_string()));
+    }
+    transport.push_event(fork(4, 2));
+    transport.push_event(exec(3, "/bin/ls", "A"));
+    assert_eq!(transport.write(), Link::Closed);
+    transport.retry_at = 0;
+    assert!(transport.try_connect());
+    transport.push_known(|_| Vec::new());
+    let (mut second, _) = listener.accept().unwrap();
+    let mut expected = before.to_vec();
+    expected.push(told(3, "/bin/sh", "A"));
+    expected.extend((0..40).map(|number| told(2, "/bin/loop", &number.to_string())));
+    expected.extend([told(4, "/bin/loop", "39"), told(3, "/bin/ls", "A")]);
+    let understood = as_understood(read_all(&mut second, &mut transport));
+    assert_eq!(understood, expected);
+}
+
 /// What came with the next bytes of a stream.
 fn descriptors_with(stream: &UnixStream) -> Vec<OwnedFd> {
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};

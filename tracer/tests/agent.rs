@@ -253,7 +253,7 @@ fn an_agent_that_restarts_gets_the_living_first_and_misses_nothing() {
         .into_iter()
         .find(|p| p.pid == sleeper)
         .unwrap();
-    assert_eq!(snapshot.image.argv, ["sleep", "60"]);
+    assert_eq!(snapshot.image.as_ref().unwrap().argv, ["sleep", "60"]);
     assert!(
         record
             .images()

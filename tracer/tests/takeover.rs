@@ -193,7 +193,7 @@ fn a_new_worker_knows_who_is_there() {
     let sleeper = second
         .processes()
         .into_iter()
-        .find(|p| p.image.argv == ["sleep", "60"])
+        .find(|p| p.image.as_ref().unwrap().argv == ["sleep", "60"])
         .expect("the sleeper");
     assert!(sleeper.parent != 0 && second.processes().iter().any(|p| p.pid == sleeper.parent));
     assert_eq!(second.exec("/bin/echo").1.argv[1], "after");

@@ -102,7 +102,7 @@ const FIELDS: &[(&str, ProcessField)] = &[
         Value::Bool(process.program.image.argv_truncated)
     }),
     ("envs", |_, process| {
-        Value::Strs(&process.program.environment)
+        Value::Strs(process.program.environment())
     }),
     ("envp", |_, process| {
         Value::Strs(&process.program.image.envs)

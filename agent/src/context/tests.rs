@@ -67,11 +67,11 @@ impl World {
                 auid: u32::MAX,
                 ..Credentials::default()
             },
-            image: Image {
+            image: Some(Image {
                 file: File::from_path(path),
                 argv: argv.iter().map(|&text| text.to_owned()).collect(),
                 ..Image::default()
-            },
+            }),
             ..Process::default()
         };
         tree.insert(process(1, 0, "/usr/sbin/nginx", &["nginx"]));

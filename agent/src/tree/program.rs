@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use picket_events::Image;
 
+use super::environment::Environment;
+
 /// Most bytes of arguments that are kept of one program.
 const MAX_ARGUMENT_BYTES: usize = 32 * 1024;
-/// Most bytes of environment that are kept of one program.
-const MAX_ENVIRONMENT_BYTES: usize = 16 * 1024;
 /// Bytes of arguments that are kept when the tree is full of living processes.
 const CUT_ARGUMENT_BYTES: usize = 256;
 /// Most bytes of any single other text (a path, a name) that are kept.
@@ -27,11 +27,11 @@ impl Budget {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn take(&self, bytes: usize) {
+    pub(super) fn take(&self, bytes: usize) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn give_back(&self, bytes: usize) {
+    pub(super) fn give_back(&self, bytes: usize) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
@@ -47,8 +47,7 @@ pub struct Program {
     pub flags: Vec<String>,
     /// Options as `name=value` (`args_options`).
     pub options: Vec<String>,
-    /// Environment variables by name, and as `NAME=value` where the tracer tells the value (`envs`).
-    pub environment: Vec<String>,
+    environment: Arc<Environment>,
     bytes: usize,
     budget: Budget,
 }
@@ -56,18 +55,20 @@ pub struct Program {
 impl Program {
     /// A program for evaluation only, outside any tree's budget.
     pub fn new(image: Image) -> Self {
-        Self::within(image, &Budget::default())
+        let budget = Budget::default();
+        let environment = Environment::within(&image.envs, &budget);
+        Self::within(image, Arc::new(environment), &budget)
     }
 
     /// A program that counts against `budget` as long as it lives.
-    pub(super) fn within(mut image: Image, budget: &Budget) -> Self {
+    pub(super) fn within(mut image: Image, environment: Arc<Environment>, budget: &Budget) -> Self {
         bound(&mut image);
         let arguments = image.argv.get(1..).unwrap_or_default();
         let mut program = Self {
             args: arguments.join(" "),
             flags: flags(arguments),
             options: options(arguments),
-            environment: environment(&image.envs),
+            environment,
             bytes: 0,
             budget: budget.clone(),
             image,
@@ -75,6 +76,12 @@ impl Program {
         program.bytes = program.size();
         budget.take(program.bytes);
         program
+    }
+
+    /// Environment variables by name, and as `NAME=value` where the tracer tells the value
+    /// (`envs`).
+    pub fn environment(&self) -> &[String] {
+        &self.environment.entries
     }
 
     /// `argv[0]`, or an empty string.
@@ -88,11 +95,9 @@ impl Program {
     }
 
     fn size(&self) -> usize {
-        let lists = [&self.image.argv, &*self.image.envs];
-        let derived = [&self.flags, &self.options, &self.environment];
+        let lists = [&self.image.argv, &self.flags, &self.options];
         let texts: usize = lists
             .into_iter()
-            .chain(derived)
             .flatten()
             .map(|text| text.capacity() + size_of::<String>())
             .sum();
@@ -109,7 +114,6 @@ impl Drop for Program {
 /// Cuts what is too long to be kept, and says so in the flags of the image.
 fn bound(image: &mut Image) {
     image.argv_truncated |= bound_list(&mut image.argv, MAX_ARGUMENT_BYTES);
-    image.envs_truncated |= bound_list(Arc::make_mut(&mut image.envs), MAX_ENVIRONMENT_BYTES);
     let files = [Some(&mut image.file), image.interpreter.as_mut()];
     for file in files.into_iter().flatten() {
         for text in [&mut file.path, &mut file.name, &mut file.filesystem] {
@@ -150,19 +154,6 @@ fn bound_text(text: &mut String) {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
         text.shrink_to_fit();
     }
-}
-
-/// Datadog's agent gives the name of a variable, or `NAME=value` where it is told to show that
-/// variable's values; which one a rule's author had in mind is not known, so both are given.
-fn environment(variables: &[String]) -> Vec<String> {
-    let mut entries = Vec::with_capacity(variables.len());
-    for variable in variables {
-        if let Some((name, _)) = variable.split_once('=') {
-            entries.push(name.to_owned());
-        }
-        entries.push(variable.clone());
-    }
-    entries
 }
 
 /// The name behind one or two dashes, and whether there were two.
@@ -252,17 +243,6 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_variable_is_found_by_its_name_and_by_a_value_that_is_told() {
-        let envs = vec!["PATH".to_owned(), "LD_PRELOAD=/tmp/a=b.so".to_owned()];
-        let program = Program::new(Image {
-            envs: Arc::new(envs),
-            ..Image::default()
-        });
-        let expected = ["PATH", "LD_PRELOAD", "LD_PRELOAD=/tmp/a=b.so"];
-        assert_eq!(program.environment, expected);
-    }
-
-    #[test]
     fn an_endless_argv_is_cut_and_flagged() {
         let argv = vec![String::new(); 100_000];
         let program = Program::new(Image {
@@ -286,7 +266,7 @@ mod tests {
     #[test]
     fn the_budget_is_given_back() {
         let budget = Budget::default();
-        let first = Arc::new(Program::within(Image::default(), &budget));
+        let first = Arc::new(Program::within(Image::default(), Arc::default(), &budget));
         let second = Arc::clone(&first);
         drop(first);
         assert!(budget.used() > 0);

@@ -15,7 +15,7 @@ fn process(pid: u32, parent: u32, started_at: u64, path: &str) -> Process {
         pid,
         parent,
         started_at,
-        image: image(path),
+        image: Some(image(path)),
         ..Process::default()
     }
 }
@@ -57,6 +57,45 @@ fn a_fork_shares_its_parents_program_until_it_executes_one() {
     assert!(!tree.get(child).unwrap().is_exec());
     tree.exec(child, image("/usr/bin/id"), 31);
     assert_eq!(lineage(&tree, 3), ["2:sh", "1:nginx"]);
+}
+
+#[test]
+fn a_process_that_is_told_without_a_program_runs_its_parents() {
+    let mut tree = nginx_with_shell();
+    let told_without = |pid, parent| Process {
+        image: None,
+        ..process(pid, parent, 30, "")
+    };
+    let child = tree.insert(told_without(3, 2)).unwrap();
+    let path = |tree: &ProcessTree, key| tree.get(key).unwrap().program.image.file.path.clone();
+    assert_eq!(path(&tree, child), "/bin/sh");
+    // What the parent runs later is its own.
+    let parent = tree.find(2).unwrap();
+    tree.exec(parent, image("/usr/bin/id"), 31);
+    assert_eq!(path(&tree, child), "/bin/sh");
+    let stranger = tree.insert(told_without(5, 4)).unwrap();
+    assert_eq!(path(&tree, stranger), "");
+    // A fork that comes late, behind a snapshot, takes no program away.
+    let key = tree.exec(child, image("/usr/bin/id"), 32);
+    tree.insert(told_without(3, 2));
+    assert_eq!(path(&tree, key), "/usr/bin/id");
+}
+
+#[test]
+fn programs_share_an_environment_that_is_the_same() {
+    let mut tree = ProcessTree::default();
+    let long = Arc::new(vec!["X".repeat(10_000)]);
+    let with = |path: &str| Image {
+        envs: Arc::clone(&long),
+        ..image(path)
+    };
+    let shell = tree.insert(process(1, 0, 1, "/bin/sh")).unwrap();
+    for number in 0..100u64 {
+        tree.exec(shell, with(&format!("/bin/{number}")), 2 + number);
+    }
+    assert!(tree.budget.used() < 200_000, "{}", tree.budget.used());
+    let last = tree.get(tree.find(1).unwrap()).unwrap();
+    assert_eq!(last.program.environment(), &long[..]);
 }
 
 #[test]
@@ -162,7 +201,8 @@ fn under_pressure_arguments_are_cut_and_no_process_is_left_out() {
     let mut tree = ProcessTree::new(limits);
     for pid in 1..500 {
         let mut process = process(pid, 0, 1, "/a");
-        process.image.argv = vec![pid.to_string().repeat(5_000)];
+        let inherited = process.image.get_or_insert_default();
+        inherited.argv = vec![pid.to_string().repeat(5_000)];
         let key = tree.insert(process).unwrap();
         let mut image = image("/b");
         image.argv = vec!["x".repeat(20_000); 2];

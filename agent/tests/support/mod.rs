@@ -11,7 +11,8 @@ use picket_agent::pipeline::{LoadedRules, Output, Pipeline};
 use picket_events::event::{Exit, ExitCause};
 use picket_events::finding::PodIdentity;
 use picket_events::wire::{
-    Account, Engine, FrameWriter, Goodbye, Hello, Lost, Notice, ToAgent, ToTracer, VERSION,
+    Account, Engine, Environments, FrameWriter, Goodbye, Hello, Lost, Notice, ToAgent, ToTracer,
+    VERSION,
 };
 use picket_events::{Event, EventKind, File, Image, Interest, Outcome, Process};
 use picket_rules::{Catalogue, LoadOptions, PolicySource, RuleSet};
@@ -232,7 +233,12 @@ impl Script {
     /// The messages as they go over the wire.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut writer = FrameWriter::new();
+        let mut environments = Environments::default();
         for message in &self.messages {
+            if let Some(environment) = environments.before(message) {
+                let message = ToAgent::Environment(environment);
+                writer.push(&message).expect("an environment fits");
+            }
             writer.push(message).expect("messages of tests fit a frame");
         }
         writer.take()
@@ -270,7 +276,7 @@ pub(crate) fn process(pid: u32, parent: u32, path: &str, argv: &[&str]) -> Proce
         parent,
         started_at: START + u64::from(pid),
         session: 1,
-        image: image(path, argv),
+        image: Some(image(path, argv)),
         executed_at: START + u64::from(pid),
         ..Process::default()
     };

@@ -17,6 +17,12 @@ pub enum WireError {
     /// A frame holds no message.
     #[error("frame is empty")]
     EmptyFrame,
+    /// An environment is larger than any that is told.
+    #[error(
+        "environment is over the limit of {} bytes",
+        super::environments::MAX_ENVIRONMENT
+    )]
+    EnvironmentTooLarge,
     /// A message could not be decoded.
     #[error("malformed message")]
     Malformed,

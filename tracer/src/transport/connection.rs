@@ -3,7 +3,10 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use picket_events::wire::{FrameReader, FrameWriter, Hello, Refusal, ToAgent, ToTracer};
+use picket_events::Credentials;
+use picket_events::wire::{
+    Account, Environments, FrameReader, FrameWriter, Hello, Refusal, ToAgent, ToTracer,
+};
 
 use super::{
     Connection, FRAME_TARGET, Frame, Link, RETRY_FIRST, RETRY_HURRIED, RETRY_LAST, Transport,
@@ -64,8 +67,8 @@ impl Transport {
         (self.path.is_some() && self.connection.is_none()).then_some(self.retry_at)
     }
 
-    /// Tries to connect if it is time to. On success the snapshot is to be pushed with
-    /// [`Self::push_snapshot`] before anything else.
+    /// Tries to connect if it is time to. On success [`Self::push_known`] is to be called
+    /// before anything else.
     pub(crate) fn try_connect(&mut self) -> bool {
         let Some(path) = &self.path else { return false };
         if self.connection.is_some() || poll::monotonic_ms() < self.retry_at {
@@ -100,8 +103,26 @@ impl Transport {
         self.retry_delay = (self.retry_delay * 2).min(self.retry_last);
     }
 
+    /// Tells, in front of everything that waits, the processes and environments as an agent has to
+    /// know them for that to make sense; before each process, the `accounts` of its ids.
+    pub(crate) fn push_known(&mut self, mut accounts: impl FnMut(&Credentials) -> Vec<Account>) {
+        let mut messages = Vec::new();
+        let mut environments = Environments::default();
+        for process in self.told.processes() {
+            let accounts = accounts(&process.credentials);
+            messages.extend(accounts.into_iter().map(ToAgent::Account));
+            let message = ToAgent::Process(Box::new(process));
+            let environment = environments.before(&message);
+            messages.extend(environment.map(ToAgent::Environment));
+            messages.push(message);
+        }
+        let told = self.told.environments().all();
+        messages.extend(told.into_iter().map(ToAgent::Environment));
+        self.push_snapshot(messages.iter());
+    }
+
     /// Puts messages in front of everything that waits.
-    pub(crate) fn push_snapshot<'a>(&mut self, messages: impl Iterator<Item = &'a ToAgent>) {
+    fn push_snapshot<'a>(&mut self, messages: impl Iterator<Item = &'a ToAgent>) {
         let mut writer = FrameWriter::new();
         for message in messages {
             // A process whose description does not fit a frame is told by its events alone.

@@ -20,13 +20,8 @@ impl Worker<'_> {
             return;
         }
         self.accounts.forget();
-        let mut messages = Vec::new();
-        for process in self.transport.told() {
-            let accounts = self.accounts.of_process(&process.credentials);
-            messages.extend(accounts.into_iter().map(ToAgent::Account));
-            messages.push(ToAgent::Process(Box::new(process)));
-        }
-        self.transport.push_snapshot(messages.iter());
+        let accounts = &mut self.accounts;
+        self.transport.push_known(|ids| accounts.of_process(ids));
         if let Some(socket) = self.transport.descriptor() {
             let _ = self.poller.add(socket, TOKEN_AGENT);
         }

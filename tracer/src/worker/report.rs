@@ -126,18 +126,25 @@ impl Worker<'_> {
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
         };
-        let process = entry.describe();
         entry.is_announced = true; // the fork itself announces it
         if pid == main {
+            let process = entry.describe();
             self.tell_process(process);
             return;
         }
-        let process = Box::new(process);
+        let parent = entry.parent;
         if self.transport.has_room(EventType::Fork) {
-            self.tell_lineage(process.parent);
+            self.tell_lineage(parent);
         }
+        let Some(entry) = self.processes.get(pid) else {
+            return;
+        };
+        let process = match self.processes.runs_what_parent_was_told_to(entry) {
+            true => entry.describe_as_child(),
+            false => entry.describe(),
+        };
         let time = poll::now();
-        let kind = EventKind::Fork(process);
+        let kind = EventKind::Fork(Box::new(process));
         let is_queued = self.emit(pid, pid, time, Outcome::Succeeded, kind);
         if let Some(entry) = self.processes.get_mut(pid) {
             entry.is_announced = is_queued;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use picket_events::wire::{
-    FrameReader, FrameWriter, Goodbye, Hello, Lost, Notice, ToAgent, ToTracer,
+    Environments, FrameReader, FrameWriter, Goodbye, Hello, Lost, Notice, ToAgent, ToTracer,
 };
 use picket_events::{Event, EventKind, EventType, Image, Process};
 
@@ -135,26 +135,29 @@ impl Agent {
             );
             move || {
                 use std::sync::atomic::Ordering::Relaxed;
-                let mut connections: Vec<(UnixStream, FrameReader)> = Vec::new();
+                let mut connections: Vec<(UnixStream, FrameReader, Environments)> = Vec::new();
                 while !stopped.load(Relaxed) {
                     std::thread::sleep(Duration::from_millis(1));
                     if let Ok((stream, _)) = listener.accept() {
                         stream.set_nonblocking(true).unwrap();
                         streams.lock().unwrap().push(stream.try_clone().unwrap());
-                        connections.push((stream, FrameReader::new()));
+                        connections.push((stream, FrameReader::new(), Environments::default()));
                         heard.lock().unwrap().push(Heard::default());
                     }
                     if paused.load(Relaxed) {
                         continue;
                     }
-                    for (at, (stream, reader)) in connections.iter_mut().enumerate() {
+                    for (at, (stream, reader, environments)) in connections.iter_mut().enumerate() {
                         let mut buffer = vec![0; 65536];
                         while let Ok(count @ 1..) = stream.read(&mut buffer) {
                             reader.feed(&buffer[..count]);
                             let mut heard = heard.lock().unwrap();
                             while let Some(frame) = reader.next_frame().unwrap() {
                                 for message in frame.messages::<ToAgent>() {
-                                    let message = message.unwrap();
+                                    let complete = environments.complete(message.unwrap());
+                                    let Some(message) = complete.unwrap() else {
+                                        continue;
+                                    };
                                     if let ToAgent::Hello(hello) = &message {
                                         heard[at].hello = Some(hello.clone());
                                         answer(stream, &ToTracer::Welcome);
