@@ -207,20 +207,38 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let open = bytes.iter().position(|byte| *byte == b'(')?;
     let close = bytes.iter().rposition(|byte| *byte == b')')?;
     let comm = picket_events::text::from_bytes(bytes.get(open + 1..close)?);
-    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let rest = bytes.get(close + 2..)?.trim_ascii_end();
     // Fields are numbered from 1 in proc(5); the first behind the name is number 3.
-    let field = |number: usize| fields.get(number - 3).copied().unwrap_or("0");
+    let mut fields = (3..).zip(rest.split(|byte| *byte == b' '));
+    let mut field = |wanted: u32| {
+        let found = fields.find(|(number, _)| *number == wanted);
+        found.and_then(|(_, text)| decimal(text))
+    };
+    // In their order, for each look goes on where the one before has ended.
     Some(Stat {
         comm,
-        parent: field(4).parse().ok()?,
-        session: field(6).parse::<i64>().ok()?.max(0) as u32,
-        terminal: field(7).parse::<i64>().ok()? as u32,
-        has_executed: field(9).parse::<u32>().ok()? & FORKED_ONLY == 0,
-        started: field(22).parse().ok()?,
-        exit_status: field(52).parse().unwrap_or(0),
-        strings: strings([48, 49, 50, 51].map(|number| field(number).parse().unwrap_or(0))),
+        parent: field(4)?.try_into().ok()?,
+        session: field(6)?.max(0) as u32,
+        terminal: field(7)? as u32,
+        has_executed: field(9)? & i64::from(FORKED_ONLY) == 0,
+        started: field(22)?.try_into().ok()?,
+        strings: strings([48, 49, 50, 51].map(|number| field(number).unwrap_or(0) as u64)),
+        exit_status: field(52).unwrap_or(0) as i32,
     })
+}
+
+/// A number that fits, with or without a sign.
+fn decimal(text: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let number = digits.iter().try_fold(0i64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    let number = number.filter(|_| !digits.is_empty())?;
+    Some(if is_negative { -number } else { number })
 }
 
 /// From where arguments start and end, and the environment does.
