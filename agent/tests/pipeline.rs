@@ -13,7 +13,10 @@ use picket_agent::finding::Finding;
 use picket_agent::identity::Mode;
 use picket_agent::ingest::Ingest;
 use picket_agent::pipeline::{Observer, Output, Pipeline, Violation};
-use picket_events::wire::{Engine, LossReason, Lost, Notice, Refusal, ToTracer};
+use picket_events::wire::environments::{MAX_ENVIRONMENT, PLACES};
+use picket_events::wire::{
+    Engine, Environment, LossReason, Lost, Notice, Refusal, ToAgent, ToTracer,
+};
 use picket_events::{Address, Credentials, EventKind, EventType, File, Outcome, Protocol};
 use support::*;
 
@@ -236,9 +239,15 @@ fn only_the_owner_of_the_session_key_speaks_for_a_container() {
     assert_eq!(names(&sorted.findings), ["forged_session", "secret_read"]);
 }
 
+/// A container that names this environment.
+fn with_environment(environment: Environment) -> Vec<u8> {
+    let message = ToAgent::Environment(environment);
+    Script::web().message(message).bytes()
+}
+
 #[test]
 fn whoever_breaks_the_rules_of_the_conversation_is_cut_off_and_reported() {
-    let cases: [(&str, Vec<u8>, Violation); 5] = [
+    let cases: [(&str, Vec<u8>, Violation); 7] = [
         (
             "no hello first",
             {
@@ -267,6 +276,19 @@ fn whoever_breaks_the_rules_of_the_conversation_is_cut_off_and_reported() {
         (
             "bytes that are no message",
             vec![2, 0, 0, 0, 0xff, 0xff],
+            Violation::Malformed,
+        ),
+        (
+            "an environment whose number none has",
+            with_environment(Environment::Known(PLACES as u8)),
+            Violation::Malformed,
+        ),
+        (
+            "an environment over the limit",
+            with_environment(Environment::New(
+                0,
+                vec!["X".repeat(MAX_ENVIRONMENT)].into(),
+            )),
             Violation::Malformed,
         ),
     ];

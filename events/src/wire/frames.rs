@@ -126,7 +126,16 @@ impl Flavor for Appender<'_> {
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        // Most are numbers of few bytes: to copy those takes less than to call for a copy.
+        const NUMBER: usize = 10;
+        if bytes.len() <= NUMBER {
+            self.0.reserve(NUMBER);
+            for byte in bytes {
+                self.0.push(*byte);
+            }
+        } else {
+            self.0.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
