@@ -6,6 +6,8 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod acting;
+#[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
+mod copy;
 pub(crate) mod files;
 pub(crate) mod inherited;
 pub(crate) mod memory;
