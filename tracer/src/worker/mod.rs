@@ -4,6 +4,7 @@
 mod agent;
 mod answering;
 mod asking;
+mod callers;
 mod calls;
 mod denying;
 mod ends;
