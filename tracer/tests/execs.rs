@@ -178,6 +178,7 @@ int main(void) {
 
 /// A program without a C library that takes itself for one, and changes what it was started with before
 /// anyone can have looked.
+#[cfg(target_arch = "x86_64")]
 const LIAR: &str = r#"
 __asm__(".globl _start\n_start: mov %rsp, %rdi\n and $-16, %rsp\n call begin\n");
 static long call(long number, long argument) {

@@ -99,8 +99,8 @@ fn a_read_whose_program_is_gone_is_told_of_nobody_and_not_of_somebody_else() {
     for event in reads(&record, &secret) {
         // On a machine that takes its time, only one of the two may be of the last second.
         let is_alone = |(start, _): &(&Event, &Image)| {
-            let both = waiting.iter().filter(|(other, _)| other.time <= event.time);
-            let other = both.filter(|(other, _)| other.pid != start.pid).next_back();
+            let mut both = waiting.iter().filter(|(other, _)| other.time <= event.time);
+            let other = both.rfind(|(other, _)| other.pid != start.pid);
             start.pid == event.pid
                 && other.is_none_or(|(other, _)| event.time - other.time > 900_000_000)
         };
