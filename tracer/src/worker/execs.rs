@@ -112,7 +112,9 @@ impl Worker<'_> {
         let sign = if is_ours || self.seized.contains_key(&tid) {
             // A seizure left over from an exec that failed serves again.
             Sign::Stop
-        } else if let Some((asked, found)) = asked.zip(self.familiar_at(pid, path.as_deref())) {
+        } else if let Some((asked, found)) =
+            asked.and_then(|asked| Some((asked, self.familiar_at(pid, path.as_deref())?)))
+        {
             Sign::First {
                 asked,
                 found,
