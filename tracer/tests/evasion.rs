@@ -22,21 +22,6 @@ use picket_events::event::ExitCause;
 use picket_events::{Address, EventKind, EventType, Outcome};
 use support::*;
 
-/// Builds a C program.
-fn build(scratch: &Scratch, name: &str, flags: &[&str], source: &str) -> String {
-    let file = scratch.path(&format!("{name}.c"));
-    std::fs::write(&file, source).unwrap();
-    let program = scratch.text(name);
-    let output = Command::new("cc")
-        .args(["-Wall", "-pthread", "-o", &program])
-        .arg(&file)
-        .args(flags)
-        .output()
-        .expect("a C compiler");
-    assert!(output.status.success(), "{}", stderr(&output));
-    program
-}
-
 /// Builds a C program, runs it traced in its folder, and gives what was said about it.
 fn run(name: &str, interest: &str, source: &str) -> (Record, String) {
     let scratch = Scratch::new(name);

@@ -10,8 +10,6 @@ mod credentials;
 mod filtered;
 mod support;
 
-use std::process::Command;
-
 use picket_events::event::ExitCause;
 use picket_events::wire::ToAgent;
 use picket_events::{Event, EventKind, EventType, Image, Outcome};
@@ -22,21 +20,6 @@ const DONE: Outcome = Outcome::Returned(0);
 
 /// How often each program is executed.
 const TIMES: usize = 4;
-
-/// Builds a C program.
-fn build(scratch: &Scratch, name: &str, flags: &[&str], source: &str) -> String {
-    let file = scratch.path(&format!("{name}.c"));
-    std::fs::write(&file, source).unwrap();
-    let program = scratch.text(name);
-    let mut compiler = Command::new("cc");
-    compiler
-        .args(["-Wall", "-pthread", "-o", &program])
-        .arg(&file)
-        .args(flags);
-    let output = compiler.output().expect("a C compiler");
-    assert!(output.status.success(), "{}", stderr(&output));
-    program
-}
 
 /// Runs a script traced, and gives what was said about it and what it wrote.
 fn run(scratch: &Scratch, script: &str) -> (Record, String) {

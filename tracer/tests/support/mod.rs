@@ -494,3 +494,18 @@ pub fn record(name: &str, interest: &str, script: impl Fn(&Scratch) -> String) -
     );
     agent.finish()
 }
+
+/// Builds a C program.
+pub fn build(scratch: &Scratch, name: &str, flags: &[&str], source: &str) -> String {
+    let file = scratch.path(&format!("{name}.c"));
+    std::fs::write(&file, source).unwrap();
+    let program = scratch.text(name);
+    let output = Command::new("cc")
+        .args(["-Wall", "-pthread", "-o", &program])
+        .arg(&file)
+        .args(flags)
+        .output()
+        .expect("a C compiler");
+    assert!(output.status.success(), "{}", stderr(&output));
+    program
+}
