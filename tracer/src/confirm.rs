@@ -63,7 +63,7 @@ pub(crate) enum Check {
     Owner(Vec<u8>, Option<u32>, Option<u32>),
     /// Another mount than before, or none, is on top at this canonical path.
     Mounted {
-        /// Where.
+        /// Where, in the caller's root.
         at: String,
         /// The one before, if there was one.
         before: Option<MountId>,
@@ -441,7 +441,7 @@ fn is_seen(resolved: &Resolved, is_such: impl Fn(&Metadata) -> bool) -> Option<b
 pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
     let is_it = |number: &str| {
         let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid));
-        link.is_ok_and(|link| view.root.strip(&link) == resolved.path)
+        link.is_ok_and(|link| link == resolved.path)
     };
     if resolved.path.is_empty() {
         return false;

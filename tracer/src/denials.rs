@@ -26,6 +26,11 @@ pub(crate) fn names(root: &Root, path: &[u8]) -> Names {
     [path, root.strip(path)].map(text::from_bytes)
 }
 
+/// Both names of a file that is told.
+pub(crate) fn both(root: &Root, path: &str) -> Names {
+    [path, root.strip_text(path)].map(str::to_owned)
+}
+
 /// A call as it is judged.
 #[derive(Debug, Default)]
 pub(crate) struct Subject {
@@ -97,7 +102,7 @@ impl Denials {
     /// Whether a rule refuses this.
     pub(crate) fn refuse(&self, event: EventType, subject: &Subject, process: &Entry) -> bool {
         let image = &process.image;
-        let (program, program_called) = (&image.file.path, &image.called);
+        let programs = both(&process.root, &image.file.path);
         self.rules
             .iter()
             .filter(|rule| rule.event == event)
@@ -107,8 +112,8 @@ impl Denials {
                         path: &subject.path[view],
                         destination: &subject.destination[view],
                         called: &subject.called,
-                        program,
-                        program_called,
+                        program: &programs[view],
+                        program_called: &image.called,
                         flags: subject.flags,
                         uid: process.credentials.uid,
                         gid: process.credentials.gid,
@@ -124,7 +129,7 @@ impl Denials {
         let files = [Some(&image.file), image.interpreter.as_ref()];
         files.into_iter().flatten().any(|file| {
             let subject = Subject {
-                path: [root.unstripped(&file.path), file.path.clone()],
+                path: both(root, &file.path),
                 called: image.called.clone(),
                 ..Subject::default()
             };

@@ -126,7 +126,7 @@ pub(crate) fn read(
     });
     let cwd = view.directory(libc::AT_FDCWD).unwrap_or_default();
     let executed = executed.map(|name| match name.first() {
-        Some(b'/') => name,
+        Some(b'/') => view.root.unstripped(&name),
         _ => [cwd.as_slice(), b"/", &name].concat(),
     });
     let called = executed.as_deref().and_then(plain_name);
@@ -232,14 +232,14 @@ fn entries(
     entries_max: usize,
     keep: impl Fn(&[u8]) -> String,
 ) -> (Vec<String>, bool) {
+    if bytes.is_empty() {
+        return (Vec::new(), false);
+    }
     let is_cut = bytes.len() > bytes_max;
     let bytes = match bytes {
         [kept @ .., 0] if !is_cut => kept,
         _ => &bytes[..bytes.len().min(bytes_max)],
     };
-    if bytes.is_empty() {
-        return (Vec::new(), is_cut);
-    }
     let mut all = bytes.split(|byte| *byte == 0);
     let kept: Vec<String> = all.by_ref().take(entries_max).map(keep).collect();
     (kept, is_cut || all.next().is_some())

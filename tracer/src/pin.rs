@@ -102,12 +102,11 @@ pub(crate) fn file(view: &View<'_>, at: &Located) -> Result<Pinned> {
 
 /// Follows a path as the kernel would for the tracee.
 fn follow(view: &View<'_>, path: &[u8], follow: bool) -> Result<Pinned> {
-    let text = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
-    if let Ok(file) = open(view, &text, follow, NO_MAGICLINKS) {
+    if let Ok(file) = open(view, path, follow, NO_MAGICLINKS) {
         let pinned = Pinned::of(file)?;
         // `/proc/self` would have led to our own.
         let own = format!("/proc/{}", process::own_pid());
-        if !pinned.path().starts_with(own.as_bytes()) {
+        if !view.root.strip(pinned.path()).starts_with(own.as_bytes()) {
             return Ok(pinned);
         }
     }
@@ -124,16 +123,22 @@ fn follow(view: &View<'_>, path: &[u8], follow: bool) -> Result<Pinned> {
 
 /// Holds what is at a path without links.
 fn place(view: &View<'_>, path: &[u8]) -> Result<Pinned> {
-    let text = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
-    Pinned::of(open(view, &text, false, NO_SYMLINKS | NO_MAGICLINKS)?)
+    Pinned::of(open(view, path, false, NO_SYMLINKS | NO_MAGICLINKS)?)
 }
 
-fn open(view: &View<'_>, path: &CString, follow: bool, resolve: u64) -> Result<OwnedFd> {
-    match view.root {
-        Root::Ours => files::open_path(AT_FDCWD, path, follow, resolve),
-        Root::Foreign { directory, .. } => {
-            files::open_path(directory.as_raw_fd(), path, follow, resolve | IN_ROOT)
+fn open(view: &View<'_>, path: &[u8], follow: bool, resolve: u64) -> Result<OwnedFd> {
+    let text = |path: &[u8]| CString::new(path).map_err(|_| Errno(libc::EINVAL));
+    match (view.root, view.root.inside(path)) {
+        (Root::Foreign { directory, .. }, Some(inside)) => {
+            let (directory, inside) = (directory.as_raw_fd(), text(inside)?);
+            files::open_path(directory, &inside, follow, resolve | IN_ROOT)
         }
+        // Absolute links that lie outside of its root lead into it, which only a walk can do.
+        (Root::Foreign { .. }, None) if resolve & NO_SYMLINKS == 0 => Err(Errno(libc::EXDEV)),
+        (Root::Foreign { .. }, None) => {
+            files::open_path(AT_FDCWD, &view.reach(path)?, follow, resolve)
+        }
+        (Root::Ours, _) => files::open_path(AT_FDCWD, &text(path)?, follow, resolve),
     }
 }
 
@@ -146,10 +151,12 @@ pub(crate) fn entry(view: &View<'_>, at: &Located) -> Result<Entry> {
     if at.descriptor.is_some() {
         return Err(Errno(libc::ENOENT)); // an empty path names nothing
     }
+    let is_root = |path: &[u8]| path.iter().all(|byte| *byte == b'/');
     let end = at.path.iter().rposition(|byte| *byte != b'/');
-    let Some(end) = end.map(|end| end + 1) else {
+    let Some(end) = end.filter(|_| !view.root.inside(&at.path).is_some_and(is_root)) else {
         return Err(Errno(libc::EBUSY)); // the root
     };
+    let end = end + 1;
     let start = at.path[..end].iter().rposition(|byte| *byte == b'/');
     let start = start.map_or(0, |slash| slash + 1);
     let (name, directory) = (&at.path[start..end], &at.path[..start]);

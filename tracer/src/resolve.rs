@@ -26,8 +26,12 @@ pub(crate) enum Root {
     Foreign {
         /// The directory.
         directory: OwnedFd,
-        /// Its path in the tracer's root, without trailing slash; empty for `/`.
+        /// Its path in the tracer's root, or, in a mount name space of its own, in that of the name
+        /// space; without trailing slash, empty for `/`.
         prefix: Vec<u8>,
+        /// Its files are below the tracer's root as well: what lies outside of it can be looked at
+        /// there.
+        is_below_ours: bool,
     },
 }
 
@@ -41,12 +45,12 @@ impl Root {
             let path =
                 CString::new(format!("/proc/{pid}/root")).map_err(|_| Errno(libc::EINVAL))?;
             let theirs = files::metadata(AT_FDCWD, &path, true)?;
+            let own = || NAMESPACE.get_or_init(|| proc::link("/proc/self/ns/mnt").ok());
+            let link = || proc::link(&format!("/proc/{pid}/ns/mnt"));
             if ours.is_some_and(|ours| theirs.same_file(&ours)) {
                 // A mount belongs to one name space.
                 let is_our_mount =
                     theirs.mount_id != 0 && ours.map(|ours| ours.mount_id) == Some(theirs.mount_id);
-                let own = || NAMESPACE.get_or_init(|| proc::link("/proc/self/ns/mnt").ok());
-                let link = || proc::link(&format!("/proc/{pid}/ns/mnt"));
                 if is_our_mount || own().as_ref() == Some(&link()?) {
                     return Ok(Self::Ours);
                 }
@@ -56,7 +60,12 @@ impl Root {
             if prefix == b"/" {
                 prefix.clear();
             }
-            Ok(Self::Foreign { directory, prefix })
+            let is_below_ours = own().is_some() && own().as_ref() == link().ok().as_ref();
+            Ok(Self::Foreign {
+                directory,
+                prefix,
+                is_below_ours,
+            })
         })
     }
 
@@ -66,10 +75,13 @@ impl Root {
         let directories = match (self, other) {
             (Self::Ours, Self::Ours) => return true,
             (
-                Self::Foreign { directory, prefix },
+                Self::Foreign {
+                    directory, prefix, ..
+                },
                 Self::Foreign {
                     directory: other,
                     prefix: others,
+                    ..
                 },
             ) if prefix == others => [directory, other],
             _ => return false,
@@ -82,24 +94,39 @@ impl Root {
         }
     }
 
-    /// A path of the tracee's as we would write it.
-    pub(crate) fn unstripped(&self, path: &str) -> String {
+    /// What the paths of everything below it begin with.
+    fn prefix(&self) -> &[u8] {
         match self {
-            Self::Foreign { prefix, .. } => picket_events::text::from_bytes(prefix) + path,
-            Self::Ours => path.to_owned(),
+            Self::Foreign { prefix, .. } => prefix,
+            Self::Ours => b"",
         }
     }
 
-    /// A path of ours as the tracee would write it.
+    /// An absolute path as the tracee writes it, as we would.
+    pub(crate) fn unstripped(&self, path: &[u8]) -> Vec<u8> {
+        [self.prefix(), path].concat()
+    }
+
+    /// A path of ours as the tracee would write it; `None` for what lies outside of its root.
+    pub(crate) fn inside<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        match path.strip_prefix(self.prefix())? {
+            [] => Some(b"/"),
+            rest @ [b'/', ..] => Some(rest),
+            _ => None,
+        }
+    }
+
+    /// The same, with what lies outside as it is.
     pub(crate) fn strip<'a>(&self, path: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::Foreign { prefix, .. } if !prefix.is_empty() => {
-                match path.strip_prefix(prefix.as_slice()) {
-                    Some([]) => b"/",
-                    Some(rest) if rest.first() == Some(&b'/') => rest,
-                    _ => path,
-                }
-            }
+        self.inside(path).unwrap_or(path)
+    }
+
+    /// The same of a path that is told.
+    pub(crate) fn strip_text<'a>(&self, path: &'a str) -> &'a str {
+        let prefix = picket_events::text::from_bytes(self.prefix());
+        match path.strip_prefix(&prefix) {
+            Some("") => "/",
+            Some(rest) if rest.starts_with('/') => rest,
             _ => path,
         }
     }
@@ -119,7 +146,7 @@ pub(crate) struct View<'a> {
 /// Where a path leads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Resolved {
-    /// Canonical, in the tracee's root.
+    /// Canonical, in our root: a root of the tracee's own gives nothing another name.
     pub(crate) path: Vec<u8>,
     /// `None` when there is no such file, or it is out of reach.
     pub(crate) metadata: Option<Metadata>,
@@ -153,7 +180,7 @@ const LINKS_MAX: usize = 40;
 const NOT_ASKED: Errno = Errno(libc::EAGAIN);
 
 impl View<'_> {
-    /// Follows an absolute path.
+    /// Follows an absolute path: one of ours, below the tracee's root or outside of it.
     pub(crate) fn resolve(&self, path: &[u8], follow: bool) -> Resolved {
         if !self.follows {
             return Resolved {
@@ -170,7 +197,8 @@ impl View<'_> {
     fn by_kernel(&self, path: &[u8], follow: bool) -> Option<Resolved> {
         // A final symbolic link that is not followed may be one whose target depends on the
         // reader, but itself it is the same for all.
-        let text = CString::new(path).ok()?;
+        // Outside of its root the kernel would take absolute links for those of ours.
+        let text = CString::new(self.root.inside(path)?).ok()?;
         let opened = match self.root {
             Root::Ours => files::open_path(AT_FDCWD, &text, follow, NO_MAGICLINKS),
             Root::Foreign { directory, .. } => files::open_path(
@@ -184,12 +212,12 @@ impl View<'_> {
         static OWN: OnceLock<String> = OnceLock::new();
         let own = OWN.get_or_init(|| format!("/proc/{}", process::own_pid()));
         let found = proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-        if found.starts_with(own.as_bytes()) {
+        if self.root.strip(&found).starts_with(own.as_bytes()) {
             return None;
         }
         let metadata = files::metadata(file.as_raw_fd(), c"", false).ok();
         Some(Resolved {
-            path: self.root.strip(&found).to_vec(),
+            path: found,
             metadata,
             error: None,
         })
@@ -211,12 +239,22 @@ impl View<'_> {
 
     /// Follows a path component by component.
     pub(crate) fn walk(&self, path: &[u8], follow: bool) -> Walk {
+        let root = self.root.prefix();
         let mut done: Vec<u8> = Vec::new();
         let mut rest: Vec<Vec<u8>> = Vec::new();
-        push_components(&mut rest, path);
+        match self.root.inside(path) {
+            Some(inside) => {
+                done.extend_from_slice(root);
+                push_components(&mut rest, inside);
+            }
+            None => push_components(&mut rest, path),
+        }
         let mut links = 0;
         while let Some(component) = rest.pop() {
             if component == b".." {
+                if done == root {
+                    continue;
+                }
                 let parent = done.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
                 done.truncate(parent);
                 continue;
@@ -227,7 +265,9 @@ impl View<'_> {
             if rest.is_empty() && !follow {
                 break;
             }
-            let is_own = done == b"/proc/self" || done == b"/proc/thread-self";
+            let inside = self.root.strip(&done);
+            let is_process = inside == b"/proc/self";
+            let is_own = is_process || inside == b"/proc/thread-self";
             // A `/proc` of another PID name space has no such links for us.
             let mut inner = None;
             let target = match self.read_link(&done) {
@@ -264,17 +304,12 @@ impl View<'_> {
                 let (pid, tid) = inner.unwrap_or((self.pid, self.tid));
                 let thread = format!("/{pid}/task/{tid}");
                 let process = format!("/{pid}");
-                let own = if done == b"/proc/self" {
-                    process
-                } else {
-                    thread
-                };
+                let own = if is_process { process } else { thread };
                 done.truncate(parent);
                 done.extend_from_slice(own.as_bytes());
-            } else if is_magic(&done) {
+            } else if is_magic(self.root.strip(&done)) {
                 // The kernel gives the target as a path of ours, canonical; or a name in
                 // brackets that is no path.
-                let target = self.root.strip(&target).to_vec();
                 if rest.is_empty() || target.first() != Some(&b'/') {
                     return Walk {
                         place: done,
@@ -285,11 +320,11 @@ impl View<'_> {
                 }
                 done = if target == b"/" { Vec::new() } else { target };
             } else {
-                done.truncate(if target.first() == Some(&b'/') {
-                    0
-                } else {
-                    parent
-                });
+                done.truncate(parent);
+                if target.first() == Some(&b'/') {
+                    done.clear();
+                    done.extend_from_slice(root);
+                }
                 push_components(&mut rest, &target);
             }
         }
@@ -306,7 +341,8 @@ impl View<'_> {
 
     /// Whether a file system of processes is at `/proc`, and not ours.
     fn is_in_other_proc(&self) -> bool {
-        matches!(self.root, Root::Foreign { .. }) && self.metadata(b"/proc/1", true).is_ok()
+        let first = || self.root.unstripped(b"/proc/1");
+        matches!(self.root, Root::Foreign { .. }) && self.metadata(&first(), true).is_ok()
     }
 
     fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
@@ -329,22 +365,30 @@ impl View<'_> {
         })
     }
 
-    /// A canonical path of the tracee as one of ours.
+    /// A path by which we come to a canonical one.
     pub(crate) fn reach(&self, path: &[u8]) -> Result<CString> {
-        let mut full = match self.root {
-            Root::Ours => Vec::new(),
-            Root::Foreign { .. } => format!("/proc/{}/root", self.tid).into_bytes(),
+        let full = match (self.root, self.root.inside(path)) {
+            (Root::Ours, _)
+            | (
+                Root::Foreign {
+                    is_below_ours: true,
+                    ..
+                },
+                None,
+            ) => path.to_vec(),
+            (Root::Foreign { .. }, Some(inside)) => {
+                [format!("/proc/{}/root", self.tid).as_bytes(), inside].concat()
+            }
+            (Root::Foreign { .. }, None) => return Err(NOT_ASKED),
         };
-        full.extend_from_slice(path);
         CString::new(full).map_err(|_| Errno(libc::EINVAL))
     }
 
     /// The directory that relative paths start from: the working directory, or an open
-    /// directory. Canonical, in the tracee's root.
+    /// directory. Canonical, in our root.
     pub(crate) fn directory(&self, descriptor: i32) -> Result<Vec<u8>> {
         let path = self.start_link(descriptor);
-        let found = proc::as_tracee(self.credentials, || proc::link(&path))?;
-        Ok(self.root.strip(&found).to_vec())
+        proc::as_tracee(self.credentials, || proc::link(&path))
     }
 
     /// The link to where relative paths start from.
@@ -378,7 +422,7 @@ impl View<'_> {
         });
         match found {
             Ok((target, metadata)) => Resolved {
-                path: self.root.strip(&target).to_vec(),
+                path: target,
                 error: metadata.err(),
                 metadata: metadata.ok(),
             },

@@ -144,11 +144,45 @@ fn another_root_is_walked_inside_itself() {
     let path = CString::new(tree.path("")).unwrap();
     let directory = files::open_path(AT_FDCWD, &path, true, 0).unwrap();
     let prefix = tree.path("").strip_suffix(b"/").unwrap().to_vec();
-    let root = Root::Foreign { directory, prefix };
-    let found = other.in_root(&root, b"/sub/link", true);
-    assert_eq!(found.path, b"/file");
+    let root = Root::Foreign {
+        directory,
+        prefix,
+        is_below_ours: true,
+    };
+    let found = other.in_root(&root, &root.unstripped(b"/sub/link"), true);
+    assert_eq!(found.path, tree.path("file"));
     assert!(found.metadata.is_some());
-    assert_eq!(other.in_root(&root, b"/../../../file", true).path, b"/file");
+    for path in ["/../../../file", "/sub/../../file", "/../file"] {
+        let found = other.in_root(&root, &root.unstripped(path.as_bytes()), true);
+        assert_eq!(found.path, tree.path("file"), "{path}");
+    }
+    let missing = other.in_root(&root, &root.unstripped(b"/none/../../sub/none"), true);
+    assert!(missing.is_missing());
+}
+
+/// As after a chroot that left the working directory where it was.
+#[test]
+fn what_lies_outside_of_a_root_is_walked_there_and_its_links_in_the_root() {
+    let tree = Tree::new("outside");
+    let other = Other::start(&tree);
+    symlink("/inside", tree.0.join("link")).unwrap();
+    std::fs::write(tree.0.join("sub/inside"), "x").unwrap();
+    let path = CString::new(tree.path("sub")).unwrap();
+    let root = Root::Foreign {
+        directory: files::open_path(AT_FDCWD, &path, true, 0).unwrap(),
+        prefix: tree.path("sub"),
+        is_below_ours: true,
+    };
+    for (path, expected) in [
+        ("file", "file"),
+        ("sub/../../file", "sub/file"),
+        ("sub/../inside", "sub/inside"),
+        ("sub/../../../inside", "sub/inside"),
+        ("link", "sub/inside"),
+    ] {
+        let found = other.in_root(&root, &tree.path(path), true);
+        assert_eq!(found.path, tree.path(expected), "{path}");
+    }
 }
 
 #[test]

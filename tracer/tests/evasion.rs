@@ -12,6 +12,8 @@ mod mounts;
 mod races;
 #[path = "evasion/reaching.rs"]
 mod reaching;
+#[path = "evasion/roots.rs"]
+mod roots;
 #[path = "evasion/sharing.rs"]
 mod sharing;
 mod support;

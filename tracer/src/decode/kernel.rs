@@ -26,8 +26,9 @@ fn watch_mount(call: &Call<'_>, kind: EventKind) -> Verdict {
     if mountpoint.is_empty() {
         return watch(kind);
     }
-    let before = mounts::on_top(call.tid, mountpoint).map(|mount| mount.id);
-    let at = mountpoint.clone();
+    // The list has them by their paths in the caller's root.
+    let at = call.process.root.strip_text(mountpoint).to_owned();
+    let before = mounts::on_top(call.tid, &at).map(|mount| mount.id);
     Verdict::Watch(kind, Check::Mounted { at, before })
 }
 

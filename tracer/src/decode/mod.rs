@@ -140,7 +140,7 @@ pub(crate) struct Call<'a> {
 /// A path argument, ready to be followed: absolute, but not canonical.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Located {
-    /// Absolute path in the tracee's root; as the program wrote it when `fault` is set.
+    /// Absolute path in our root; as the program wrote it when `fault` is set.
     pub(crate) path: Vec<u8>,
     /// Set for a path that refers to an open descriptor itself (`AT_EMPTY_PATH`).
     pub(crate) descriptor: Option<i32>,
@@ -232,7 +232,7 @@ impl Call<'_> {
         }
         if path.first() == Some(&b'/') {
             return Located {
-                path,
+                path: self.process.root.unstripped(&path),
                 descriptor: None,
                 follow,
                 fault: None,

@@ -46,7 +46,7 @@ impl Worker<'_> {
         at: (u32, u32, u64),
     ) {
         let Done { mut answer, told } = done;
-        let (pid, tid, _) = at;
+        let (_, tid, _) = at;
         let (value, opened) = match &mut answer {
             Answer::Value(value) => (answer_value(listener, id, *value), None),
             Answer::Descriptor {
@@ -55,7 +55,7 @@ impl Worker<'_> {
                 left,
             } => {
                 // Before it is theirs, to be closed again at once.
-                let seen = self.file_behind(pid, file.as_fd());
+                let seen = self.file_behind(file.as_fd());
                 let value = answer_descriptor(listener, id, file.as_fd(), *close_on_exec, left);
                 (value, Some(seen))
             }
@@ -151,12 +151,10 @@ impl Worker<'_> {
         }
     }
 
-    /// What a descriptor of ours refers to, as a process sees it.
-    fn file_behind(&self, pid: u32, file: BorrowedFd<'_>) -> File {
-        let path = proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
-        let root = self.processes.get(pid).map(|entry| &entry.root);
+    /// What a descriptor of ours refers to.
+    fn file_behind(&self, file: BorrowedFd<'_>) -> File {
         let resolved = Resolved {
-            path: root.map_or(&*path, |root| root.strip(&path)).to_vec(),
+            path: proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default(),
             metadata: files::metadata(file.as_raw_fd(), c"", false).ok(),
             error: None,
         };
@@ -172,7 +170,7 @@ impl Worker<'_> {
         for opened in ended.into_iter().flatten() {
             let close_on_exec = opened.subject.close_on_exec;
             let seen = match &opened.result {
-                Ok(file) => Some(self.file_behind(opened.subject.pid, file.as_fd())),
+                Ok(file) => Some(self.file_behind(file.as_fd())),
                 Err(_) => None,
             };
             let value = match &opened.result {

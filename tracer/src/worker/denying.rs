@@ -15,7 +15,7 @@ use super::making::Found;
 use crate::confirm::{self, Check};
 use crate::decode::acts::{self, Act};
 use crate::decode::{self, Answer, Call, Done, Verdict};
-use crate::denials::{Denials, Subject, names};
+use crate::denials::{self, Denials, Subject, names};
 use crate::pin::{self, Pinned};
 use crate::proc;
 use crate::resolve::Resolved;
@@ -161,7 +161,7 @@ impl Worker<'_> {
     }
 
     fn held_file(&self, subject: &Subject, pinned: Option<&Pinned>) -> File {
-        let [_, path] = &subject.path;
+        let [path, _] = &subject.path;
         let metadata = pinned.and_then(|pinned| pinned.metadata().ok());
         let resolved = Resolved {
             metadata,
@@ -204,7 +204,7 @@ impl Worker<'_> {
             return false;
         };
         let subject = Subject {
-            path: [entry.root.unstripped(&file.path), file.path.clone()],
+            path: denials::both(&entry.root, &file.path),
             flags: *flags,
             ..Subject::default()
         };
@@ -246,7 +246,7 @@ fn event_of(act: &Act) -> EventType {
 
 /// The event of a refused call, with the files as they were judged.
 fn with_files(mut kind: EventKind, file: File, subject: &Subject) -> EventKind {
-    let [_, destination] = &subject.destination;
+    let [destination, _] = &subject.destination;
     match &mut kind {
         EventKind::Rename { from, to } => {
             from.path.clone_from(&file.path);

@@ -271,7 +271,10 @@ impl Worker<'_> {
             return Err(none);
         }
         let at = decode::Located {
-            path: format!("/dev/{name}").into_bytes(),
+            path: call
+                .process
+                .root
+                .unstripped(format!("/dev/{name}").as_bytes()),
             descriptor: None,
             follow: true,
             fault: None,

@@ -269,3 +269,37 @@ print(got(read, "/secret"), got(read, "/plain"))
     let (said, _) = denied.end();
     assert_eq!(said, "EPERM plain\n");
 }
+
+/// `chroot` leaves the working directory outside: what is opened from there is what the kernel would
+/// open.
+#[test]
+fn what_lies_outside_of_its_root_is_judged_and_opened_there() {
+    need_root();
+    let denied = Denied::start_as(
+        "beside",
+        "open",
+        &[],
+        r#"
+os.chdir(here); os.symlink("/inside", "link"); os.chroot("jail")
+print(got(read, "secret"), got(read, "jail/../../here/secret"), got(read, "plain"))
+print(got(read, "link"), got(read, "jail/../inside"))
+os.close(os.open("made", os.O_CREAT | os.O_WRONLY))
+print(os.path.exists("made"), got(os.mkdir, "/"), got(os.rmdir, "/"))
+"#,
+        |scratch| {
+            std::fs::create_dir(scratch.path("here/jail")).unwrap();
+            std::fs::write(scratch.path("here/secret"), "the secret").unwrap();
+            std::fs::write(scratch.path("here/plain"), "plain").unwrap();
+            std::fs::write(scratch.path("here/jail/inside"), "inside").unwrap();
+            let denied = [EventType::Open, EventType::Mkdir, EventType::Rmdir];
+            denied
+                .map(|kind| rule(kind, &scratch.text("here/secret")))
+                .to_vec()
+        },
+    );
+    let (said, _) = denied.end();
+    assert_eq!(
+        said,
+        "EPERM ENOENT plain\ninside inside\nTrue EEXIST EBUSY\n"
+    );
+}

@@ -50,7 +50,7 @@ impl Worker<'_> {
             let view = entry.view(entry.pid);
             let arguments = entry.image.argv.iter().skip(1).take(ARGUMENTS_MAX);
             let paths = arguments.flat_map(|argument| paths(argument));
-            let mut paths = paths.map(|path| absolute(&entry.image.cwd, path));
+            let mut paths = paths.map(|path| absolute(view.root, &entry.image.cwd, path));
             let is_named = paths.any(|path| {
                 // Its name may lead elsewhere by now, and its files may be others than ours.
                 if matches!(view.root, Root::Ours) && without_dots(&path) == name {
@@ -89,9 +89,10 @@ fn paths(argument: &str) -> impl Iterator<Item = &str> {
     all.into_iter().flatten().filter(|path| !path.is_empty())
 }
 
-fn absolute(directory: &str, path: &str) -> String {
+/// A path that a program was given, in our root.
+fn absolute(root: &Root, directory: &str, path: &str) -> String {
     match path.starts_with('/') {
-        true => path.to_owned(),
+        true => text::from_bytes(&root.unstripped(path.as_bytes())),
         false => format!("{directory}/{path}"),
     }
 }
@@ -144,7 +145,10 @@ mod tests {
             ("/", "../../etc/shadow", "/etc/shadow"),
             ("", "/", "/"),
         ] {
-            assert_eq!(without_dots(&absolute(directory, path)), expected);
+            assert_eq!(
+                without_dots(&absolute(&Root::Ours, directory, path)),
+                expected
+            );
         }
     }
 }

@@ -1,0 +1,191 @@
+//! Roots of a program's own: a file has the name that it has in the container, whatever root it was
+//! opened from.
+
+use super::*;
+
+/// Runs Python in a folder that has a `jail` and what lies beside it.
+fn run_beside_a_jail(name: &str, interest: &str, program: &str) -> (Record, Scratch) {
+    need_root();
+    let scratch = Scratch::new(name);
+    let agent = Agent::start(&scratch);
+    std::fs::create_dir(scratch.path("jail")).unwrap();
+    for file in ["jail/secret", "jail/old", "beside", "old"] {
+        std::fs::write(scratch.path(file), "x").unwrap();
+    }
+    let source = "int main(void) { return 0; }";
+    let there = build(&scratch, "jail/program", &["-static"], source);
+    std::fs::copy(there, scratch.path("other-program")).unwrap();
+    let program = scratch.script("program.py", program);
+    let words = ["python3", "-I", "-S", "-B", &program, &scratch.text("")];
+    let inner = traced(&agent, interest, &words);
+    // What is mounted does not come out.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    let ran = output(&mut command);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    (agent.finish(), scratch)
+}
+
+const INTEREST: &str = "exec,open,unlink,mkdir,rename,link,chmod,chown,connect";
+
+/// What was done to which file below the scratch folder, opens of files that were there included.
+fn told(record: &Record, scratch: &Scratch) -> Vec<String> {
+    let here = scratch.text("");
+    let here = here.trim_end_matches('/');
+    let short = |path: &str| match path.strip_prefix(here) {
+        Some(below) => below.trim_start_matches('/').to_owned(),
+        None => path.to_owned(),
+    };
+    let line = |event: &&picket_events::Event| {
+        let files = match &event.kind {
+            EventKind::Rename { from, to } => vec![&from.path, &to.path],
+            EventKind::Link { target, link, .. } => vec![&target.path, &link.path],
+            EventKind::Connect {
+                address: Address::UnixPath(path),
+                ..
+            } => vec![path],
+            EventKind::Exec(image) => vec![&image.file.path, &image.cwd],
+            kind => vec![&kind.file()?.path],
+        };
+        let named: Vec<_> = files.into_iter().map(|path| short(path)).collect();
+        let is_ours = named.iter().any(|path| !path.starts_with('/'));
+        is_ours.then(|| format!("{} {}", event.event_type().name(), named.join(" ")))
+    };
+    let events = record.events();
+    let lines = events.iter().filter_map(line);
+    let lines = lines.filter(|line| !line.ends_with(".py") && !line.starts_with("exec /"));
+    lines.collect()
+}
+
+#[test]
+fn a_root_of_its_own_gives_no_file_another_name() {
+    const PROGRAM: &str = "
+import os, socket, sys
+os.chdir(sys.argv[1])
+server = socket.socket(socket.AF_UNIX); server.bind('jail/socket'); server.listen()
+os.chroot('jail'); os.chdir('/')
+os.open('/secret', os.O_RDONLY)
+os.open('/../../secret', os.O_RDWR)
+os.mkdir('/made'); os.chmod('made', 0o711); os.chown('/old', 1, 1)
+os.rename('old', '/made/new'); os.link('/made/new', '/again'); os.truncate('/again', 0)
+os.unlink('made/../again')
+client = socket.socket(socket.AF_UNIX); client.connect('/socket')
+os.execv('/program', ['program'])
+";
+    let (record, scratch) = run_beside_a_jail("jailed", INTEREST, PROGRAM);
+    assert_eq!(
+        told(&record, &scratch),
+        [
+            "open jail/secret",
+            "open jail/secret",
+            "mkdir jail/made",
+            "chmod jail/made",
+            "chown jail/old",
+            "rename jail/old jail/made/new",
+            "link jail/made/new jail/again",
+            "open jail/again",
+            "unlink jail/again",
+            "connect jail/socket",
+            "exec jail/program jail",
+        ]
+    );
+}
+
+/// A file system of processes below a root of its own, where `/proc/self` is the program and not
+/// the tracer.
+#[test]
+fn a_file_system_of_processes_in_its_root_is_the_program_s() {
+    const PROGRAM: &str = "
+import ctypes, os, sys
+os.chdir(sys.argv[1]); os.mkdir('jail/proc')
+assert ctypes.CDLL(None).mount(b'proc', b'jail/proc', b'proc', 0, None) == 0
+inside = os.open('jail', os.O_RDONLY)
+os.chroot('jail'); os.chdir('/')
+os.open('/proc/self/status', os.O_RDONLY)
+os.open('/proc/self/root/secret', os.O_RDONLY)
+os.open('/proc/thread-self/fd/%d/old' % inside, os.O_RDONLY)
+os.open('/proc/self/cwd/proc/self/mounts', os.O_RDONLY)
+";
+    let (record, scratch) = run_beside_a_jail("processes", "open", PROGRAM);
+    let own = format!("jail/proc/{}", record.processes()[0].pid);
+    assert_eq!(
+        told(&record, &scratch),
+        [
+            "open jail".to_owned(),
+            format!("open {own}/status"),
+            "open jail/secret".to_owned(),
+            "open jail/old".to_owned(),
+            format!("open {own}/mounts"),
+        ]
+    );
+}
+
+/// `chroot` leaves the working directory and what is open where they are: outside.
+#[test]
+fn what_is_done_outside_of_its_root_is_told() {
+    const PROGRAM: &str = "
+import os, sys
+os.chdir(sys.argv[1])
+here = os.open('.', os.O_RDONLY)
+os.symlink('/secret', 'into')
+os.chroot('jail')
+os.open('beside', os.O_RDONLY)
+os.open('jail/../secret', os.O_RDWR)
+os.open('into', os.O_RDWR)
+os.mkdir('made'); os.chmod('made', 0o711); os.chown('old', 1, 1)
+os.rename('old', 'made/new'); os.link('made/new', 'again', src_dir_fd=here, dst_dir_fd=here)
+os.truncate('again', 0); os.unlink('again', dir_fd=here)
+os.execv('other-program', ['program'])
+";
+    let (record, scratch) = run_beside_a_jail("outside", INTEREST, PROGRAM);
+    let expected = [
+        "open ",
+        "link /secret into",
+        "open beside",
+        "open jail/secret",
+        "open jail/secret",
+        "mkdir made",
+        "chmod made",
+        "chown old",
+        "rename old made/new",
+        "link made/new again",
+        "open again",
+        "unlink again",
+        "exec other-program ",
+    ];
+    assert_eq!(told(&record, &scratch), expected);
+    let changes = record.events().into_iter();
+    let changes = changes.filter(|event| {
+        matches!(
+            event.kind,
+            EventKind::Mkdir { .. }
+                | EventKind::Chmod { .. }
+                | EventKind::Chown { .. }
+                | EventKind::Rename { .. }
+                | EventKind::Unlink { .. }
+        )
+    });
+    let changes: Vec<_> = changes.map(|event| event.outcome).collect();
+    assert!(changes.iter().copied().all(is_seen), "{changes:?}");
+}
+
+/// The old way out: a root below, and up from a directory that was left outside of it.
+#[test]
+fn a_way_out_of_a_root_is_followed() {
+    const PROGRAM: &str = "
+import os, sys
+os.chdir(sys.argv[1])
+os.chroot('jail'); os.chdir('/')
+os.mkdir('deeper'); os.chroot('deeper')
+for _ in range(64): os.chdir('..')
+os.chroot('.')
+os.open('/etc/passwd', os.O_RDONLY)
+";
+    let (record, scratch) = run_beside_a_jail("out", "open,chroot", PROGRAM);
+    record.about(EventType::Open, "/etc/passwd");
+    let roots = ["jail", "jail/deeper", ""].map(|name| scratch.text(name));
+    let told = record.paths(EventType::Chroot);
+    assert_eq!(told[..2], roots[..2]);
+    assert_eq!(told[2], "/");
+}
