@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
+use std::os::fd::{AsFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,10 +11,14 @@ use std::time::{Duration, Instant};
 use picket_events::wire::{Engine, Hello, ToAgent, VERSION};
 use picket_events::{Event, EventKind, File, Image, Interest, Outcome, Process};
 
-use crate::sys::seccomp::RETURN_ALLOW;
-use crate::sys::{poll, process};
+use crate::sys::poll::{Direct, Poller, Space};
+use crate::sys::process::Side;
+use crate::sys::seccomp::{RETURN_ALLOW, RETURN_USER_NOTIF};
+use crate::sys::shared::{Board, Install};
+use crate::sys::{Errno, poll, process, seccomp};
 use crate::table::{Abi, rows};
 use crate::transport::{Link, Transport};
+use crate::worker::waking::Waking;
 use crate::{filter, launch, start};
 
 /// Runs a command under the filter of an interest, changed to let every call pass: what the
@@ -28,6 +33,68 @@ pub fn filter_only(interest: &Interest, command: &[OsString]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command under the filter of an interest behind a tracer that lets every call run and does
+/// nothing else: what the stops themselves cost, whoever makes them. Returns only on failure or
+/// when the last process is gone.
+pub fn stops_only(interest: &Interest, command: &[OsString]) -> ExitCode {
+    match stop_and_go(interest, command) {
+        Ok(code) => ExitCode::from(code),
+        Err(errno) => {
+            eprintln!("picket-tracer: cannot stop for calls: {errno}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn stop_and_go(interest: &Interest, command: &[OsString]) -> Result<u8, Errno> {
+    let program = filter::compile(interest, filter::Ours::default(), RETURN_USER_NOTIF);
+    let board = Board::map()?;
+    if let Side::Child = process::fork(true)? {
+        let outcome = match start::install(&program) {
+            Ok(listener) => Install::Installed(listener.into_raw_fd()),
+            Err(errno) => Install::Failed(errno.0),
+        };
+        let _ = process::unshare_files();
+        board.decide(outcome);
+        process::exit(launch::execute(command));
+    }
+    while board.install() == Install::Undecided {
+        board.await_install();
+    }
+    let listener = match board.install() {
+        Install::Installed(listener) => process::adopt(listener),
+        Install::Failed(errno) => return Err(Errno(errno)),
+        Install::Undecided => return Err(Errno(libc::ECHILD)),
+    };
+    process::unshare_files()?;
+    process::prefer_short_turns();
+    let listener = listener.as_fd();
+    let mut waking = Waking::new(Some(listener));
+    let poller = Poller::new()?;
+    let mut space = Space::new();
+    loop {
+        let asleep_at = poll::monotonic();
+        let (call, ..) = poller.wait_with(Some(listener), None, &mut space, -1);
+        waking.waited(poll::monotonic().saturating_sub(asleep_at));
+        let slot = board.slot();
+        match call {
+            Direct::Readable if seccomp::receive(listener, slot).is_ok() => {
+                let (id, tid) = (slot.id, slot.pid);
+                // One that fails belongs to a thread that is gone.
+                let _ = waking.answer(listener, tid, || seccomp::answer_continue(listener, id));
+            }
+            Direct::HungUp => break,
+            Direct::Readable | Direct::Nothing => {}
+        }
+    }
+    let ended = process::await_change().ok_or(Errno(libc::ECHILD))?;
+    let code = match ended.status & 0x7f {
+        0 => ended.status >> 8,
+        signal => 128 + signal,
+    };
+    Ok(code as u8)
 }
 
 /// Calls of the native ABI that the filter of an interest stops for whatever their arguments:

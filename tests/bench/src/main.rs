@@ -81,6 +81,14 @@ enum Part {
         #[arg(last = true)]
         command: Vec<OsString>,
     },
+    /// Runs a command behind a tracer that lets every call run and does nothing else.
+    #[command(hide = true)]
+    StopsOnly {
+        #[arg(long)]
+        interest: picket_events::Interest,
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
     /// The other end of the tracer's socket.
     #[command(hide = true)]
     Reader(reader::What),
@@ -99,6 +107,9 @@ fn main() -> ExitCode {
         Some(Part::Tracer { arguments }) => return picket_tracer::main(arguments),
         Some(Part::FilterOnly { interest, command }) => {
             return picket_tracer::bench::filter_only(&interest, &command);
+        }
+        Some(Part::StopsOnly { interest, command }) => {
+            return picket_tracer::bench::stops_only(&interest, &command);
         }
         Some(Part::Reader(what)) => reader::run(&what),
         Some(Part::Flood(what)) => flood::run(&what),

@@ -19,6 +19,9 @@ pub(crate) enum Variant {
     Untraced,
     /// Under the filter of `all-opens`, changed to let every call pass.
     Filter,
+    /// Under the filter of `all-opens`, behind a tracer that lets every call run and does nothing
+    /// else: what the stops cost, whatever is made of them.
+    Stops,
     /// Traced, with what the default rules can use.
     DefaultRules,
     /// Traced, with that and every open.
@@ -36,8 +39,9 @@ pub(crate) enum Variant {
 
 impl Variant {
     /// All but the untraced run.
-    pub(crate) const OTHERS: [Variant; 6] = [
+    pub(crate) const OTHERS: [Variant; 7] = [
         Variant::Filter,
+        Variant::Stops,
         Variant::DefaultRules,
         Variant::AllOpens,
         Variant::Deny,
@@ -50,6 +54,7 @@ impl Variant {
         match self {
             Variant::Untraced => "untraced",
             Variant::Filter => "filter only",
+            Variant::Stops => "stops only",
             Variant::DefaultRules => "default rules",
             Variant::AllOpens => "all opens",
             Variant::Deny => "deny rules",
@@ -121,20 +126,10 @@ impl Setup {
 
     /// What stands before a command to run it so.
     pub(crate) fn prefix(&self, variant: Variant) -> Vec<OsString> {
-        let own = || self.own.clone().into_os_string();
         match variant {
             Variant::Untraced => Vec::new(),
-            Variant::Filter => {
-                let interest = self.all_opens.to_string().into();
-                let flag = |text: &str| OsString::from(text);
-                vec![
-                    own(),
-                    flag("filter-only"),
-                    flag("--interest"),
-                    interest,
-                    flag("--"),
-                ]
-            }
+            Variant::Filter => self.bare("filter-only"),
+            Variant::Stops => self.bare("stops-only"),
             Variant::DefaultRules => self.traced(&self.socket, &self.defaults),
             Variant::AllOpens => self.traced(&self.socket, &self.all_opens),
             Variant::Deny => self.traced(&self.denying, &self.denials),
@@ -146,6 +141,15 @@ impl Setup {
             }
             Variant::TwoStops => strace(INCUMBENT),
         }
+    }
+
+    /// One of this program's own ways to run a command under the filter of `all-opens`.
+    fn bare(&self, part: &str) -> Vec<OsString> {
+        let interest = self.all_opens.to_string();
+        let words = [part, "--interest", &interest, "--"];
+        let mut prefix = vec![self.own.clone().into_os_string()];
+        prefix.extend(words.map(OsString::from));
+        prefix
     }
 
     fn traced(&self, socket: &Path, interest: &Interest) -> Vec<OsString> {

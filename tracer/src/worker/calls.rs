@@ -85,10 +85,12 @@ impl Worker<'_> {
             return;
         }
         // A failed answer means that the thread is gone.
-        let answered = self.answer_where_it_is(listener, notification.pid, || match errno {
-            Some(errno) => seccomp::answer_errno(listener, id, errno),
-            None => seccomp::answer_continue(listener, id),
-        });
+        let answered = self
+            .waking
+            .answer(listener, notification.pid, || match errno {
+                Some(errno) => seccomp::answer_errno(listener, id, errno),
+                None => seccomp::answer_continue(listener, id),
+            });
         board.answered();
         match (verdict, answered) {
             (Some(judged), Ok(())) => self.follow_up(judged),

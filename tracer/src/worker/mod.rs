@@ -16,7 +16,7 @@ mod reads;
 mod report;
 mod settling;
 mod traced;
-mod waking;
+pub(crate) mod waking;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;

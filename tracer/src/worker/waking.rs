@@ -9,7 +9,6 @@
 
 use std::os::fd::BorrowedFd;
 
-use super::Worker;
 use crate::sys::seccomp;
 
 /// What a wait that found something there takes at most, nanoseconds: to sleep and to be woken takes
@@ -25,7 +24,7 @@ const WAITS: u64 = 16;
 
 /// What is known of the places of threads.
 #[derive(Debug)]
-pub(super) struct Waking {
+pub(crate) struct Waking {
     /// Whether the kernel wakes where it is told to.
     is_synchronous: bool,
     /// The last wait ended at once.
@@ -38,7 +37,7 @@ pub(super) struct Waking {
 
 impl Waking {
     /// Asks for wake-ups on the same processor, where there is a listener and the kernel has them.
-    pub(super) fn new(listener: Option<BorrowedFd<'_>>) -> Self {
+    pub(crate) fn new(listener: Option<BorrowedFd<'_>>) -> Self {
         Self {
             is_synchronous: listener.is_some_and(|listener| seccomp::wake_here(listener, true)),
             was_there: false,
@@ -48,7 +47,7 @@ impl Waking {
     }
 
     /// A wait is over that took so many nanoseconds.
-    pub(super) fn waited(&mut self, time: u64) {
+    pub(crate) fn waited(&mut self, time: u64) {
         self.was_there = time < AT_ONCE;
         self.average += time.min(LONG) / WAITS;
         self.average -= self.average / WAITS;
@@ -59,17 +58,15 @@ impl Waking {
         let is_other = std::mem::replace(&mut self.last, tid) != tid;
         self.is_synchronous && self.was_there && is_other && self.average >= BUSY
     }
-}
 
-impl Worker<'_> {
     /// Answers a thread, so that it goes on on the right processor.
-    pub(super) fn answer_where_it_is<T>(
+    pub(crate) fn answer<T>(
         &mut self,
         listener: BorrowedFd<'_>,
         tid: u32,
         answer: impl FnOnce() -> T,
     ) -> T {
-        if !self.waking.stays_apart(tid) {
+        if !self.stays_apart(tid) {
             return answer();
         }
         seccomp::wake_here(listener, false);
