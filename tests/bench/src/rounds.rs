@@ -105,9 +105,7 @@ pub(crate) fn run(
         for (variant, samples) in variants.iter().zip(samples) {
             let both = || samples.iter().zip(&untraced);
             let ratios: Vec<f64> = both().map(|(s, u)| s.time / u.time).collect();
-            let processor: Vec<f64> = both()
-                .filter_map(|(s, u)| Some(s.processor? / u.processor?))
-                .collect();
+            let processor: Vec<f64> = both().map(|(s, u)| s.processor / u.processor).collect();
             row.variants.push(Measured {
                 variant: *variant,
                 samples: samples.iter().map(|sample| sample.time).collect(),

@@ -84,7 +84,10 @@ pub(crate) fn to_end(mut command: Command) -> anyhow::Result<Outcome> {
 }
 
 /// Processor time of all children that have been waited for, seconds.
-fn processor_time() -> anyhow::Result<f64> {
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn processor_time() -> anyhow::Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     Ok(seconds(usage.user_time()) + seconds(usage.system_time()))

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::run::{Background, command, find, to_end};
-use crate::workload::Effort;
+use crate::run::{Background, Outcome, command, find, processor_time, to_end};
+use crate::workload::{Effort, Sample};
 
 /// How a server is made ready, started, loaded and stopped.
 pub(crate) struct Server {
@@ -20,8 +20,8 @@ pub(crate) struct Server {
     pid_file: &'static str,
     /// Signal that ends it quickly and in order.
     signal: nix::sys::signal::Signal,
-    /// Loads it and gives requests a second.
-    load: fn(u16, Effort) -> anyhow::Result<f64>,
+    /// Loads it, and gives requests a second and what the client took.
+    load: fn(u16, Effort) -> anyhow::Result<(f64, Outcome)>,
 }
 
 pub(crate) const NGINX_FILE: Server = Server {
@@ -60,13 +60,15 @@ pub(crate) const POSTGRES: Server = Server {
 const LIMIT: Duration = Duration::from_secs(30);
 
 impl Server {
-    /// Starts it behind a prefix, loads it, stops it; gives seconds for a request.
+    /// Starts it behind a prefix, loads it, stops it; gives seconds for a request, and the
+    /// processor time of server and tracer for one, start and stop shared among all.
     pub(crate) fn measure(
         &self,
         prefix: &[OsString],
         home: &Path,
         effort: Effort,
-    ) -> anyhow::Result<f64> {
+    ) -> anyhow::Result<Sample> {
+        let before = processor_time()?;
         let port = free_port()?;
         let words = (self.start)(home, port)?;
         let mut command = command(prefix, &words);
@@ -79,7 +81,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let rate = (self.load)(port, effort);
+        let loaded = (self.load)(port, effort);
         let pid = std::fs::read_to_string(home.join(self.pid_file));
         let pid: i32 = pid
             .context("the server wrote no process id")?
@@ -92,10 +94,16 @@ impl Server {
         if !server.wait(LIMIT) {
             bail!("{} does not stop", words[0].display());
         }
-        match rate? {
-            rate if rate > 0.0 => Ok(1.0 / rate),
-            _ => bail!("no request was served"),
+        let (rate, client) = loaded?;
+        if rate <= 0.0 {
+            bail!("no request was served");
         }
+        let requests = rate * client.elapsed.as_secs_f64();
+        let used = processor_time()? - before - client.processor;
+        Ok(Sample {
+            time: 1.0 / rate,
+            processor: used / requests,
+        })
     }
 }
 
@@ -153,15 +161,16 @@ fn number_after(output: &str, word: &str) -> anyhow::Result<f64> {
         .with_context(|| format!("no number after {word} in {output}"))
 }
 
-fn wrk(port: u16, effort: Effort) -> anyhow::Result<f64> {
+fn wrk(port: u16, effort: Effort) -> anyhow::Result<(f64, Outcome)> {
     let url = format!("http://127.0.0.1:{port}/file");
     let seconds = format!("-d{}s", effort.seconds(2));
     let words = ["wrk", "-t1", "-c16", &seconds, &url];
-    let output = to_end(command(&[], &words))?.output;
+    let client = to_end(command(&[], &words))?;
+    let output = &client.output;
     if output.contains("Non-2xx") {
         bail!("nginx refuses requests: {output}");
     }
-    number_after(&output, "Requests/sec:")
+    Ok((number_after(output, "Requests/sec:")?, client))
 }
 
 fn redis(home: &Path, port: u16) -> anyhow::Result<Vec<OsString>> {
@@ -182,7 +191,7 @@ fn redis(home: &Path, port: u16) -> anyhow::Result<Vec<OsString>> {
     Ok(all)
 }
 
-fn redis_benchmark(port: u16, effort: Effort) -> anyhow::Result<f64> {
+fn redis_benchmark(port: u16, effort: Effort) -> anyhow::Result<(f64, Outcome)> {
     let (port, requests) = (port.to_string(), effort.of(150_000).to_string());
     let words = [
         "redis-benchmark",
@@ -197,8 +206,8 @@ fn redis_benchmark(port: u16, effort: Effort) -> anyhow::Result<f64> {
         "-q",
         "--csv",
     ];
-    let output = to_end(command(&[], &words))?.output;
-    number_after(&output, "\"SET\"")
+    let client = to_end(command(&[], &words))?;
+    Ok((number_after(&client.output, "\"SET\"")?, client))
 }
 
 /// The newest PostgreSQL that Debian's package has installed.
@@ -307,7 +316,7 @@ fn postgres(home: &Path, port: u16) -> anyhow::Result<Vec<OsString>> {
     Ok(as_postgres(words))
 }
 
-fn pgbench(port: u16, effort: Effort) -> anyhow::Result<f64> {
+fn pgbench(port: u16, effort: Effort) -> anyhow::Result<(f64, Outcome)> {
     let (port, seconds) = (port.to_string(), effort.seconds(3).to_string());
     let words = [
         "-S",
@@ -334,7 +343,7 @@ fn pgbench(port: u16, effort: Effort) -> anyhow::Result<f64> {
     let start = Instant::now();
     loop {
         match to_end(command(&[], &all)) {
-            Ok(outcome) => return number_after(&outcome.output, "tps ="),
+            Ok(client) => return Ok((number_after(&client.output, "tps =")?, client)),
             Err(error) if start.elapsed() > LIMIT => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }

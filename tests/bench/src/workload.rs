@@ -227,7 +227,7 @@ impl Workload {
                 let time = outcome.output.trim().parse();
                 Ok(Sample {
                     time: time.context("a loop printed no number")?,
-                    processor: Some(outcome.processor),
+                    processor: outcome.processor,
                 })
             }
             Kind::Shell(text) => {
@@ -236,13 +236,10 @@ impl Workload {
                 let outcome = to_end(command)?;
                 Ok(Sample {
                     time: outcome.elapsed.as_secs_f64(),
-                    processor: Some(outcome.processor),
+                    processor: outcome.processor,
                 })
             }
-            Kind::Server(server) => Ok(Sample {
-                time: server.measure(&prefix, &prepared.home, setup.effort)?,
-                processor: None,
-            }),
+            Kind::Server(server) => server.measure(&prefix, &prepared.home, setup.effort),
         }
     }
 }
@@ -252,9 +249,8 @@ impl Workload {
 pub(crate) struct Sample {
     /// In the workload's unit.
     pub(crate) time: f64,
-    /// Processor time of the program and the tracer, seconds; not for servers, which run for
-    /// a fixed time.
-    pub(crate) processor: Option<f64>,
+    /// Processor time of the program and the tracer, seconds; of a server for each request.
+    pub(crate) processor: f64,
 }
 
 /// A workload's directory.
