@@ -206,6 +206,10 @@ fn coverage_gaps_are_told() {
             }),
             vec!["privilege_lost"],
         ),
+        (
+            Script::web().notice(Notice::Hidden { pid: 1 }),
+            vec!["hidden_process"],
+        ),
     ];
     for (script, expected) in cases {
         let played = play(&mut pipeline(Mode::Monitor), &script, START);

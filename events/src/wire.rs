@@ -35,7 +35,7 @@ pub use frames::{Frame, FrameReader, FrameWriter, Messages, WireError};
 
 /// Version of this protocol. Any change of a type in this crate that crosses the wire
 /// raises it.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Largest frame, without its length: 256 KiB.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -253,6 +253,12 @@ pub enum Notice {
         pid: u32,
         /// The program.
         path: String,
+    },
+    /// A process cannot be looked into: the kernel keeps its memory from the tracer, because it is
+    /// not dumpable (`prctl(2)`, `PR_SET_DUMPABLE`). What its calls name is not known.
+    Hidden {
+        /// The process.
+        pid: u32,
     },
 }
 

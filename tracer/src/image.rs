@@ -49,6 +49,8 @@ pub(crate) struct Read {
     pub(crate) image: Image,
     /// What was asked for stands among its strings.
     pub(crate) is_as_asked: bool,
+    /// Which file it runs was not to be seen, and the one that has its name now is given.
+    pub(crate) is_by_name: bool,
 }
 
 /// Most that is read at once of what a program was started with.
@@ -130,7 +132,7 @@ pub(crate) fn read(
         _ => [cwd.as_slice(), b"/", &name].concat(),
     });
     let called = executed.as_deref().and_then(plain_name);
-    let (file, interpreter) = program(of, executed, mounts, looks);
+    let (file, interpreter, is_by_name) = program(of, executed, mounts, looks);
     let image = Image {
         called: called.filter(|name| *name != file.path).unwrap_or_default(),
         file,
@@ -143,16 +145,21 @@ pub(crate) fn read(
         tty: proc::terminal_name(stat.terminal),
         cwd: text::from_bytes(&cwd),
     };
-    Read { image, is_as_asked }
+    Read {
+        image,
+        is_as_asked,
+        is_by_name,
+    }
 }
 
-/// The program file, and the interpreter when the program is a script.
+/// The program file, and the interpreter when the program is a script; true where it is
+/// only the one that has the name now which was asked for.
 fn program(
     of: &Program<'_>,
     executed: Option<Vec<u8>>,
     mounts: &Mounts,
     looks: &mut Looks,
-) -> (File, Option<File>) {
+) -> (File, Option<File>, bool) {
     let Program { view, named, .. } = *of;
     let link = format!("/proc/{}/exe", view.pid);
     // Where it is the file that was found, its name is known.
@@ -165,7 +172,7 @@ fn program(
         })
     });
     if let Some(found) = as_found {
-        return (decode::file_of(&found, mounts), None);
+        return (decode::file_of(&found, mounts), None, false);
     }
     let found = view.behind(&link);
     let running = decode::file_of(&found, mounts);
@@ -175,9 +182,9 @@ fn program(
         *name == found.path && found.metadata.is_some_and(|metadata| metadata.links != 0)
     };
     if executed.as_ref().is_some_and(is_running) {
-        return (running, None);
+        return (running, None, false);
     }
-    let executed = executed.and_then(|name| {
+    let mut by_name = |name| {
         let at = Located {
             path: name,
             descriptor: None,
@@ -187,17 +194,21 @@ fn program(
         };
         let (file, resolved) = looks.look(view, &at, mounts);
         resolved.metadata.map(|metadata| (file, metadata))
-    });
-    match (found.metadata, executed) {
-        (Some(exe), Some((_, script))) if exe.same_file(&script) => (running, None),
-        (Some(_), Some((script, _))) => (script, Some(running)),
-        (Some(_), None) => (running, None),
-        (None, Some((file, _))) => (file, None),
-        (None, None) => {
-            let mut file = File::from_path(text::from_bytes(named.unwrap_or_default()));
-            file.fault = Some(picket_events::file::FileFault::Unresolved);
-            (file, None)
-        }
+    };
+    match (found.metadata, executed.and_then(&mut by_name)) {
+        (Some(exe), Some((_, script))) if exe.same_file(&script) => (running, None, false),
+        (Some(_), Some((script, _))) => (script, Some(running), false),
+        (Some(_), None) => (running, None, false),
+        (None, Some((file, _))) => (file, None, false),
+        // A program that may not be read: the kernel shows neither its file nor its memory.
+        (None, None) => match named.and_then(|name| by_name(name.to_vec())) {
+            Some((file, _)) => (file, None, true),
+            None => {
+                let mut file = File::from_path(text::from_bytes(named.unwrap_or_default()));
+                file.fault = Some(picket_events::file::FileFault::Unresolved);
+                (file, None, false)
+            }
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table of traced processes.
 
 mod held;
+mod memories;
 mod threads;
 
 use std::os::fd::OwnedFd;
@@ -64,6 +65,12 @@ pub(crate) struct Entry {
     pub(crate) root: Root,
     /// Its address space, once something had to be read from it.
     memory: Option<Memory>,
+    /// It may not be dumpable any more: once closed, its memory could not be opened again.
+    keeps_memory: bool,
+    /// The kernel keeps its memory from us.
+    pub(crate) is_hidden: bool,
+    /// The agent knows that.
+    pub(crate) is_hidden_told: bool,
     /// Threads that were seen, the leader included.
     threads: Vec<u32>,
     /// How many of them there may be before those that have ended are looked for.
@@ -108,35 +115,6 @@ impl Entry {
         }
     }
 
-    /// Opens the address space if it is not open.
-    pub(crate) fn open_memory(&mut self, tid: u32) {
-        if !self.is_memory_open() {
-            self.memory = Memory::open(tid, &self.credentials).ok();
-        }
-    }
-
-    /// Has the address space read without opening it, if it is not open.
-    pub(crate) fn pass_memory(&mut self, tid: u32) {
-        if self.memory.is_none() {
-            self.memory = Some(Memory::passing(tid, &self.credentials));
-        }
-    }
-
-    fn is_memory_open(&self) -> bool {
-        matches!(self.memory, Some(Memory::Opened(_)))
-    }
-
-    /// The address space, if it could be opened and may be read.
-    pub(crate) fn memory(&self) -> Option<&Memory> {
-        let is_allowed = self.caution.allows_memory(poll::monotonic_ms);
-        self.memory.as_ref().filter(|_| is_allowed)
-    }
-
-    /// Forgets the address space: it is about to be replaced, or to stop being shared.
-    pub(crate) fn drop_memory(&mut self) {
-        self.memory = None;
-    }
-
     /// As the agent is told.
     pub(crate) fn describe(&self) -> Process {
         Process {
@@ -171,9 +149,8 @@ pub(crate) struct Processes {
     tracers: [u32; 3],
     /// Nanoseconds since the epoch at boot.
     boot_time: u64,
-    /// Address spaces that are open, and may be.
-    open_memories: usize,
-    memories_max: usize,
+    /// Address spaces that are open.
+    memories: memories::Count,
     /// Processes that are held by a pidfd, and may be: descriptors are limited, and it is the
     /// application that says how many processes there are.
     handles: usize,
@@ -188,8 +165,6 @@ pub(crate) struct Processes {
 /// Stands for a login user id that is not read, because it is put in later.
 pub(crate) const UNKNOWN_LOGIN: u32 = u32::MAX;
 
-/// Address spaces kept open at once, at most.
-const MEMORIES_MAX: usize = 256;
 impl Processes {
     pub(crate) fn new(tracers: [u32; 3], boot_time: u64, cautions: &'static Cautions) -> Self {
         let trust = threads::trust();
@@ -200,8 +175,7 @@ impl Processes {
             trust,
             tracers,
             boot_time,
-            open_memories: 0,
-            memories_max: MEMORIES_MAX.min(files / 8),
+            memories: memories::Count::of(files),
             handles: 0,
             handles_max: files / 4,
             sweep_at: None,
@@ -365,6 +339,9 @@ impl Processes {
             pidfd,
             root,
             memory: None,
+            keeps_memory: false,
+            is_hidden: false,
+            is_hidden_told: false,
             threads: vec![pid],
             threads_room: THREADS_ROOM,
             exit_code: None,
@@ -401,33 +378,6 @@ impl Processes {
             self.threads.remove(tid);
         }
         Some(entry)
-    }
-
-    /// Has the address space of a process read without opening it, if it is not open.
-    pub(crate) fn pass_memory(&mut self, pid: u32, tid: u32) {
-        if let Some(entry) = self.entries.get_mut(&pid) {
-            entry.pass_memory(tid);
-        }
-    }
-
-    /// Opens the address space of a process, keeping the number of open ones bounded.
-    pub(crate) fn open_memory(&mut self, pid: u32, tid: u32) {
-        let Some(entry) = self.entries.get(&pid) else {
-            return;
-        };
-        if entry.is_memory_open() {
-            return;
-        }
-        if self.open_memories >= self.memories_max {
-            for entry in self.entries.values_mut() {
-                entry.drop_memory();
-            }
-            self.open_memories = 0;
-        }
-        self.open_memories += 1;
-        if let Some(entry) = self.entries.get_mut(&pid) {
-            entry.open_memory(tid);
-        }
     }
 }
 

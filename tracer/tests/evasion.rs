@@ -6,6 +6,8 @@
 mod edges;
 #[path = "evasion/handover.rs"]
 mod handover;
+#[path = "evasion/hiding.rs"]
+mod hiding;
 #[path = "evasion/mounts.rs"]
 mod mounts;
 #[path = "evasion/races.rs"]

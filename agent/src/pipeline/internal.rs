@@ -20,6 +20,8 @@ pub(super) const TRACER_RESTARTED: &str = "tracer_restarted";
 pub(super) const TAMPERING: &str = "tampering";
 /// A program did not get the privilege that its file gives.
 pub(super) const PRIVILEGE_LOST: &str = "privilege_lost";
+/// A process keeps the tracer from looking into it.
+pub(super) const HIDDEN_PROCESS: &str = "hidden_process";
 /// Events never arrived.
 pub(super) const LOST_EVENTS: &str = "lost_events";
 /// Findings could not be written.
@@ -72,6 +74,17 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
             "Tracing sets no_new_privs. If the program needs the privilege, exclude the container \
              or give it the capability in its security context.",
             "",
+        ),
+        HIDDEN_PROCESS => (
+            "DefenseEvasion:Picket/HiddenProcess",
+            Severity::Medium,
+            "A process keeps the tracer from looking into it",
+            "It is not dumpable: it has said so, has changed its user or group, or runs a program \
+             that may not be read, or it descends from such a one. What its calls name is not known, \
+             and rules on paths do not match; reads of watched files are still seen. Look at what it \
+             runs and at what it descends from. CAP_SYS_PTRACE for the container, where the platform \
+             gives it, makes it readable.",
+            "T1562.001",
         ),
         LOST_EVENTS => (
             "Picket:Coverage/LostEvents",

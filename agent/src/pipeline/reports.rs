@@ -84,6 +84,10 @@ impl Pipeline {
                 let body = json!({"pid": pid, "path": container::shortened(&path)});
                 (internal::PRIVILEGE_LOST, self.with_process(name, pid, body))
             }
+            Notice::Hidden { pid } => {
+                let body = json!({"pid": pid});
+                (internal::HIDDEN_PROCESS, self.with_process(name, pid, body))
+            }
         };
         self.report(Some(name), event, body, now, outputs);
     }

@@ -187,6 +187,9 @@ impl Worker<'_> {
             EventType::Exec => self.processes.pass_memory(pid, tid),
             _ => self.processes.open_memory(pid, tid),
         }
+        if may_hide(row, data) {
+            self.processes.keep_memory(pid);
+        }
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,
@@ -390,6 +393,16 @@ pub(super) fn is_told(value: i64) -> bool {
     match -value {
         ..=0 | 4096.. => true,
         errno => is_refusal(errno as i32),
+    }
+}
+
+/// Whether the caller may not be dumpable any more after the call.
+fn may_hide(row: &Row, data: &Data) -> bool {
+    const SET_DUMPABLE: u64 = 4;
+    match row.event {
+        EventType::SetUid | EventType::SetGid | EventType::Capset => true,
+        EventType::Prctl => data.args[0] == SET_DUMPABLE,
+        _ => false,
     }
 }
 

@@ -78,12 +78,16 @@ impl Worker<'_> {
             may_be_read: true,
         };
         let environments = &mut self.environments;
-        let image::Read { image, is_as_asked } =
-            image::read(&program, &self.mounts, &mut self.looks, environments);
+        let image::Read {
+            image,
+            is_as_asked,
+            is_by_name,
+        } = image::read(&program, &self.mounts, &mut self.looks, environments);
         entry.drop_memory();
         entry.image = self.transport.share(&image);
         let running = image.interpreter.as_ref().unwrap_or(&image.file);
-        let is_certain = new.asked.is_none() || is_as_asked && self.familiar.knows(running);
+        let is_familiar = new.asked.is_none() || is_as_asked && self.familiar.knows(running);
+        let is_certain = is_familiar && !is_by_name;
         if !is_as_asked {
             self.familiar.is_odd(running);
         }

@@ -3,8 +3,9 @@
 use std::os::fd::AsFd;
 
 use picket_events::event::{Exit, ExitCause};
-use picket_events::wire::ToAgent;
-use picket_events::{Event, EventKind, EventType, Outcome, Process};
+use picket_events::file::FileFault;
+use picket_events::wire::{Notice, ToAgent};
+use picket_events::{Address, Event, EventKind, EventType, File, Outcome, Process};
 use std::sync::atomic::Ordering;
 
 use super::Worker;
@@ -31,6 +32,7 @@ impl Worker<'_> {
         if self.transport.has_room(kind.event_type()) {
             self.tell_lineage(pid);
         }
+        self.tell_if_hidden(pid, &kind);
         if self.transport.has_room(kind.event_type()) {
             for account in self.accounts.of_event(&kind) {
                 self.transport.push(&ToAgent::Account(account));
@@ -50,6 +52,24 @@ impl Worker<'_> {
             .sequence
             .store(self.transport.sequence(), Ordering::Release);
         is_queued
+    }
+
+    /// Tells once of a process that does something which we cannot read because it hides its memory.
+    /// What it executes is read from the new program.
+    fn tell_if_hidden(&mut self, pid: u32, kind: &EventKind) {
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
+        let is_unreadable = |file: &File| file.fault == Some(FileFault::Unreadable);
+        let is_unread = match kind {
+            EventKind::Exec(_) => false,
+            EventKind::Connect { address, .. } => *address == Address::Unreadable,
+            kind => kind.file().is_some_and(is_unreadable),
+        };
+        if entry.is_hidden && is_unread && !std::mem::replace(&mut entry.is_hidden_told, true) {
+            let notice = Notice::Hidden { pid };
+            self.transport.push(&ToAgent::Notice(notice));
+        }
     }
 
     /// Registers a process and those of its ancestors that are new, and tells of them.

@@ -21,8 +21,8 @@ const SIGURG: u32 = 23;
 const SET_OWNER: &[u32] = &[8, 15];
 /// `SECCOMP_SET_MODE_FILTER`.
 const SET_FILTER: &[u32] = &[tracer_safety::SET_MODE_FILTER];
-/// `PR_SET_SECCOMP`.
-const PR_SET_SECCOMP: &[u32] = &[tracer_safety::PR_SET_SECCOMP];
+/// `PR_SET_DUMPABLE`, after which we could not open what we have to read, and `PR_SET_SECCOMP`.
+const PRCTL_ALWAYS: &[u32] = &[4, tracer_safety::PR_SET_SECCOMP];
 /// `FIOSETOWN`, `SIOCSPGRP`.
 const IOCTL_SET_OWNER: &[u32] = &[0x8901, 0x8902];
 
@@ -105,7 +105,7 @@ pub(super) static ROWS: &[Row] = &[
         [157, 172, 167],
         E::Prctl,
         &[
-            Test::OneOf(0, PR_SET_SECCOMP),
+            Test::OneOf(0, PRCTL_ALWAYS),
             Test::IfInterested(&Test::OneOf(0, PRCTL_OPTIONS)),
         ],
         process::prctl,

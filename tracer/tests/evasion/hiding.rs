@@ -1,0 +1,216 @@
+//! Processes that keep others from looking into them.
+
+use super::*;
+use picket_events::file::FileFault;
+use picket_events::wire::Notice;
+
+/// Runs a program traced as the root of a container without CAP_SYS_PTRACE, or as another user
+/// without any: a process that is not dumpable is then closed to the tracer as it is to everybody.
+fn run_unprivileged(name: &str, user: Option<&str>, source: &str) -> Record {
+    need_root();
+    let scratch = Scratch::new(name);
+    set_mode(&scratch.path(""), 0o777);
+    let agent = Agent::start(&scratch);
+    let program = build(&scratch, "program", &[], source);
+    let interest = "exec,fork,exit,open,unlink";
+    let inner = traced(&agent, interest, &[&program]);
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]);
+    if let Some(user) = user {
+        command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+    }
+    command
+        .arg("--")
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    let output = output(command.current_dir(scratch.path("")));
+    assert!(
+        output.status.success(),
+        "{:?} {}",
+        output.status,
+        stderr(&output)
+    );
+    agent.finish()
+}
+
+/// Names of the files that were opened, or only named, by processes other than the main one, and by
+/// that.
+fn named<'a>(record: &'a Record, pids: &[u32]) -> Vec<&'a str> {
+    let opens = record.of(EventType::Open);
+    let of_them = opens.iter().filter(|event| pids.contains(&event.pid));
+    of_them
+        .filter_map(|event| event.kind.file())
+        .map(|file| file.name.as_str())
+        .collect()
+}
+
+fn unreadable(record: &Record, pid: u32) -> usize {
+    let opens = record.of(EventType::Open);
+    let is_unreadable = |event: &&&picket_events::Event| {
+        event.kind.file().unwrap().fault == Some(FileFault::Unreadable)
+    };
+    let of_it = opens.iter().filter(|event| event.pid == pid);
+    of_it.filter(is_unreadable).count()
+}
+
+fn hidden(record: &Record) -> Vec<u32> {
+    let notices = record.notices();
+    let of = |notice: &&Notice| match notice {
+        Notice::Hidden { pid } => Some(*pid),
+        _ => None,
+    };
+    notices.iter().filter_map(of).collect()
+}
+
+fn children(record: &Record) -> Vec<u32> {
+    let forks = record.of(EventType::Fork);
+    forks.iter().map(|event| event.pid).collect()
+}
+
+fn main_of(record: &Record) -> u32 {
+    record.exec("program").0.pid
+}
+
+/// What was opened of a process before it hid stays readable. A child that it makes cannot be looked
+/// into, which is said once, and its end and what it executes are told.
+#[test]
+fn a_process_that_says_it_is_not_dumpable_is_seen_and_its_children_are_told_to_hide() {
+    let source = r#"
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    prctl(PR_SET_DUMPABLE, 0);
+    close(open("first", O_CREAT | O_WRONLY, 0600));
+    if (fork() == 0) {
+        close(open("by-child", O_CREAT | O_WRONLY, 0600));
+        unlink("first");
+        execl("/bin/true", "true", (char *)0);
+    }
+    wait(0);
+    close(open("last", O_CREAT | O_WRONLY, 0600));
+    return 0;
+}"#;
+    for user in [None, Some("33")] {
+        let record = run_unprivileged("not-dumpable", user, source);
+        let (main, children) = (main_of(&record), children(&record));
+        let seen = named(&record, &[main]);
+        assert!(
+            seen.contains(&"first") && seen.contains(&"last"),
+            "{seen:?}"
+        );
+        assert_eq!(unreadable(&record, main), 0);
+        assert_eq!(children.len(), 1);
+        assert_eq!(hidden(&record), children);
+        assert_eq!(unreadable(&record, children[0]), 1);
+        assert_eq!(record.exec("true").0.pid, children[0]);
+        assert_eq!(exit_of(&record, children[0]), (ExitCause::Exited, Some(0)));
+    }
+}
+
+/// A change of ids takes that right away as well, also where it is taken back at once.
+#[test]
+fn a_process_that_changes_its_ids_is_seen_and_its_children_are_told_to_hide() {
+    let record = run_unprivileged(
+        "ids-and-back",
+        None,
+        r#"
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    if (seteuid(33) || seteuid(0)) return 1;
+    close(open("first", O_CREAT | O_WRONLY, 0600));
+    if (fork() == 0) {
+        int fd = open("by-child", O_CREAT | O_WRONLY, 0600);
+        _exit(fd < 0);
+    }
+    wait(0);
+    return 0;
+}"#,
+    );
+    let (main, children) = (main_of(&record), children(&record));
+    assert!(named(&record, &[main]).contains(&"first"));
+    assert_eq!(unreadable(&record, main), 0);
+    assert_eq!(hidden(&record), children);
+}
+
+/// A program that its user may not read is told with its path and its arguments, and told to hide.
+#[test]
+fn a_program_that_may_not_be_read_is_told_to_hide() {
+    let record = run_unprivileged(
+        "unreadable-program",
+        Some("33"),
+        r#"
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    if (argc > 1) {
+        int fd = open("by-unreadable", O_CREAT | O_WRONLY, 0600);
+        return fd < 0;
+    }
+    char text[65536];
+    int from = open(argv[0], O_RDONLY), to = open("closed", O_CREAT | O_WRONLY, 0700);
+    for (ssize_t got; (got = read(from, text, sizeof text)) > 0;) write(to, text, got);
+    close(to);
+    chmod("closed", 0111);
+    if (fork() == 0) { execl("./closed", "closed", "again", (char *)0); _exit(127); }
+    int status; wait(&status);
+    return WEXITSTATUS(status);
+}"#,
+    );
+    let (event, image) = record.exec("closed");
+    assert!(image.file.path.ends_with("/closed") && !image.file.path.contains("/./"));
+    assert_eq!(event.outcome, Outcome::Unconfirmed);
+    assert_eq!(image.argv, ["closed", "again"]);
+    assert_eq!(image.file.mode & 0o777, 0o111);
+    assert_eq!(hidden(&record), [event.pid]);
+    assert!(unreadable(&record, event.pid) > 0);
+}
+
+/// As many processes as there is room for to read them fast do not close the memory of one that could
+/// not be opened again.
+#[test]
+fn a_crowd_does_not_close_what_could_not_be_opened_again() {
+    let record = run_unprivileged(
+        "crowd",
+        None,
+        r#"
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    int go[2], made[2]; char byte;
+    if (pipe(go) || pipe(made)) return 1;
+    if (fork() == 0) {
+        prctl(PR_SET_DUMPABLE, 0);
+        close(open("before", O_CREAT | O_WRONLY, 0600));
+        write(made[1], "x", 1);
+        read(go[0], &byte, 1);
+        close(open("after", O_CREAT | O_WRONLY, 0600));
+        _exit(0);
+    }
+    read(made[0], &byte, 1);
+    for (int i = 0; i < 300; i++) {
+        if (fork() == 0) {
+            int fd = open("crowd", O_CREAT | O_WRONLY, 0600);
+            _exit(fd < 0);
+        }
+        wait(0);
+    }
+    write(go[1], "x", 1);
+    while (wait(0) > 0) {}
+    return 0;
+}"#,
+    );
+    let hiding = children(&record)[0];
+    assert_eq!(named(&record, &[hiding]), ["before", "after"]);
+    assert_eq!(hidden(&record), [0u32; 0]);
+}
