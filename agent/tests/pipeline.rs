@@ -15,7 +15,8 @@ use picket_agent::ingest::Ingest;
 use picket_agent::pipeline::{Observer, Output, Pipeline, Violation};
 use picket_events::wire::environments::{MAX_ENVIRONMENT, PLACES};
 use picket_events::wire::{
-    Engine, Environment, LossReason, Lost, Notice, Refusal, ToAgent, ToTracer,
+    Engine, Environment, LossReason, Lost, Notice, Refusal, ToAgent, ToTracer, Unwatched,
+    UnwatchedReason,
 };
 use picket_events::{Address, Credentials, EventKind, EventType, File, Outcome, Protocol};
 use support::*;
@@ -209,6 +210,24 @@ fn coverage_gaps_are_told() {
         (
             Script::web().notice(Notice::Hidden { pid: 1 }),
             vec!["hidden_process"],
+        ),
+        (
+            Script::web().notice(Notice::ReadsUnwatched {
+                are_plain_seen: true,
+                files: vec![Unwatched {
+                    reason: UnwatchedReason::NoInstance,
+                    count: 1,
+                    paths: vec!["/etc/shadow".to_owned()],
+                }],
+            }),
+            vec!["reads_unwatched"],
+        ),
+        (
+            Script::web().notice(Notice::ReadsUnwatched {
+                are_plain_seen: false,
+                files: Vec::new(),
+            }),
+            vec![],
         ),
     ];
     for (script, expected) in cases {

@@ -65,6 +65,8 @@ gaps! {
     StalePolicy: false, "the pod was injected for another policy or mode; restart its workload";
     /// The rules need more than the installed filter shows.
     RulesNeedRestart: false, "rules need more than the tracer was started with; restart the workload";
+    /// Files that rules are about cannot be watched for reads.
+    ReadsUnwatched: false, "some reads of files that rules are about are not seen: they cannot be watched";
     /// The agent did not take the rules that it was given.
     RulesRejected: false, "the agent goes on with older rules";
     /// Events were lost.

@@ -23,6 +23,7 @@
 
 pub mod environments;
 mod frames;
+mod unwatched;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,10 +33,11 @@ use crate::process::Process;
 
 pub use environments::{Environment, Environments};
 pub use frames::{Frame, FrameReader, FrameWriter, Messages, WireError};
+pub use unwatched::{Unwatched, UnwatchedReason};
 
 /// Version of this protocol. Any change of a type in this crate that crosses the wire
 /// raises it.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Largest frame, without its length: 256 KiB.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -259,6 +261,14 @@ pub enum Notice {
     Hidden {
         /// The process.
         pid: u32,
+    },
+    /// What of the files that [`ToTracer::WatchReads`] names is not watched, from now on.
+    ReadsUnwatched {
+        /// Reads of these with `O_NOCTTY` alone are seen all the same: the filter stops for all
+        /// of the kind.
+        are_plain_seen: bool,
+        /// What is not watched, for each reason; nothing where all is again.
+        files: Vec<Unwatched>,
     },
 }
 

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
+use picket_events::Interest;
 use picket_events::wire::{Engine, Hello, VERSION};
 
 use crate::cli::OWN_FAILURE;
@@ -112,7 +113,7 @@ fn untraced(config: &Config, before: Before, failure: &Failure) -> ExitCode {
         step: step.to_owned(),
         errno: errno.0,
     };
-    transport::send_hello(config, hello(config, engine, 0));
+    transport::send_hello(config, hello(config, &config.interest, engine, 0));
     if config.require_tracing {
         return ExitCode::from(OWN_FAILURE);
     }
@@ -120,8 +121,13 @@ fn untraced(config: &Config, before: Before, failure: &Failure) -> ExitCode {
     ExitCode::from(launch::execute(&config.command) as u8)
 }
 
-/// Who we are, for the agent.
-pub(crate) fn hello(config: &Config, engine: Engine, generation: u32) -> Hello {
+/// Who we are, for the agent; `interest` is what the filter was made for.
+pub(crate) fn hello(
+    config: &Config,
+    interest: &Interest,
+    engine: Engine,
+    generation: u32,
+) -> Hello {
     let mut entrypoint: Vec<String> = config
         .command
         .iter()
@@ -136,7 +142,7 @@ pub(crate) fn hello(config: &Config, engine: Engine, generation: u32) -> Hello {
         started_at: config.started_at,
         entrypoint,
         engine,
-        interest: table::served(&config.interest).to_string(),
+        interest: table::served(interest).to_string(),
         generation,
         session_token: config.session_token.clone(),
     }
@@ -195,7 +201,9 @@ impl Keeper {
             }
             Side::Parent(pid) => pid,
         };
-        let listener = at(step(engine), await_listener(board, worker, engine))?;
+        let listener = await_listener(board, worker, engine);
+        board.let_go_of_watching();
+        let listener = at(step(engine), listener)?;
         if let Some(failure) = instead {
             tell_fallback(failure);
         }

@@ -47,6 +47,7 @@ mod sys;
 mod table;
 mod told;
 mod transport;
+mod unwatched;
 mod watched;
 mod worker;
 

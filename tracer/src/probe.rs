@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config;
+use crate::sys::watch::Watcher;
 use crate::sys::{Errno, files, poll, process, ptrace, seccomp};
 
 /// One thing that was tried.
@@ -178,6 +179,12 @@ fn findings() -> Vec<Finding> {
             "following paths as the kernel does",
             Needed::Nothing,
             files::open_path(files::AT_FDCWD, c"/", true, files::IN_ROOT).map(drop),
+        ),
+        try_it(
+            "inotify",
+            "seeing reads without stopping for them",
+            Needed::Nothing,
+            Watcher::new().map(drop),
         ),
         try_it(
             "spec_allow",

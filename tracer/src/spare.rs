@@ -60,6 +60,7 @@ pub(crate) fn stand(
         shared::wait_while(&board.worker_ready, 0, Duration::from_millis(50));
     }
     let _ = process::unshare_files();
+    board.let_go_of_watching();
     let listener = (*engine == Engine::UserNotification).then(|| process::adopt(listener));
     process::set_not_dumpable();
     process::new_session();
@@ -87,6 +88,7 @@ pub(crate) fn stand(
         listener,
         keeper: keeper_pid,
         generation,
+        watched: None,
         died_by: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status) as u32),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use picket_events::wire::Engine;
+use picket_events::{Interest, OpenInterest};
 
 use crate::config::Config;
 use crate::filter::{self, Ours};
@@ -13,6 +14,7 @@ use crate::sys::seccomp::{self, Instruction};
 use crate::sys::shared::{self, Board, Install};
 use crate::sys::signals::{self, Mask};
 use crate::sys::{Errno, inherited, poll, ptrace};
+use crate::watched::Watched;
 use crate::{launch, worker};
 
 /// How long the start may take before it counts as failed.
@@ -48,7 +50,8 @@ pub(crate) fn start_worker(
         processes: [keeper, process::parent_pid(), process::own_pid()],
         group: process::group_of(0).map_or(keeper, |group| group as u32),
     };
-    let program = filter::compile(&config.interest, ours, action(engine));
+    let watched = watch(config, board);
+    let program = filter::compile(&interest(config, board), ours, action(engine));
     let main = match process::fork(true) {
         Ok(Side::Child) => start_application(config, board, engine, &program, before),
         Ok(Side::Parent(pid)) => pid,
@@ -81,8 +84,38 @@ pub(crate) fn start_worker(
         listener: listener.as_ref().map(AsFd::as_fd),
         keeper,
         generation: 0,
+        watched,
         died_by: None,
     })
+}
+
+/// Watches files for reads that the filter is to let pass, where it is known already which. A
+/// filter cannot be changed: where something is not watched, it is made to stop for such reads as
+/// can be told apart from most.
+fn watch(config: &Config, board: &Board) -> Option<Watched> {
+    if config.interest.open != OpenInterest::Plain || config.socket.is_none() {
+        return None;
+    }
+    let mut watched = Watched::new();
+    watched.set(config.watched.clone());
+    match watched.descriptor() {
+        Some(descriptor) => board.is_watching(descriptor),
+        // Nor will there be one when the agent says which.
+        None => board.stops_for_more.store(1, Ordering::Release),
+    }
+    if !watched.missing().is_nothing() {
+        board.stops_for_more.store(1, Ordering::Release);
+    }
+    Some(watched)
+}
+
+/// What the filter is made for.
+pub(crate) fn interest(config: &Config, board: &Board) -> Interest {
+    let mut interest = config.interest;
+    if board.stops_for_more.load(Ordering::Acquire) != 0 {
+        interest.insert_open(OpenInterest::NoTerminal);
+    }
+    interest
 }
 
 /// Becomes the application.

@@ -3,30 +3,37 @@
 //!
 //! The agent says which, as patterns of paths. Every file that fits is watched for opens, and
 //! every directory on the way for names that would fit, so that files which come later are
-//! watched too. What is found is bounded; the tracer sees as much as its own user may read.
+//! watched too. What is found is bounded, and the tracer sees as much as its own user may read:
+//! what is missing is known.
 
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use crate::sys::files::{self, AT_FDCWD};
+use picket_events::wire::UnwatchedReason;
+
+use crate::sys::files::{self, AT_FDCWD, Metadata};
 use crate::sys::poll;
 use crate::sys::watch::{Noticed, Watcher};
+use crate::unwatched::{Missing, Who};
 
 /// Files and directories watched, at most.
 const FILES_MAX: usize = 256;
 const DIRECTORIES_MAX: usize = 64;
-/// Names of a directory that are looked at.
+/// Names of a directory that are looked at: those that fit, and all.
 const NAMES_MAX: usize = 256;
+const NAMES_READ_MAX: usize = 8192;
 /// How deep `**` goes.
 const DEPTH_MAX: usize = 6;
 /// Time between two searches for files, milliseconds.
 const SEARCH_EVERY: u64 = 50;
 
 const FILE_EVENTS: u32 = libc::IN_OPEN;
+/// Of attributes because a file may become readable.
 const DIRECTORY_EVENTS: u32 = libc::IN_CREATE
     | libc::IN_MOVED_TO
+    | libc::IN_ATTRIB
     | libc::IN_MOVE_SELF
     | libc::IN_DELETE_SELF
     | libc::IN_ONLYDIR;
@@ -43,8 +50,11 @@ pub(crate) struct WatchedFile {
 /// What is watched.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    watcher: Watcher,
+    /// `None` where the kernel does not let us.
+    watcher: Option<Watcher>,
+    who: Who,
     patterns: Vec<Vec<u8>>,
+    missing: Missing,
     files: HashMap<i32, WatchedFile>,
     /// Directories, with the parts of patterns that their names may fit.
     directories: HashMap<i32, Vec<Vec<u8>>>,
@@ -54,31 +64,45 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Watches nothing yet; `None` where the kernel does not let us.
-    pub(crate) fn new() -> Option<Self> {
-        Some(Self {
-            watcher: Watcher::new().ok()?,
+    /// Watches nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            watcher: Watcher::new().ok(),
+            who: Who::own(),
             patterns: Vec::new(),
+            missing: Missing::default(),
             files: HashMap::new(),
             directories: HashMap::new(),
             search_at: None,
             searched_at: 0,
-        })
+        }
     }
 
-    /// Readable when [`Self::opened`] has something to tell.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.watcher.as_fd()
+    /// Readable when [`Self::opened`] has something to tell; `None` where nothing can be watched.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.watcher.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What the last search has found, or would have, and is not watched.
+    pub(crate) fn missing(&self) -> &Missing {
+        &self.missing
     }
 
     /// Watches files that fit these patterns, and no others.
     pub(crate) fn set(&mut self, patterns: Vec<String>) {
         let patterns = patterns.into_iter().map(String::into_bytes);
-        let patterns: Vec<_> = patterns
+        let mut patterns: Vec<_> = patterns
             .filter(|pattern| pattern.first() == Some(&b'/'))
             .collect();
+        // Whoever makes many files that fit some pattern keeps none from being watched that a rule
+        // names.
+        patterns.sort_by_key(|pattern| pattern.contains(&b'*'));
         // The agent says again what the tracer has found beside its socket.
-        if patterns != self.patterns {
+        let had_none = self.watcher.is_none();
+        if had_none {
+            self.watcher = Watcher::new().ok();
+        }
+        if patterns != self.patterns || had_none {
             self.patterns = patterns;
             self.search();
         }
@@ -89,11 +113,13 @@ impl Watched {
         self.search_at
     }
 
-    /// Searches anew if names have changed.
-    pub(crate) fn search_if_due(&mut self) {
-        if self.search_at.is_some_and(|at| at <= poll::monotonic_ms()) {
+    /// Searches anew if names have changed; whether it did.
+    pub(crate) fn search_if_due(&mut self) -> bool {
+        let is_due = self.search_at.is_some_and(|at| at <= poll::monotonic_ms());
+        if is_due {
             self.search();
         }
+        is_due
     }
 
     /// Whether a file is watched.
@@ -106,7 +132,8 @@ impl Watched {
     pub(crate) fn opened(&mut self) -> Vec<WatchedFile> {
         let mut opened: Vec<WatchedFile> = Vec::new();
         let mut has_changed = false;
-        for Noticed { watch, mask, name } in self.watcher.noticed() {
+        let noticed = self.watcher.as_ref().map(Watcher::noticed);
+        for Noticed { watch, mask, name } in noticed.into_iter().flatten() {
             let is_open = mask & libc::IN_OPEN != 0;
             match (self.files.get(&watch), self.directories.get(&watch)) {
                 (Some(file), _) if is_open && !opened.contains(file) => opened.push(file.clone()),
@@ -130,6 +157,7 @@ impl Watched {
     fn search(&mut self) {
         self.searched_at = poll::monotonic_ms();
         self.search_at = None;
+        self.missing = Missing::default();
         let before: Vec<i32> = self.files.drain().map(|(watch, _)| watch).collect();
         let before = before
             .into_iter()
@@ -137,13 +165,22 @@ impl Watched {
         let before: Vec<i32> = before.collect();
         for pattern in std::mem::take(&mut self.patterns) {
             let parts: Vec<&[u8]> = pattern[1..].split(|byte| *byte == b'/').collect();
-            self.follow(b"/", &parts, DEPTH_MAX);
+            match self.watcher {
+                Some(_) => self.follow(b"/", &parts, DEPTH_MAX),
+                None => self.missing.add(UnwatchedReason::NoInstance, &pattern),
+            }
             self.patterns.push(pattern);
         }
         for watch in before {
             if !self.files.contains_key(&watch) && !self.directories.contains_key(&watch) {
-                self.watcher.remove(watch);
+                self.remove(watch);
             }
+        }
+    }
+
+    fn remove(&self, watch: i32) {
+        if let Some(watcher) = &self.watcher {
+            watcher.remove(watch);
         }
     }
 
@@ -152,21 +189,25 @@ impl Watched {
         let Some((part, rest)) = parts.split_first() else {
             return;
         };
-        if !self.watch_directory(directory, part) {
-            return;
-        }
+        let is_watched = self.watch_directory(directory, part);
         let is_below = *part == b"**" && rest.is_empty();
-        let names = match part.contains(&b'*') {
-            true => names(directory),
-            false => vec![part.to_vec()],
+        let names = match (is_watched, part.contains(&b'*')) {
+            // What is named can be watched all the same.
+            (_, false) => vec![part.to_vec()],
+            (false, true) => return,
+            (true, true) => self.names(directory, part),
         };
-        for name in names.iter().filter(|name| fits(part, name)) {
+        for name in &names {
             let path = [directory, name.as_slice()].concat();
             let Ok(text) = CString::new(path.as_slice()) else {
                 continue;
             };
-            let Ok(found) = files::metadata(AT_FDCWD, &text, true) else {
-                continue;
+            let found = match files::metadata(AT_FDCWD, &text, true) {
+                Ok(found) => found,
+                Err(errno) => {
+                    self.missing.refused(errno, &path, None, self.who);
+                    continue;
+                }
             };
             let inner = || [path.as_slice(), b"/"].concat();
             match found.mode & libc::S_IFMT {
@@ -176,33 +217,50 @@ impl Watched {
                         device: found.device,
                         inode: found.inode,
                     };
-                    self.watch_file(&text, file);
+                    self.watch_file(&text, file, &found);
                 }
-                libc::S_IFDIR if is_below && depth > 0 => self.follow(&inner(), parts, depth - 1),
-                libc::S_IFDIR if !is_below => self.follow(&inner(), rest, depth),
+                libc::S_IFDIR if is_below && depth == 0 => {
+                    self.missing.add(UnwatchedReason::TooMany, &path);
+                }
+                libc::S_IFDIR if is_below => self.follow(&inner(), parts, depth - 1),
+                libc::S_IFDIR => self.follow(&inner(), rest, depth),
                 _ => {}
             }
         }
     }
 
-    fn watch_file(&mut self, text: &CString, file: WatchedFile) {
-        if self.files.len() < FILES_MAX
-            && let Ok(watch) = self.watcher.watch(text, FILE_EVENTS)
-        {
-            self.files.entry(watch).or_insert(file);
+    fn watch_file(&mut self, text: &CString, file: WatchedFile, found: &Metadata) {
+        let Some(watcher) = &self.watcher else {
+            return;
+        };
+        if self.files.len() >= FILES_MAX && !self.holds(file.device, file.inode) {
+            self.missing.add(UnwatchedReason::TooMany, &file.path);
+            return;
+        }
+        match watcher.watch(text, FILE_EVENTS) {
+            Ok(watch) => drop(self.files.entry(watch).or_insert(file)),
+            Err(errno) => self
+                .missing
+                .refused(errno, &file.path, Some(found), self.who),
         }
     }
 
-    /// False where it cannot be, so that nothing below it can be found either.
+    /// Whether it is watched: if not, what comes into it later is not found.
     fn watch_directory(&mut self, path: &[u8], part: &[u8]) -> bool {
-        let Ok(text) = CString::new(path) else {
+        let (Ok(text), Some(watcher)) = (CString::new(path), &self.watcher) else {
             return false;
         };
-        let Ok(watch) = self.watcher.watch(&text, DIRECTORY_EVENTS) else {
-            return false;
+        let watch = match watcher.watch(&text, DIRECTORY_EVENTS) {
+            Ok(watch) => watch,
+            Err(errno) => {
+                let found = files::metadata(AT_FDCWD, &text, true).ok();
+                self.missing.refused(errno, path, found.as_ref(), self.who);
+                return false;
+            }
         };
         if self.directories.len() >= DIRECTORIES_MAX && !self.directories.contains_key(&watch) {
-            self.watcher.remove(watch);
+            self.remove(watch);
+            self.missing.add(UnwatchedReason::TooMany, path);
             return false;
         }
         let parts = self.directories.entry(watch).or_default();
@@ -211,16 +269,28 @@ impl Watched {
         }
         true
     }
-}
 
-/// Names in a directory.
-fn names(directory: &[u8]) -> Vec<Vec<u8>> {
-    let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(directory.to_vec()));
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return Vec::new();
-    };
-    let entries = entries.flatten().take(NAMES_MAX);
-    entries.map(|entry| entry.file_name().into_vec()).collect()
+    /// Names in a directory that fit a part.
+    fn names(&mut self, directory: &[u8], part: &[u8]) -> Vec<Vec<u8>> {
+        let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(directory.to_vec()));
+        let Ok(entries) = std::fs::read_dir(path) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (number, entry) in entries.flatten().enumerate() {
+            let name = entry.file_name().into_vec();
+            let is_fit = fits(part, &name);
+            if number >= NAMES_READ_MAX || is_fit && found.len() >= NAMES_MAX {
+                let pattern = [directory, part].concat();
+                self.missing.add(UnwatchedReason::TooMany, &pattern);
+                break;
+            }
+            if is_fit {
+                found.push(name);
+            }
+        }
+        found
+    }
 }
 
 /// Whether a name fits a part of a pattern, in which `*` stands for any characters.

@@ -12,7 +12,7 @@ fn scratch(name: &str) -> std::path::PathBuf {
 }
 
 fn watching(patterns: &[String]) -> Watched {
-    let mut watched = Watched::new().unwrap();
+    let mut watched = Watched::new();
     watched.set(patterns.to_vec());
     watched
 }
@@ -123,5 +123,44 @@ fn the_number_of_watches_is_bounded() {
     let watched = watching(&[home.join("**").display().to_string()]);
     assert!(watched.files.len() <= FILES_MAX && !watched.files.is_empty());
     assert!(watched.directories.len() <= DIRECTORIES_MAX);
+    fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_what_a_rule_names_comes_first() {
+    let home = scratch("crowd");
+    fs::create_dir(home.join("a")).unwrap();
+    for file in 0..300 {
+        fs::write(home.join("a").join(file.to_string()), "x").unwrap();
+    }
+    fs::write(home.join("secret"), "x").unwrap();
+    let patterns = ["a/*", "b/*", "secret"].map(|name| home.join(name).display().to_string());
+    let watched = watching(&patterns);
+    assert_eq!(watched.files.len(), FILES_MAX);
+    let secret = fs::metadata(home.join("secret")).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert!(watched.holds(secret.dev(), secret.ino()));
+    let told = watched.missing().told();
+    assert_eq!(told.len(), 1);
+    // 300, one of 256 places being taken, and the folder's rest, which is not looked at.
+    assert_eq!(
+        (told[0].reason, told[0].count),
+        (UnwatchedReason::TooMany, 2)
+    );
+    assert!(watching(&patterns[1..]).missing().is_nothing());
+    fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn a_file_that_becomes_readable_is_looked_for_again() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = scratch("mode");
+    let secret = home.join("secret");
+    fs::write(&secret, "x").unwrap();
+    let mut watched = watching(&[secret.display().to_string()]);
+    assert_eq!(watched.search_at(), None);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    watched.opened();
+    assert!(watched.search_at().is_some());
     fs::remove_dir_all(home).unwrap();
 }

@@ -2,6 +2,8 @@
 #![allow(missing_docs)]
 
 mod support;
+#[path = "reads/unwatched.rs"]
+mod unwatched;
 
 use picket_events::wire::ToTracer;
 use picket_events::{Event, EventKind, EventType, Image, Outcome};

@@ -30,6 +30,7 @@ pub(super) struct Container {
     engine: Engine,
     interest: String,
     generation: u32,
+    are_reads_unwatched: bool,
 }
 
 impl Container {
@@ -68,6 +69,7 @@ impl Container {
             engine: hello.engine.clone(),
             interest: hello.interest.clone(),
             generation: hello.generation,
+            are_reads_unwatched: false,
         }
     }
 
@@ -80,6 +82,8 @@ impl Container {
             self.generation = hello.generation;
             self.loss.restart();
         }
+        // The tracer says so again where it is.
+        self.are_reads_unwatched = false;
         self.tree.begin_snapshot();
         self.in_snapshot = true;
     }
@@ -87,6 +91,11 @@ impl Container {
     /// The interest that the installed filter serves, in its text form.
     pub(super) fn interest(&self) -> &str {
         &self.interest
+    }
+
+    /// Files that rules are about are not watched for reads, or are again.
+    pub(super) fn reads_are_unwatched(&mut self, unwatched: bool) {
+        self.are_reads_unwatched = unwatched;
     }
 
     /// True when nothing of this container is seen.
@@ -112,6 +121,9 @@ impl Container {
         let mut gaps = Vec::new();
         if !self.is_untraced() && !self.shows(needed) {
             gaps.push(Gap::RulesNeedRestart);
+        }
+        if self.are_reads_unwatched {
+            gaps.push(Gap::ReadsUnwatched);
         }
         if self.loss.total() > 0 {
             gaps.push(Gap::EventsLost);

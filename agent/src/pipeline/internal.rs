@@ -34,6 +34,8 @@ pub(super) const FORGED_SESSION: &str = "forged_session";
 pub(super) const UNIDENTIFIED_SESSION: &str = "unidentified_session";
 /// A container's filter does not show what the rules need.
 pub(super) const RULES_NEED_RESTART: &str = "rules_need_restart";
+/// Files that rules are about are not watched for reads.
+pub(super) const READS_UNWATCHED: &str = "reads_unwatched";
 
 /// The pod was cut off from the network, or let go again.
 pub(super) const QUARANTINE: &str = "quarantine";
@@ -139,6 +141,17 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
             Severity::Low,
             "The rules need events that a container's filter does not show",
             "Restart the pod: filters are built when a container starts.",
+            "",
+        ),
+        READS_UNWATCHED => (
+            "Picket:Coverage/ReadsUnwatched",
+            Severity::Low,
+            "Some reads of files that rules are about are not seen",
+            "These files cannot be watched (`reason`), so programs that open them as most do \
+             (python3, tar) go unseen, and where `plain_reads_seen` is false grep does too. Remove \
+             what is in the way (too many files that fit a rule, inotify limits of the node), then \
+             restart the pod; or have a rule for them without a condition on `open.flags`: the \
+             tracer then stops for every open.",
             "",
         ),
         RULESET_LOADED => (

@@ -1,7 +1,7 @@
 //! Events about Picket, and how many of them are let out.
 
 use picket_events::Interest;
-use picket_events::wire::{Goodbye, Hello, Notice};
+use picket_events::wire::{Goodbye, Hello, Notice, Unwatched, UnwatchedReason};
 use serde_json::{Value, json};
 
 use super::container::{self, Container};
@@ -79,6 +79,24 @@ impl Pipeline {
             Notice::Tampering { pid, syscall } => {
                 let body = json!({"pid": pid, "syscall": container::shortened(&syscall)});
                 (internal::TAMPERING, self.with_process(name, pid, body))
+            }
+            Notice::ReadsUnwatched {
+                are_plain_seen,
+                files,
+            } => {
+                if let Some(container) = self.containers.get_mut(name) {
+                    container.reads_are_unwatched(!files.is_empty());
+                }
+                if files.is_empty() {
+                    return;
+                }
+                let files: Vec<Value> = files
+                    .iter()
+                    .take(UnwatchedReason::ALL.len())
+                    .map(unwatched)
+                    .collect();
+                let body = json!({"plain_reads_seen": are_plain_seen, "files": files});
+                (internal::READS_UNWATCHED, body)
             }
             Notice::PrivilegeLost { pid, path } => {
                 let body = json!({"pid": pid, "path": container::shortened(&path)});
@@ -189,4 +207,11 @@ impl Pipeline {
         let line = finding::internal(&context, name, internal::meaning(name), body, now);
         outputs.push(Output::Finding(Box::new(line)));
     }
+}
+
+/// What is not watched for one reason, for a finding.
+fn unwatched(files: &Unwatched) -> Value {
+    let paths = files.paths.iter().take(8);
+    let paths: Vec<String> = paths.map(|path| container::shortened(path)).collect();
+    json!({"reason": files.reason.word(), "count": files.count, "paths": paths})
 }

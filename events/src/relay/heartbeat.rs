@@ -229,6 +229,8 @@ words! {
         /// The rules need events that the installed filter does not show; a restart of the pod
         /// mends it.
         RulesNeedRestart,
+        /// Files that rules are about are not watched for reads.
+        ReadsUnwatched,
         /// Events were lost.
         EventsLost,
     }

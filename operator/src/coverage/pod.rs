@@ -306,6 +306,7 @@ fn container(
         for gap in report.into_iter().flat_map(|report| &report.gaps) {
             let gap = match gap {
                 relay::Gap::RulesNeedRestart => Gap::RulesNeedRestart,
+                relay::Gap::ReadsUnwatched => Gap::ReadsUnwatched,
                 relay::Gap::EventsLost => Gap::EventsLost,
                 _ => continue,
             };

@@ -220,6 +220,7 @@ impl Keeper {
                     listener: self.listener.as_ref().map(AsFd::as_fd),
                     keeper,
                     generation,
+                    watched: None,
                     died_by,
                 })
             }

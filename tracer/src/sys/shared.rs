@@ -1,5 +1,6 @@
 //! A page of memory that keeper, worker and application child share.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -42,6 +43,12 @@ pub(crate) struct Board {
     pub(crate) sequence: AtomicU64,
     /// Sequence number up to which everything, or its loss, was written to the agent's socket.
     pub(crate) sent: AtomicU64,
+    /// Number of the descriptor that files are watched with, in the table that was shared at the
+    /// start, and one more; 0 for none.
+    watching: AtomicI32,
+    /// 1 where the filter stops for more opens than was asked for, because files could not be
+    /// watched.
+    pub(crate) stops_for_more: AtomicU32,
     /// 1 while the container may not reach anybody over a network.
     pub(crate) quarantined: AtomicU32,
     /// Types of events that are denied, a bit for each.
@@ -173,6 +180,21 @@ impl Board {
         let word = at.load(Ordering::Acquire);
         let is_it = word != 0 && (word >> 32) as u32 == sender as u32;
         is_it.then(|| (now as u32).wrapping_sub(word as u32))
+    }
+
+    /// Notes what files are watched with, for those who share the worker's descriptors.
+    pub(crate) fn is_watching(&self, descriptor: BorrowedFd<'_>) {
+        let number = descriptor.as_raw_fd();
+        self.watching.store(number + 1, Ordering::Release);
+    }
+
+    /// Lets go of what the worker watches files with, in a table that is not shared with it any
+    /// more.
+    pub(crate) fn let_go_of_watching(&self) {
+        let number = self.watching.load(Ordering::Acquire) - 1;
+        if number >= 0 {
+            drop(super::process::adopt(number));
+        }
     }
 
     /// Waits a little for the installation to be settled.

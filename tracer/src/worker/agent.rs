@@ -25,6 +25,7 @@ impl Worker<'_> {
         if let Some(socket) = self.transport.descriptor() {
             let _ = self.poller.add(socket, TOKEN_AGENT);
         }
+        self.tell_unwatched_again();
         self.send();
     }
 

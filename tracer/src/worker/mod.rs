@@ -38,11 +38,13 @@ use crate::mounts::Mounts;
 use crate::openers::Openers;
 use crate::proc;
 use crate::processes::Processes;
+use crate::start::interest;
 use crate::sums::Summing;
 use crate::sys::poll::{Direct, Poller, Space};
 use crate::sys::shared::Board;
 use crate::sys::{acting, files, poll, process, seccomp, signals};
 use crate::transport::Transport;
+use crate::watched::Watched;
 
 /// What a worker starts with.
 pub(crate) struct Start<'a> {
@@ -56,6 +58,8 @@ pub(crate) struct Start<'a> {
     pub(crate) keeper: u32,
     /// 0 for the first worker.
     pub(crate) generation: u32,
+    /// Files that are watched from the start on.
+    pub(crate) watched: Option<Watched>,
     /// Signal that ended the worker before.
     pub(crate) died_by: Option<u32>,
 }
@@ -140,7 +144,7 @@ pub(crate) fn run(start: Start<'_>) -> ! {
         // The keeper's child has seized it before it made its first call.
         worker.traced.add(worker.main_pid());
     }
-    worker.watch_reads(worker.start.config.watched.clone());
+    worker.watch(worker.start.config.watched.clone());
     worker.connect();
     worker.serve()
 }
@@ -167,7 +171,7 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
         worker.seize_all();
     }
     worker.take_over();
-    worker.watch_reads(worker.start.config.watched.clone());
+    worker.watch(worker.start.config.watched.clone());
     worker.connect();
     worker
         .transport
@@ -226,7 +230,8 @@ impl<'a> Worker<'a> {
             Some(_) => Engine::UserNotification,
             None => Engine::Ptrace,
         };
-        let hello = keeper::hello(config, engine, start.generation);
+        let interest = interest(config, start.board);
+        let hello = keeper::hello(config, &interest, engine, start.generation);
         let sequence = start.board.sequence.load(Ordering::Acquire);
         let mut transport = Transport::new(config.socket.clone(), hello, sequence);
         if let Some(watches) = looks.descriptor() {
@@ -251,7 +256,7 @@ impl<'a> Worker<'a> {
                 .unwrap_or_default(),
         };
         Self {
-            interest: config.interest,
+            interest,
             own,
             poller,
             processes: Processes::new(

@@ -12,6 +12,7 @@ mod starts;
 use std::collections::HashSet;
 use std::ffi::CString;
 
+use picket_events::wire::{Notice, ToAgent};
 use picket_events::{EventKind, EventType, OpenInterest, Outcome};
 
 use self::opens::{Opener, Opens};
@@ -22,6 +23,7 @@ use crate::proc;
 use crate::sys::files::{self, AT_FDCWD};
 use crate::sys::poll;
 use crate::table::OPEN_WRITING;
+use crate::unwatched::Missing;
 use crate::watched::{Watched, WatchedFile};
 
 /// Descriptors that are looked at in a search, at most: of one process, and of all.
@@ -38,6 +40,8 @@ pub(super) struct Reads {
     opens: Opens,
     /// Descriptors for watched files that the last search has found.
     held: HashSet<Holder>,
+    /// What was told not to be watched.
+    told_missing: Missing,
 }
 
 impl Reads {
@@ -48,31 +52,77 @@ impl Reads {
 }
 
 impl Worker<'_> {
-    /// Watches files that fit these patterns for reads, and no others.
+    /// Watches files that fit these patterns for reads, and no others, as the agent wants it.
     pub(super) fn watch_reads(&mut self, patterns: Vec<String>) {
+        self.watch(patterns);
+        self.tell_unwatched();
+    }
+
+    /// The same before there is an agent.
+    pub(super) fn watch(&mut self, patterns: Vec<String>) {
         if self.interest.open == OpenInterest::All || !self.interest.contains(EventType::Open) {
             return; // the filter stops for all of them, or nobody asks
         }
         if self.reads.is_none() && !patterns.is_empty() {
-            self.reads = Watched::new().map(|watched| Reads {
-                watched,
+            let watched = self.start.watched.take();
+            let reads = Reads {
+                watched: watched.unwrap_or_else(Watched::new),
                 opens: Opens::default(),
                 held: HashSet::new(),
-            });
-            if let Some(reads) = &self.reads {
-                let _ = self.poller.add(reads.watched.descriptor(), TOKEN_READS);
-                self.transport.hand_over(reads.watched.descriptor());
-            }
+                told_missing: Missing::default(),
+            };
+            self.follow_watches(&reads.watched);
+            self.reads = Some(reads);
         }
+        let Some(mut reads) = self.reads.take() else {
+            return;
+        };
+        let had_none = reads.watched.descriptor().is_none();
+        reads.watched.set(patterns);
+        if had_none {
+            self.follow_watches(&reads.watched);
+        }
+        self.reads = Some(reads);
+    }
+
+    fn follow_watches(&mut self, watched: &Watched) {
+        if let Some(descriptor) = watched.descriptor() {
+            let _ = self.poller.add(descriptor, TOKEN_READS);
+            self.transport.hand_over(descriptor);
+        }
+    }
+
+    /// Tells what is not watched and should be, where that is news.
+    fn tell_unwatched(&mut self) {
+        let are_plain_seen = self.interest.open >= OpenInterest::NoTerminal;
+        let Some(reads) = &mut self.reads else {
+            return;
+        };
+        let missing = reads.watched.missing();
+        if missing.is_news_after(&reads.told_missing) {
+            let files = missing.told();
+            reads.told_missing = missing.clone();
+            let notice = Notice::ReadsUnwatched {
+                are_plain_seen,
+                files,
+            };
+            self.transport.push(&ToAgent::Notice(notice));
+        }
+    }
+
+    /// The same for an agent that knows nothing yet.
+    pub(super) fn tell_unwatched_again(&mut self) {
         if let Some(reads) = &mut self.reads {
-            reads.watched.set(patterns);
+            reads.told_missing = Missing::default();
         }
+        self.tell_unwatched();
     }
 
     /// Names have changed a while ago.
     pub(super) fn search_reads(&mut self) {
-        if let Some(reads) = &mut self.reads {
-            reads.watched.search_if_due();
+        let reads = self.reads.as_mut();
+        if reads.is_some_and(|reads| reads.watched.search_if_due()) {
+            self.tell_unwatched();
         }
     }
 

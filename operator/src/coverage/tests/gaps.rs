@@ -153,6 +153,13 @@ fn each_gap_by_table() {
             CoverageState::Healthy,
         ),
         (
+            "files that cannot be watched",
+            heard(|beat| beat.containers[0].gaps = vec![relay::Gap::ReadsUnwatched]),
+            injected(),
+            Gap::ReadsUnwatched,
+            CoverageState::Healthy,
+        ),
+        (
             "lost events",
             heard(|beat| beat.containers[0].gaps = vec![relay::Gap::EventsLost]),
             injected(),
