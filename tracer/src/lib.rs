@@ -20,6 +20,7 @@ mod confirm;
 mod debts;
 mod decode;
 mod denials;
+mod elf;
 mod familiar;
 mod filter;
 mod hidden;

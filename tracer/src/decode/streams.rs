@@ -22,36 +22,48 @@ pub(crate) enum Step {
 /// Judges a native call of a thread that has connected `socket`, a stream.
 pub(crate) fn step(call: &Call<'_>, number: i64, socket: i32, interest: &Interest) -> Step {
     let is_socket = call.int(0) == socket;
-    let sent = match number {
+    match number {
+        libc::SYS_close if is_socket => Step::LetGo,
+        libc::SYS_futex if waits_for_ever(call) => Step::LetGo,
+        // An answer, or by what the threads of a runtime wake each other. Anything else may
+        // never come.
+        libc::SYS_read | libc::SYS_readv | libc::SYS_recvfrom | libc::SYS_recvmsg
+            if !is_socket && call.args[2] > 16 =>
+        {
+            Step::LetGo
+        }
+        _ if WAITING.contains(&number) => Step::LetGo,
+        _ => match sent(call, number, interest) {
+            Some(kind) => Step::Sends(Box::new(kind)),
+            None => Step::GoOn,
+        },
+    }
+}
+
+/// The question or request that a native call sends on a connected socket, if it is one, and not
+/// one that the filter stops for.
+pub(crate) fn sent(call: &Call<'_>, number: i64, interest: &Interest) -> Option<EventKind> {
+    let bytes = match number {
         libc::SYS_write => written(call, call.address(1), call.args[2]),
         libc::SYS_writev => {
             traffic::gathered_to(call, call.address(1), call.args[2], metadata::HEAD_MAX)
         }
         libc::SYS_sendto if call.address(4) == 0 => written(call, call.address(1), call.args[2]),
         libc::SYS_sendmsg => traffic::message_bytes(call, call.address(1)),
-        libc::SYS_close if is_socket => return Step::LetGo,
-        libc::SYS_futex if waits_for_ever(call) => return Step::LetGo,
-        // An answer, or by what the threads of a runtime wake each other. Anything else may
-        // never come.
-        libc::SYS_read | libc::SYS_readv | libc::SYS_recvfrom | libc::SYS_recvmsg
-            if !is_socket && call.args[2] > 16 =>
-        {
-            return Step::LetGo;
-        }
-        _ if WAITING.contains(&number) => return Step::LetGo,
-        _ => return Step::GoOn,
-    };
+        _ => None,
+    }?;
     // What is sent in these two ways the filter has stopped for, where requests are of interest.
     let is_in_sight = matches!(number, libc::SYS_sendto | libc::SYS_sendmsg);
-    let bytes = sent.unwrap_or_default();
     let request = (!is_in_sight && interest.contains(EventType::Imds))
         .then(|| traffic::request_of(call, call.int(0), &bytes));
-    let event = request.flatten().or_else(|| {
+    request.flatten().or_else(|| {
         let is_wanted = interest.contains(EventType::Dns);
-        let question = is_wanted.then(|| traffic::question_of(call, call.int(0), &bytes));
+        let question = is_wanted.then(|| {
+            let on_stream = traffic::question_of(call, call.int(0), &bytes);
+            on_stream.or_else(|| traffic::datagram_of(call, call.int(0), &bytes))
+        });
         question.flatten()
-    });
-    event.map_or(Step::GoOn, |kind| Step::Sends(Box::new(kind)))
+    })
 }
 
 fn written(call: &Call<'_>, at: u64, length: u64) -> Option<Vec<u8>> {

@@ -174,6 +174,13 @@ pub(super) fn question_of(call: &Call<'_>, descriptor: i32, bytes: &[u8]) -> Opt
     goes_to_name_server(call, descriptor, nowhere).then(|| EventKind::Dns(Box::new(dns)))
 }
 
+/// The question that these bytes are, sent as a datagram on a socket that is connected.
+pub(super) fn datagram_of(call: &Call<'_>, descriptor: i32, bytes: &[u8]) -> Option<EventKind> {
+    let dns = dns::decode(bytes).filter(|dns| dns.response_code.is_none())?;
+    let nowhere = Span { at: 0, length: 0 };
+    goes_to_name_server(call, descriptor, nowhere).then(|| EventKind::Dns(Box::new(dns)))
+}
+
 /// Whether a datagram goes to a name server.
 fn goes_to_name_server(call: &Call<'_>, descriptor: i32, name: Span) -> bool {
     let port = |raw: &[u8]| sockets::ip_of(raw).map(|(_, port)| port);

@@ -24,7 +24,8 @@ pub(crate) const FOLLOW: usize =
 pub(crate) const OPTION_MARK_SYSCALLS: usize = 1;
 const OPTION_FORK: usize = 1 << 1;
 const OPTION_VFORK: usize = 1 << 2;
-const OPTION_CLONE: usize = 1 << 3;
+/// Be told of new threads, and attach to them.
+pub(crate) const OPTION_CLONE: usize = 1 << 3;
 const OPTION_SECCOMP: usize = 1 << 7;
 
 fn request(request: libc::c_int, tid: u32, data: usize) -> Result<()> {

@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use picket_events::{EventKind, EventType, Outcome, Protocol};
 
 use super::Worker;
+use super::crowd::{self, Doing};
 use crate::confirm::Check;
 use crate::decode::asking::{Step, answer, step};
 use crate::decode::{Call, Verdict, streams};
@@ -40,6 +41,8 @@ pub(super) enum Following {
     /// What it sends on a stream that it connects.
     Stream {
         socket: i32,
+        /// It goes to a metadata service, and requests to it are of interest.
+        is_metadata: bool,
         /// The connect may sleep, and is made again by the kernel after it was interrupted.
         may_sleep: bool,
     },
@@ -48,7 +51,9 @@ pub(super) enum Following {
 /// A thread that speaks to a name server or a metadata service.
 #[derive(Debug)]
 pub(super) struct Asker {
-    pid: u32,
+    pub(super) pid: u32,
+    /// It is followed with all threads of its program.
+    pub(super) crowd: Option<Doing>,
     socket: i32,
     is_stream: bool,
     /// Questions that were not answered.
@@ -59,6 +64,22 @@ pub(super) struct Asker {
     receiving: Option<Data>,
     /// A connect that was interrupted: it comes to us a second time.
     connecting: Option<Data>,
+}
+
+impl Asker {
+    /// One that is followed because another thread of its program has connected.
+    pub(super) fn in_crowd(pid: u32) -> Self {
+        Self {
+            pid,
+            crowd: Some(Doing::default()),
+            socket: -1,
+            is_stream: true,
+            asked: 0,
+            calls: 0,
+            receiving: None,
+            connecting: None,
+        }
+    }
 }
 
 impl Worker<'_> {
@@ -75,6 +96,28 @@ impl Worker<'_> {
         if self.seized.contains_key(&tid) {
             return false;
         }
+        let is_metadata = matches!(
+            following,
+            Following::Stream {
+                is_metadata: true,
+                ..
+            }
+        );
+        let in_crowd = is_metadata && self.is_crowd(pid);
+        let is_made_again = self.follow_thread((pid, tid), data, following, in_crowd);
+        if in_crowd {
+            self.follow_crowd(pid);
+        }
+        is_made_again
+    }
+
+    fn follow_thread(
+        &mut self,
+        (pid, tid): (u32, u32),
+        data: &Data,
+        following: Following,
+        in_crowd: bool,
+    ) -> bool {
         if let Some(asker) = self.askers.get_mut(&tid) {
             // It stops anyway. A stream is followed rather than what it did before.
             if let Following::Stream { socket, .. } = following {
@@ -85,8 +128,12 @@ impl Worker<'_> {
         let has_listener = self.start.listener.is_some();
         let mut is_interrupted = false;
         if has_listener {
+            let options = match in_crowd {
+                true => crowd::OPTIONS,
+                false => ptrace::OPTION_MARK_SYSCALLS,
+            };
             // A debugger's own tracees stay its own.
-            if ptrace::seize(tid, ptrace::OPTION_MARK_SYSCALLS).is_err() {
+            if ptrace::seize(tid, options).is_err() {
                 return false;
             }
             // It cannot fail on what was just attached to, unless that is gone.
@@ -97,10 +144,13 @@ impl Worker<'_> {
         let is_made_again = is_interrupted && !self.waits_are_killable;
         let (socket, asked, may_sleep) = match following {
             Following::Names { socket, asked } => (socket, asked, false),
-            Following::Stream { socket, may_sleep } => (socket, 0, may_sleep),
+            Following::Stream {
+                socket, may_sleep, ..
+            } => (socket, 0, may_sleep),
         };
         let asker = Asker {
             pid,
+            crowd: in_crowd.then(Doing::default),
             socket,
             is_stream: matches!(following, Following::Stream { .. }),
             // A call that is made again is counted then.
@@ -148,13 +198,14 @@ impl Worker<'_> {
                 if *protocol == Protocol::TCP =>
             {
                 let to = Contacts::of(address);
-                let is_followed = self.interest.contains(names) && to.name_server
-                    || self.interest.contains(requests) && to.metadata;
+                let is_metadata = self.interest.contains(requests) && to.metadata;
+                let is_followed = self.interest.contains(names) && to.name_server || is_metadata;
                 let may_sleep = is_followed
                     .then(|| self.connect_may_sleep(pid, descriptor))
                     .flatten()?;
                 Some(Following::Stream {
                     socket: descriptor,
+                    is_metadata,
                     may_sleep,
                 })
             }
@@ -189,19 +240,26 @@ impl Worker<'_> {
 
     /// A thread that is followed has stopped. False where it is none of those.
     pub(super) fn asker_stopped(&mut self, tid: u32, stop: Stop) -> bool {
-        if !self.askers.contains_key(&tid) {
-            return false;
-        }
-        // A request fails only when the thread was killed meanwhile.
-        let _ = match stop {
-            Stop::Signal(signal) => ptrace::resume_to_call(tid, signal),
-            Stop::Trap => ptrace::resume_to_call(tid, 0),
-            Stop::Return if self.is_still_asking(tid) => ptrace::resume_to_call(tid, 0),
-            _ => {
-                self.askers.remove(&tid);
-                ptrace::detach(tid, 0)
-            }
+        let Some(asker) = self.askers.get(&tid) else {
+            return stop == Stop::Trap && self.joins_crowd(tid);
         };
+        let is_over = asker.crowd.is_some() && !self.crowds.contains_key(&asker.pid);
+        let signal = match stop {
+            Stop::Signal(signal) => signal,
+            _ => 0,
+        };
+        let goes_on = match stop {
+            Stop::Signal(_) | Stop::Trap | Stop::Fork => !is_over,
+            Stop::Return => self.is_still_asking(tid),
+            _ => false,
+        };
+        // A request fails only when the thread was killed meanwhile.
+        if goes_on {
+            let _ = ptrace::resume_to_call(tid, signal);
+        } else {
+            self.askers.remove(&tid);
+            let _ = ptrace::detach(tid, signal);
+        }
         true
     }
 
@@ -212,6 +270,10 @@ impl Worker<'_> {
         };
         let data = match ptrace::entered(tid) {
             Ok(Some(data)) => data,
+            Ok(None) if asker.crowd.is_some() => {
+                let pid = asker.pid;
+                return self.is_still_with_crowd(pid, tid);
+            }
             Ok(None) => return self.asker_returned(tid),
             Err(_) => return false,
         };
@@ -222,6 +284,9 @@ impl Worker<'_> {
         let (pid, socket, asked) = (asker.pid, asker.socket, asker.asked);
         if data.arch != Abi::NATIVE[0].arch() {
             return false;
+        }
+        if asker.crowd.is_some() {
+            return self.still_in_crowd(pid, tid, &data);
         }
         if asker.is_stream {
             return asker.calls <= STREAM_CALLS_MAX && self.still_streams(pid, tid, &data, socket);
@@ -319,7 +384,7 @@ impl Worker<'_> {
     }
 
     /// Looks at a native call of a process that is known.
-    fn with_call<T>(
+    pub(super) fn with_call<T>(
         &mut self,
         pid: u32,
         tid: u32,

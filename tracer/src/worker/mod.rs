@@ -6,6 +6,7 @@ mod answering;
 mod asking;
 mod callers;
 mod calls;
+mod crowd;
 mod denying;
 mod ends;
 mod execs;
@@ -108,6 +109,8 @@ struct Worker<'a> {
     seized: IdMap<u32>,
     /// Threads that are followed to the question they send.
     askers: IdMap<asking::Asker>,
+    /// Go programs all of whose threads are.
+    crowds: IdMap<crowd::Crowd>,
     /// Only a fatal signal ends a thread's wait for our answer.
     waits_are_killable: bool,
     /// Under the ptrace engine: every thread that we trace.
@@ -274,6 +277,7 @@ impl<'a> Worker<'a> {
             familiar: Familiar::default(),
             seized: IdMap::default(),
             askers: IdMap::default(),
+            crowds: IdMap::default(),
             waits_are_killable: seccomp::knows_flag(
                 seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV,
             ),
@@ -349,6 +353,7 @@ impl<'a> Worker<'a> {
             self.settle_due();
             self.look_at_openers();
             self.search_reads();
+            self.let_crowds_go();
             self.connect();
             self.send();
             self.finish_if_done();
@@ -383,6 +388,7 @@ impl<'a> Worker<'a> {
             .chain(self.processes.sweep_at())
             .chain(self.leaving.first().map(leaving::Leaving::due))
             .chain(self.reads.as_ref().and_then(reads::Reads::search_at))
+            .chain(self.crowds.values().map(crowd::Crowd::until))
             .min();
         let now = poll::milliseconds(now);
         due.map_or(-1, |due| due.saturating_sub(now).min(60_000) as i32)

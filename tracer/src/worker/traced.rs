@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::Worker;
 use picket_events::Outcome;
 
+use super::asking::Asker;
 use super::calls::{Judged, is_told};
 use crate::decode::Verdict;
 use crate::proc;
@@ -141,7 +142,10 @@ impl Worker<'_> {
         if !self.traced.threads.contains_key(&tid) {
             // Its first stop may be seen before its maker's.
             self.traced.add(tid);
-            self.process_of(tid);
+            let pid = self.process_of(tid);
+            if let Some(pid) = pid.filter(|pid| self.crowds.contains_key(pid)) {
+                self.askers.insert(tid, Asker::in_crowd(pid));
+            }
         }
         // A request fails only when the thread was killed meanwhile; its end is told next.
         let _ = match ptrace::stop_of(status) {
