@@ -48,8 +48,12 @@ impl Worker<'_> {
             }
             self.start.board.is_about(entry.pid);
             let view = entry.view(entry.pid);
-            let arguments = entry.image.argv.iter().skip(1).take(ARGUMENTS_MAX);
-            let paths = arguments.flat_map(|argument| paths(argument));
+            let arguments = || entry.image.argv.iter().skip(1).take(ARGUMENTS_MAX);
+            if matches!(view.root, Root::Ours) && arguments().any(|text| mentions(text, &name)) {
+                found.push(entry.pid);
+                continue;
+            }
+            let paths = arguments().flat_map(|argument| paths(argument));
             let mut paths = paths.map(|path| absolute(view.root, &entry.image.cwd, path));
             let is_named = paths.any(|path| {
                 // Its name may lead elsewhere by now, and its files may be others than ours.
@@ -87,6 +91,18 @@ fn paths(argument: &str) -> impl Iterator<Item = &str> {
     let whole = (!argument.starts_with('-')).then_some(argument);
     let all = [whole, behind('='), behind('@'), letter];
     all.into_iter().flatten().filter(|path| !path.is_empty())
+}
+
+/// Whether a path stands in an argument as a whole, such as in a program of one line
+/// (`python3 -c 'open("PATH")'`).
+fn mentions(argument: &str, path: &str) -> bool {
+    let goes_on = |next: Option<char>| {
+        next.is_some_and(|next| next.is_alphanumeric() || "/._-+~".contains(next))
+    };
+    argument.match_indices(path).any(|(at, _)| {
+        let (before, behind) = (&argument[..at], &argument[at + path.len()..]);
+        !goes_on(before.chars().next_back()) && !goes_on(behind.chars().next())
+    })
 }
 
 /// A path that a program was given, in our root.
@@ -132,6 +148,25 @@ mod tests {
         ] {
             let found: Vec<_> = paths(argument).collect();
             assert_eq!(found, expected, "{argument}");
+        }
+    }
+
+    #[test]
+    fn a_path_stands_in_a_program_of_one_line_as_a_whole_or_not() {
+        for (argument, expected) in [
+            (r#"print(open("/etc/shadow").read())"#, true),
+            ("$x = </etc/shadow>", true),
+            ("/etc/shadow", true),
+            ("--file=/etc/shadow", true),
+            ("/etc/shadow-", false),
+            ("/etc/shadow.old", false),
+            ("/srv/etc/shadow", false),
+            ("/etc/shadows and /etc/shadow", true),
+            ("ü/etc/shadowü", false),
+            ("shadow", false),
+            ("", false),
+        ] {
+            assert_eq!(mentions(argument, "/etc/shadow"), expected, "{argument}");
         }
     }
 
