@@ -124,8 +124,13 @@ impl Watched {
 
     /// Whether a file is watched.
     pub(crate) fn holds(&self, device: u64, inode: u64) -> bool {
+        self.find(device, inode).is_some()
+    }
+
+    /// A file that is watched, by what it is.
+    pub(crate) fn find(&self, device: u64, inode: u64) -> Option<&WatchedFile> {
         let mut files = self.files.values();
-        files.any(|file| (file.device, file.inode) == (device, inode))
+        files.find(|file| (file.device, file.inode) == (device, inode))
     }
 
     /// Files that were opened since the last call, each once.

@@ -251,3 +251,37 @@ fn what_the_agent_has_written_down_is_watched_before_the_program_runs() {
         "the filter passes it over"
     );
 }
+
+/// A handle says nothing of a path, and the descriptor is closed at once.
+#[test]
+fn a_secret_that_is_opened_by_its_handle_is_told_by_its_path_and_once() {
+    const PROGRAM: &str = r#"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+handle = ctypes.create_string_buffer(struct.pack("<Ii", 128, 0) + bytes(128))
+assert libc.name_to_handle_at(-100, b"secret", handle, ctypes.byref(ctypes.c_int()), 0) == 0
+for mount in (-100, os.open(".", os.O_RDONLY | os.O_CLOEXEC)):
+    descriptor = libc.open_by_handle_at(mount, handle, os.O_RDONLY)
+    os.close(descriptor)
+"#;
+    need_root();
+    let scratch = Scratch::new("reads-handle");
+    let secret = scratch.text("secret");
+    std::fs::write(&secret, "x").unwrap();
+    std::fs::write(scratch.path("watched"), format!("{secret}\n")).unwrap();
+    let program = scratch.script("program", PROGRAM);
+    let agent = Agent::start(&scratch);
+    let mut command = traced(&agent, INTEREST, &["python3", "-I", "-S", &program]);
+    let output = output(command.current_dir(scratch.text("")));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record = agent.finish();
+    let reads = reads(&record, &secret);
+    assert_eq!(reads.len(), 2, "{reads:?}");
+    for read in reads {
+        let EventKind::Open { file, flags, .. } = &read.kind else {
+            panic!("an open")
+        };
+        assert!(is_by(&record, read, &record.images()[0].1.file.name));
+        assert_eq!((*flags, &*file.name, file.fault), (0, "secret", None));
+    }
+}

@@ -48,6 +48,20 @@ test -s /var/run/secrets/kubernetes.io/serviceaccount/token
         ],
     },
     Case {
+        name: "a reader opens a secret by its file handle, which has no path",
+        prepare: "mkdir -p /srv/bin; cp \"$(readlink -f \"$(command -v python3)\")\" /srv/bin/base64",
+        script: r#"
+/srv/bin/base64 -I -S -c '
+import ctypes, os, struct
+libc = ctypes.CDLL(None)
+handle = ctypes.create_string_buffer(struct.pack("<Ii", 128, 0) + bytes(128))
+assert libc.name_to_handle_at(-100, b"/etc/shadow", handle, ctypes.byref(ctypes.c_int()), 0) == 0
+etc = os.open("/etc", os.O_RDONLY | os.O_CLOEXEC)
+os.close(libc.open_by_handle_at(etc, handle, 0))'
+"#,
+        reports: &["picket_credential_file_read"],
+    },
+    Case {
         name: "an application reads its credentials, utilities files that are no secret",
         prepare: "mkdir -p /root/.aws /root/.ssh; echo k > /root/.aws/credentials; echo k > /root/.ssh/known_hosts",
         script: r#"

@@ -76,22 +76,6 @@ pub(crate) fn creat(call: &Call<'_>) -> Verdict {
 }
 
 /// The file is known only by a handle: it shows when it is open.
-pub(crate) fn open_by_handle(call: &Call<'_>) -> Verdict {
-    let kind = EventKind::Open {
-        file: unreadable(),
-        flags: call.word(2),
-        mode: 0,
-    };
-    Verdict::Watch(kind, Check::Opened(accepting::descriptors(&call.view())))
-}
-
-fn unreadable() -> File {
-    File {
-        fault: Some(picket_events::file::FileFault::Unresolved),
-        ..File::default()
-    }
-}
-
 pub(crate) fn memfd_create(call: &Call<'_>) -> Verdict {
     let name = call.string(0, 250).unwrap_or_default();
     let link = [b"/memfd:".as_slice(), &name, b" (deleted)"].concat();

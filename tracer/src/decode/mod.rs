@@ -7,6 +7,7 @@ pub(crate) mod asking;
 pub(crate) mod attributes;
 pub(crate) mod dns;
 pub(crate) mod files;
+pub(crate) mod handles;
 pub(crate) mod ids;
 pub(crate) mod kernel;
 pub(crate) mod metadata;

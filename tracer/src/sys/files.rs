@@ -62,6 +62,34 @@ pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Opens what a handle (`struct file_handle`) means in a file system, as no more than a path
+/// (`O_PATH`). Needs CAP_DAC_READ_SEARCH.
+pub(crate) fn open_by_handle(file_system: BorrowedFd<'_>, handle: &[u8]) -> Result<OwnedFd> {
+    let length = handle.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    if length.is_none_or(|length| handle.len() < 8 + length as usize) {
+        return Err(Errno(libc::EINVAL));
+    }
+    // Where integers can be.
+    let mut words = vec![0u32; handle.len().div_ceil(4)];
+    for (word, bytes) in words.iter_mut().zip(handle.chunks(4)) {
+        let mut whole = [0; 4];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        *word = u32::from_ne_bytes(whole);
+    }
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: the kernel reads the head and as many bytes as that says, which are there.
+    let fd = check(unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            file_system.as_raw_fd(),
+            words.as_mut_ptr(),
+            flags,
+        )
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// Reads a symbolic link into `buffer`; gives the length, which equals the buffer's when the
 /// target was cut.
 pub(crate) fn read_link(at: RawFd, path: &CStr, buffer: &mut [u8]) -> Result<usize> {

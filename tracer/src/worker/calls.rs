@@ -150,7 +150,7 @@ impl Worker<'_> {
                 false => Outcome::Returned(value),
             };
             confirm::set_file(&mut pending.kind, file);
-            self.note_open(pid, tid, &pending.kind);
+            self.note_open(pid, tid, &mut pending.kind);
             self.emit(pid, tid, time, outcome, pending.kind);
             return;
         }

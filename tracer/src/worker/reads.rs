@@ -12,13 +12,14 @@ mod starts;
 use std::collections::HashSet;
 use std::ffi::CString;
 
+use picket_events::file::FileFault;
 use picket_events::wire::{Notice, ToAgent};
-use picket_events::{EventKind, EventType, OpenInterest, Outcome};
+use picket_events::{EventKind, EventType, File, OpenInterest, Outcome, text};
 
 use self::opens::{Opener, Opens};
 use super::{TOKEN_READS, Worker};
 use crate::confirm::Check;
-use crate::decode::{self, Located, Verdict};
+use crate::decode::{self, Located, Verdict, handles};
 use crate::proc;
 use crate::sys::files::{self, AT_FDCWD};
 use crate::sys::poll;
@@ -126,13 +127,17 @@ impl Worker<'_> {
         }
     }
 
-    /// Remembers an open that is told, so that it is not told again, and what it may be for.
-    pub(super) fn note_open(&mut self, pid: u32, tid: u32, kind: &EventKind) {
+    /// Remembers an open that is told, so that it is not told again, and what it may be for. Names
+    /// the file where only its handle was known, if it is one that is watched.
+    pub(super) fn note_open(&mut self, pid: u32, tid: u32, kind: &mut EventKind) {
         let EventKind::Open { file, flags, .. } = kind else {
             return;
         };
+        if handles::is_nameless(file) {
+            *file = handles::without_name(std::mem::take(file));
+        }
         // Only a process itself can set its login user id, and only through this file.
-        if flags & OPEN_WRITING != 0
+        if *flags & OPEN_WRITING != 0
             && file.name == "loginuid"
             && let Some(entry) = self.processes.get_mut(pid)
         {
@@ -141,7 +146,11 @@ impl Worker<'_> {
         let Some(reads) = &mut self.reads else {
             return;
         };
-        if reads.watched.holds(file.device, file.inode) {
+        if let Some(watched) = reads.watched.find(file.device, file.inode) {
+            if file.path.is_empty() && file.fault == Some(FileFault::Unresolved) {
+                let named = File::from_path(text::from_bytes(&watched.path));
+                (file.path, file.name, file.fault) = (named.path, named.name, None);
+            }
             let opener = Opener {
                 pid,
                 tid,
@@ -228,21 +237,27 @@ impl Worker<'_> {
             traced,
             ..
         } = self;
-        let waiting = pending.iter().map(|call| (call.pid, call.tid, &call.check));
+        let waiting = pending.iter();
+        let waiting = waiting.map(|call| (call.pid, call.tid, &call.kind, &call.check));
         let running = traced.calls().filter_map(|call| match &call.verdict {
-            Verdict::Watch(_, check) => Some((call.pid, call.tid, check)),
+            Verdict::Watch(kind, check) => Some((call.pid, call.tid, kind, check)),
             _ => None,
         });
-        for (pid, tid, check) in waiting.chain(running) {
-            let Check::Open { at, .. } = check else {
-                continue;
+        let wanted = (file.device, file.inode);
+        for (pid, tid, kind, check) in waiting.chain(running) {
+            let is_it = match (check, processes.get(pid)) {
+                (Check::Open { at, .. }, Some(entry)) => {
+                    let (_, now) = looks.look(&entry.view(tid), at, mounts);
+                    now.metadata
+                        .is_some_and(|now| (now.device, now.inode) == wanted)
+                }
+                (Check::Opened(_), Some(_)) => {
+                    let meant = kind.file();
+                    meant.is_some_and(|meant| (meant.device, meant.inode) == wanted)
+                }
+                _ => false,
             };
-            let Some(entry) = processes.get(pid) else {
-                continue;
-            };
-            let (_, now) = looks.look(&entry.view(tid), at, mounts);
-            let is_it = |now: files::Metadata| (now.device, now.inode) == (file.device, file.inode);
-            if now.metadata.is_some_and(is_it) {
+            if is_it {
                 found.push(Opener {
                     pid,
                     tid,

@@ -97,7 +97,7 @@ impl Worker<'_> {
                 Outcome::Succeeded
             }
         };
-        self.note_open(pid, tid, &pending.kind);
+        self.note_open(pid, tid, &mut pending.kind);
         self.emit(pid, tid, time, known.unwrap_or(outcome), pending.kind);
     }
 }

@@ -3,7 +3,7 @@
 use picket_events::EventType as E;
 
 use super::EVERY;
-use crate::decode::{attributes, files};
+use crate::decode::{attributes, files, handles};
 use crate::table::{NO, Row, Test, row};
 
 /// Calls that name files.
@@ -29,7 +29,7 @@ pub(super) static ROWS: &[Row] = &[
         [304, 342, 265],
         E::Open,
         EVERY,
-        files::open_by_handle,
+        handles::open_by_handle,
     ),
     row(
         "memfd_create",
