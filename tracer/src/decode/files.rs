@@ -2,7 +2,7 @@
 
 use picket_events::{EventKind, File};
 
-use super::{Call, Located, Verdict, accepting};
+use super::{Call, Located, Verdict};
 use crate::confirm::Check;
 use crate::table::OPEN_WRITING;
 
