@@ -75,7 +75,9 @@ fn reads_of_more_files_than_are_watched_are_stopped_for() {
     let record = agent.finish();
     assert!(interest(&agent).contains("open:noctty"));
     for path in &paths {
-        let read = record.about(EventType::Open, path);
+        let [read] = stopped_for(&record, path)[..] else {
+            panic!("one read of {path}")
+        };
         assert!(is_by(&record, read, "grep"), "{read:?}");
     }
     let (are_plain_seen, files) = unwatched(&record).expect("a notice");
@@ -107,7 +109,9 @@ fn where_the_kernel_has_no_instance_or_watch_left_reads_are_stopped_for() {
         output(&mut limited(limit, number, &traced));
         let record = agent.finish();
         assert!(interest(&agent).contains("open:noctty"), "{limit}");
-        let read = record.about(EventType::Open, &secret);
+        let [read] = stopped_for(&record, &secret)[..] else {
+            panic!("one read, {limit}")
+        };
         assert!(is_by(&record, read, "grep"), "{read:?}");
         let (are_plain_seen, files) = unwatched(&record).expect("a notice");
         assert!(are_plain_seen && files.iter().any(|missing| missing.reason == reason));
@@ -138,7 +142,9 @@ fn reads_of_what_the_tracer_may_not_read_are_stopped_for_where_others_may_come_t
     ));
     assert!(output.status.success(), "{}", stderr(&output));
     let record = agent.finish();
-    let read = record.about(EventType::Open, &secret);
+    let [read] = stopped_for(&record, &secret)[..] else {
+        panic!("one read")
+    };
     assert!(is_by(&record, read, "grep"), "{read:?}");
     let (are_plain_seen, files) = unwatched(&record).expect("a notice");
     let [missing] = &files[..] else {

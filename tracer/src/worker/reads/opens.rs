@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 const AWAITED_FOR: u64 = 100;
 /// Opens remembered, and for how long (milliseconds): as long as one may be looked for by what
 /// programs were started with.
-const KEPT_MAX: usize = 64;
+const KEPT_MAX: usize = 512;
 pub(super) const KEPT_FOR: u64 = 1_000;
 
 /// Which file of which thread.
