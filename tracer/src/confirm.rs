@@ -340,6 +340,9 @@ impl Pending {
                 // own root is the one to look at.
                 match Root::of(view.pid, view.credentials) {
                     Ok(root) if !root.is(view.root) => Settled::Root(root),
+                    Err(Errno(libc::EACCES | libc::EPERM)) if returned || last => {
+                        Settled::Root(Root::Unknown)
+                    }
                     _ => unless_seen(Some(false)),
                 }
             }

@@ -139,6 +139,7 @@ fn open(view: &View<'_>, path: &[u8], follow: bool, resolve: u64) -> Result<Owne
             files::open_path(AT_FDCWD, &view.reach(path)?, follow, resolve)
         }
         (Root::Ours, _) => files::open_path(AT_FDCWD, &text(path)?, follow, resolve),
+        (Root::Unknown, _) => Err(Errno(libc::EACCES)),
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Entry {
     pub(crate) executed_at: u64,
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) root: Root,
+    /// That is its own, and not its parent's because its own was not to be seen.
+    is_root_seen: bool,
     /// Its address space, once something had to be read from it.
     memory: Option<Memory>,
     /// It may not be dumpable any more: once closed, its memory could not be opened again.
@@ -111,7 +113,23 @@ impl Entry {
             tid,
             root: &self.root,
             credentials: &self.credentials,
-            follows: self.caution.allows_paths(poll::monotonic_ms),
+            follows: !matches!(self.root, Root::Unknown)
+                && self.caution.allows_paths(poll::monotonic_ms),
+        }
+    }
+
+    /// Another root than was known.
+    pub(crate) fn set_root(&mut self, root: Root) {
+        self.is_root_seen = !matches!(root, Root::Unknown);
+        self.root = root;
+    }
+
+    /// It runs another program: one that hid can be looked into again, mostly.
+    pub(crate) fn look_for_root(&mut self) {
+        if !self.is_root_seen
+            && let Ok(root) = Root::of(self.pid, &self.credentials)
+        {
+            self.set_root(root);
         }
     }
 
@@ -327,7 +345,12 @@ impl Processes {
         let has_own_filter = parents.is_some_and(|parent| parent.has_own_filter);
         let caution = parents.map(|parent| parent.caution).unwrap_or_default();
         // Not its parent's: it may have been made in a mount name space of its own.
-        let root = Root::of(pid, &credentials).unwrap_or(Root::Ours);
+        let own_root = Root::of(pid, &credentials);
+        let is_root_seen = own_root.is_ok();
+        let root = own_root.unwrap_or_else(|_| match self.entries.get(&parent) {
+            Some(parent) => parent.root.clone(),
+            None => Root::Ours,
+        });
         let entry = Entry {
             pid,
             parent,
@@ -338,6 +361,7 @@ impl Processes {
             executed_at: 0,
             pidfd,
             root,
+            is_root_seen,
             memory: None,
             keeps_memory: false,
             is_hidden: false,

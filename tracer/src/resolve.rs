@@ -8,6 +8,7 @@ mod below;
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use picket_events::Credentials;
@@ -18,14 +19,14 @@ use crate::sys::files::{self, AT_FDCWD, IN_ROOT, Metadata, NO_MAGICLINKS};
 use crate::sys::{Errno, Result, process};
 
 /// The root directory of a tracee.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Root {
     /// The tracer's own.
     Ours,
     /// Another, after chroot, pivot_root or a mount name space of its own.
     Foreign {
         /// The directory.
-        directory: OwnedFd,
+        directory: Rc<OwnedFd>,
         /// Its path in the tracer's root, or, in a mount name space of its own, in that of the name
         /// space; without trailing slash, empty for `/`.
         prefix: Vec<u8>,
@@ -33,6 +34,8 @@ pub(crate) enum Root {
         /// there.
         is_below_ours: bool,
     },
+    /// It may have changed since we could look: nothing is looked up.
+    Unknown,
 }
 
 impl Root {
@@ -62,7 +65,7 @@ impl Root {
             }
             let is_below_ours = own().is_some() && own().as_ref() == link().ok().as_ref();
             Ok(Self::Foreign {
-                directory,
+                directory: Rc::new(directory),
                 prefix,
                 is_below_ours,
             })
@@ -73,7 +76,7 @@ impl Root {
     /// pivot_root only the directory differs.
     pub(crate) fn is(&self, other: &Self) -> bool {
         let directories = match (self, other) {
-            (Self::Ours, Self::Ours) => return true,
+            (Self::Ours, Self::Ours) | (Self::Unknown, Self::Unknown) => return true,
             (
                 Self::Foreign {
                     directory, prefix, ..
@@ -98,7 +101,7 @@ impl Root {
     fn prefix(&self) -> &[u8] {
         match self {
             Self::Foreign { prefix, .. } => prefix,
-            Self::Ours => b"",
+            Self::Ours | Self::Unknown => b"",
         }
     }
 
@@ -207,6 +210,7 @@ impl View<'_> {
                 follow,
                 NO_MAGICLINKS | IN_ROOT,
             ),
+            Root::Unknown => return None,
         };
         let file = opened.ok()?;
         static OWN: OnceLock<String> = OnceLock::new();
@@ -359,6 +363,15 @@ impl View<'_> {
         if !self.follows {
             return Err(NOT_ASKED);
         }
+        // By the link in `/proc` one may not come there, where the process hides.
+        if let (Root::Foreign { directory, .. }, Some(inside)) = (self.root, self.root.inside(path))
+        {
+            let inside = CString::new([b".", inside].concat()).map_err(|_| Errno(libc::EINVAL))?;
+            let directory = directory.as_raw_fd();
+            return proc::as_tracee(self.credentials, || {
+                files::metadata(directory, &inside, follow)
+            });
+        }
         let path = self.reach(path)?;
         proc::as_tracee(self.credentials, || {
             files::metadata(AT_FDCWD, &path, follow)
@@ -379,7 +392,7 @@ impl View<'_> {
             (Root::Foreign { .. }, Some(inside)) => {
                 [format!("/proc/{}/root", self.tid).as_bytes(), inside].concat()
             }
-            (Root::Foreign { .. }, None) => return Err(NOT_ASKED),
+            (Root::Foreign { .. }, None) | (Root::Unknown, _) => return Err(NOT_ASKED),
         };
         CString::new(full).map_err(|_| Errno(libc::EINVAL))
     }

@@ -145,7 +145,7 @@ fn another_root_is_walked_inside_itself() {
     let directory = files::open_path(AT_FDCWD, &path, true, 0).unwrap();
     let prefix = tree.path("").strip_suffix(b"/").unwrap().to_vec();
     let root = Root::Foreign {
-        directory,
+        directory: directory.into(),
         prefix,
         is_below_ours: true,
     };
@@ -169,7 +169,7 @@ fn what_lies_outside_of_a_root_is_walked_there_and_its_links_in_the_root() {
     std::fs::write(tree.0.join("sub/inside"), "x").unwrap();
     let path = CString::new(tree.path("sub")).unwrap();
     let root = Root::Foreign {
-        directory: files::open_path(AT_FDCWD, &path, true, 0).unwrap(),
+        directory: files::open_path(AT_FDCWD, &path, true, 0).unwrap().into(),
         prefix: tree.path("sub"),
         is_below_ours: true,
     };

@@ -61,6 +61,7 @@ impl Worker<'_> {
         entry.caution = entry.caution.after_exec();
         entry.drop_memory();
         entry.pass_memory(pid);
+        entry.look_for_root();
         let open = entry.stat.take();
         let stat = new.stat.or_else(|| open.and_then(|stat| stat.read().ok()));
         entry.executed_at = time;

@@ -92,7 +92,7 @@ impl Worker<'_> {
             }
             Settled::Root(root) => {
                 if let Some(entry) = self.processes.get_mut(pid) {
-                    entry.root = root;
+                    entry.set_root(root);
                 }
                 Outcome::Succeeded
             }

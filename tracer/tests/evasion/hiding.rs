@@ -11,7 +11,7 @@ fn run_unprivileged(name: &str, user: Option<&str>, source: &str) -> Record {
     let scratch = Scratch::new(name);
     set_mode(&scratch.path(""), 0o777);
     let agent = Agent::start(&scratch);
-    let program = build(&scratch, "program", &[], source);
+    let program = build(&scratch, "program", &["-static"], source);
     let interest = "exec,fork,exit,open,unlink";
     let inner = traced(&agent, interest, &[&program]);
     let mut command = Command::new("setpriv");
@@ -213,4 +213,64 @@ int main(void) {
     let hiding = children(&record)[0];
     assert_eq!(named(&record, &[hiding]), ["before", "after"]);
     assert_eq!(hidden(&record), [0u32; 0]);
+}
+
+/// A daemon shuts itself into a directory and gives root up; what a child of it executes there is told
+/// by its names in the container.
+#[test]
+fn the_root_of_a_process_that_hides_is_its_childrens() {
+    let record = run_unprivileged(
+        "hidden-root",
+        None,
+        r#"
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    if (argc > 1) {
+        int fd = open("/by-inner", O_CREAT | O_WRONLY, 0600);
+        return fd < 0;
+    }
+    mkdir("jail", 0777);
+    if (chmod("jail", 0777) || link("program", "jail/inner") || chroot("jail") || chdir("/")) return 1;
+    if (setgid(33) || setuid(33)) return 2;
+    if (fork() == 0) { execl("/inner", "inner", "again", (char *)0); _exit(3); }
+    int status; wait(&status);
+    return WEXITSTATUS(status);
+}"#,
+    );
+    let paths = record.paths(EventType::Open);
+    assert!(
+        paths.iter().any(|path| path.ends_with("/jail/by-inner")),
+        "{paths:?}"
+    );
+    assert_eq!(hidden(&record), [0u32; 0]);
+}
+
+/// What the root of a process has become that hides and changes it is not to be seen: what it opens then
+/// is told as it was written, and not as a file of the container that has this name.
+#[test]
+fn a_root_that_is_changed_in_hiding_is_said_to_be_unknown() {
+    let record = run_unprivileged(
+        "hidden-chroot",
+        None,
+        r#"
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int main(void) {
+    mkdir("jail", 0777);
+    if (mkdir("jail/etc", 0755) || prctl(PR_SET_DUMPABLE, 0) || chroot("jail")) return 1;
+    int fd = open("/etc/passwd", O_CREAT | O_WRONLY, 0600);
+    return fd < 0;
+}"#,
+    );
+    let opens = record.of(EventType::Open);
+    let event = opens.last().unwrap();
+    let file = event.kind.file().unwrap();
+    assert_eq!((file.path.as_str(), file.inode), ("/etc/passwd", 0));
+    assert!(file.fault.is_some(), "{file:?}");
+    assert_eq!(event.outcome, Outcome::Unconfirmed);
 }
