@@ -35,6 +35,7 @@ fn look(looks: &mut Looks, path: &Path) -> Resolved {
         tid: std::process::id(),
         root: &Root::Ours,
         credentials: &Credentials::default(),
+        directory: None,
         follows: true,
     };
     let at = Located {

@@ -1,5 +1,6 @@
 //! The table of traced processes.
 
+mod directories;
 mod held;
 mod memories;
 mod threads;
@@ -11,6 +12,7 @@ use picket_events::{Address, Credentials, Image, Process};
 
 use crate::decode::{dns, metadata};
 
+use self::directories::Directory;
 use self::held::SWEEP_EVERY;
 use self::threads::{THREADS_ROOM, Thread};
 use crate::births::Births;
@@ -69,6 +71,8 @@ pub(crate) struct Entry {
     memory: Option<Memory>,
     /// It may not be dumpable any more: once closed, its memory could not be opened again.
     keeps_memory: bool,
+    /// Its working directory, where it may be closed to us.
+    directory: Directory,
     /// The kernel keeps its memory from us.
     pub(crate) is_hidden: bool,
     /// The agent knows that.
@@ -113,6 +117,7 @@ impl Entry {
             tid,
             root: &self.root,
             credentials: &self.credentials,
+            directory: self.directory.held(),
             follows: !matches!(self.root, Root::Unknown)
                 && self.caution.allows_paths(poll::monotonic_ms),
         }
@@ -364,6 +369,7 @@ impl Processes {
             is_root_seen,
             memory: None,
             keeps_memory: false,
+            directory: Directory::default(),
             is_hidden: false,
             is_hidden_told: false,
             threads: vec![pid],

@@ -7,7 +7,7 @@
 mod below;
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::OnceLock;
 
@@ -142,6 +142,8 @@ pub(crate) struct View<'a> {
     pub(crate) tid: u32,
     pub(crate) root: &'a Root,
     pub(crate) credentials: &'a Credentials,
+    /// Its working directory, for where `/proc` does not show it.
+    pub(crate) directory: Option<BorrowedFd<'a>>,
     /// Whether a file system may be asked where a path leads: [`crate::caution`].
     pub(crate) follows: bool,
 }
@@ -401,7 +403,15 @@ impl View<'_> {
     /// directory. Canonical, in our root.
     pub(crate) fn directory(&self, descriptor: i32) -> Result<Vec<u8>> {
         let path = self.start_link(descriptor);
-        proc::as_tracee(self.credentials, || proc::link(&path))
+        let shown = proc::as_tracee(self.credentials, || proc::link(&path));
+        match (shown, self.directory) {
+            (Err(Errno(libc::EACCES | libc::EPERM)), Some(held))
+                if descriptor == libc::AT_FDCWD =>
+            {
+                proc::link(&format!("/proc/self/fd/{}", held.as_raw_fd()))
+            }
+            (shown, _) => shown,
+        }
     }
 
     /// The link to where relative paths start from.

@@ -49,6 +49,7 @@ impl Other {
             tid: pid,
             root,
             credentials: &credentials,
+            directory: None,
             follows: true,
         }
         .resolve(path, follow)

@@ -4,7 +4,7 @@
 //! into by nobody without CAP_SYS_PTRACE (`__ptrace_may_access` of Linux), but what was opened before
 //! stays readable. Descriptors are limited, so what can be opened again is closed first.
 
-use super::{Entry, Processes};
+use super::{Directory, Entry, Processes};
 use crate::memory::Memory;
 use crate::sys::{Errno, poll};
 
@@ -63,6 +63,7 @@ impl Entry {
     pub(crate) fn drop_memory(&mut self) {
         self.memory = None;
         self.keeps_memory = false;
+        self.directory = Directory::default();
         (self.is_hidden, self.is_hidden_told) = (false, false);
     }
 }
@@ -90,9 +91,10 @@ impl Processes {
 
     /// Keeps the address space of a process open that is about to do what may keep us from opening it
     /// again.
-    pub(crate) fn keep_memory(&mut self, pid: u32) {
+    pub(crate) fn keep_memory(&mut self, pid: u32, tid: u32) {
         if let Some(entry) = self.entries.get_mut(&pid) {
             entry.keeps_memory = true;
+            entry.hold_directory(tid);
         }
     }
 

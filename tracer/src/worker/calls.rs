@@ -188,8 +188,9 @@ impl Worker<'_> {
             _ => self.processes.open_memory(pid, tid),
         }
         if may_hide(row, data) {
-            self.processes.keep_memory(pid);
+            self.processes.keep_memory(pid, tid);
         }
+        self.processes.get_mut(pid)?.arrive();
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,
@@ -200,6 +201,10 @@ impl Worker<'_> {
             own: &self.own,
         };
         let mut verdict = (row.decode)(&call);
+        let goes_to = (row.name == "chdir")
+            .then(|| call.path(0, true))
+            .filter(|to| to.fault.is_none() && to.descriptor.is_none())
+            .map(|to| to.path);
         let adds_filter = tracer_safety::adds_filter(&call, row.name);
         let asked = match &verdict {
             Verdict::Exec { .. } => execs::first_exec(&call, row),
@@ -242,6 +247,11 @@ impl Worker<'_> {
             }
             Verdict::Watch(kind, _) => self.know_target(kind),
             _ => {}
+        }
+        if row.event == EventType::Chdir
+            && let Some(entry) = self.processes.get_mut(pid)
+        {
+            entry.leaves_for(goes_to);
         }
         self.note_contacts(pid, row, &verdict);
         let descriptor = data.args[0] as u32 as i32;

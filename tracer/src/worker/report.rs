@@ -60,13 +60,19 @@ impl Worker<'_> {
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
         };
-        let is_unreadable = |file: &File| file.fault == Some(FileFault::Unreadable);
+        let is_unreadable = |file: &File| match file.fault {
+            Some(FileFault::Unreadable) => entry.is_hidden,
+            Some(FileFault::Unresolved) => entry.is_directory_lost(),
+            _ => false,
+        };
         let is_unread = match kind {
             EventKind::Exec(_) => false,
-            EventKind::Connect { address, .. } => *address == Address::Unreadable,
+            EventKind::Connect { address, .. } => {
+                entry.is_hidden && *address == Address::Unreadable
+            }
             kind => kind.file().is_some_and(is_unreadable),
         };
-        if entry.is_hidden && is_unread && !std::mem::replace(&mut entry.is_hidden_told, true) {
+        if is_unread && !std::mem::replace(&mut entry.is_hidden_told, true) {
             let notice = Notice::Hidden { pid };
             self.transport.push(&ToAgent::Notice(notice));
         }

@@ -274,3 +274,44 @@ int main(void) {
     assert!(file.fault.is_some(), "{file:?}");
     assert_eq!(event.outcome, Outcome::Unconfirmed);
 }
+
+/// As PHP does for each script. `..`, another directory, one that may not be entered, and one that is not
+/// there.
+#[test]
+fn the_working_directory_of_a_process_that_hides_is_followed() {
+    let record = run_unprivileged(
+        "hidden-directory",
+        None,
+        r#"
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static void leave(const char *name) { close(open(name, O_CREAT | O_WRONLY, 0600)); }
+int main(void) {
+    mkdir("one", 0777); mkdir("one/two", 0777); mkdir("closed", 0700);
+    if (chmod("one", 0777) || chmod("one/two", 0777)) return 1;
+    if (setgid(33) || setuid(33)) return 2;
+    leave("at-start");
+    if (chdir("one/two")) return 3;
+    leave("in-two");
+    leave("../in-one");
+    if (!chdir("../../closed") || !chdir("missing")) return 4;
+    leave("still-in-two");
+    if (chdir("..")) return 5;
+    leave("somewhere");
+    return 0;
+}"#,
+    );
+    let paths = record.paths(EventType::Open);
+    for name in ["/at-start", "/one/two/in-two", "/one/in-one"] {
+        assert!(
+            paths
+                .iter()
+                .any(|path| path.ends_with(name) && path.starts_with("/tmp")),
+            "{name} {paths:?}"
+        );
+    }
+    // Whether a group has let it into the closed one is not known: no more is claimed, and that is said.
+    assert_eq!(paths[paths.len() - 2..], ["still-in-two", "somewhere"]);
+    assert_eq!(hidden(&record), [main_of(&record)]);
+}

@@ -203,6 +203,7 @@ pub(super) static ROWS: &[Row] = &[
         EVERY,
         attributes::removexattrat,
     ),
-    row("chdir", [80, 12, 49], E::Chdir, EVERY, files::chdir),
-    row("fchdir", [81, 133, 50], E::Chdir, EVERY, files::fchdir),
+    // Always: where a process hides, nobody else tells its working directory.
+    row("chdir", [80, 12, 49], E::Chdir, EVERY, files::chdir).always(),
+    row("fchdir", [81, 133, 50], E::Chdir, EVERY, files::fchdir).always(),
 ];
