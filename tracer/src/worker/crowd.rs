@@ -25,11 +25,12 @@ use crate::{elf, proc};
 /// on a connection follows its answer.
 const FOLLOWED_FOR: u64 = 2_000;
 /// Calls of all of them within that time, at most: a program that has other work is let go.
-const CALLS_MAX: u32 = 2_000;
+const CALLS_MAX: u32 = 8_000;
 /// Threads of a process that are followed, at most.
 const THREADS_MAX: usize = 128;
-/// Naps in a row by which the thread shows that watches over the others, and runs no goroutine.
-const NAPS_MAX: u32 = 8;
+/// Naps in a row by which the thread shows that watches over the others, and runs no goroutine. One
+/// that looks for work at its neighbours naps once for each.
+const NAPS_MAX: u32 = 64;
 /// Events that Go's runtime asks `epoll_pwait` for.
 const RUNTIMES_EVENTS: u64 = 128;
 

