@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo demo-benign images release test test-tools test-images lint fmt deny fuzz transparency old-kernel aarch64 bench bench-admission bench-coverage bench-relay bench-rotation schemas false-positives clean
+.PHONY: help build demo demo-benign images release test test-tools test-images lint fmt deny fuzz transparency extremes old-kernel aarch64 bench bench-admission bench-coverage bench-relay bench-rotation schemas false-positives clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ fuzz: ## Fuzz what comes from outside, FUZZ_SECONDS (60) for each target
 
 transparency: ## Run other software's own test suites traced and untraced; SUITE=cpython|stress-ng|software and FROM=NAME for a part
 	@scripts/transparency.sh
+
+extremes: ## Trace 25,000 processes at once, and print what they cost
+	cargo test --release --locked -p picket-tracer --test extremes -- --ignored --nocapture
 
 old-kernel: ## Run the tracer's tests on a real Linux 5.10, emulated; SUITES="calls events" for a part
 	@scripts/guest.sh amd64 $(SUITES)

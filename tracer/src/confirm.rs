@@ -6,97 +6,22 @@
 //! machine has not let the thread run. What was not seen is reported as unconfirmed; what is
 //! known to have failed is not reported.
 
+mod check;
+
 use picket_events::{Credentials, EventKind, File, Outcome};
 
+pub(crate) use self::check::Check;
+
 use crate::debts::Owed;
-use crate::decode::{self, Located, accepting};
+use crate::decode::{self, accepting};
 use crate::looks::Looks;
 use crate::memory::Memory;
-use crate::mounts::{self, MountId, Mounts};
+use crate::mounts::{self, Mounts};
 use crate::proc;
 use crate::races::{self, Peer};
 use crate::resolve::{Resolved, Root, View};
 use crate::sys::files::Metadata;
 use crate::sys::{Errno, process, socket};
-
-/// How to see whether a call had its effect.
-#[derive(Debug)]
-pub(crate) enum Check {
-    /// There is nothing to look at.
-    Nothing,
-    /// An open: the file is there, and the thread has a descriptor for it.
-    Open {
-        /// The file.
-        at: Located,
-        /// `O_CREAT`: it may come into being by the call.
-        creates: bool,
-        /// It can change something: worth a search among the descriptors.
-        writes: bool,
-        /// It makes or empties the file, which shows in its times.
-        stamps: bool,
-    },
-    /// A descriptor is there that is not among these: it shows which file was meant.
-    Opened(Vec<i32>),
-    /// A descriptor is there whose link reads like this (memfd).
-    Descriptor(Vec<u8>),
-    /// The name is gone, or means another file.
-    Gone {
-        /// Canonical path.
-        path: Vec<u8>,
-        /// The file before the call.
-        before: Metadata,
-    },
-    /// The file is to be found under another name.
-    Moved {
-        /// New name.
-        to: Located,
-        /// The file before the call.
-        before: Metadata,
-    },
-    /// The name, which was not there before, is there.
-    Appears(Located),
-    /// The file exists; whether the call changed it does not show.
-    Exists(Located),
-    /// The permission bits are these.
-    Mode(Vec<u8>, u32),
-    /// Owner and group are these.
-    Owner(Vec<u8>, Option<u32>, Option<u32>),
-    /// Another mount than before, or none, is on top at this canonical path.
-    Mounted {
-        /// Where, in the caller's root.
-        at: String,
-        /// The one before, if there was one.
-        before: Option<MountId>,
-    },
-    /// A descriptor for a mount that is attached nowhere is there, among these others.
-    Detached(Vec<i32>),
-    /// The process has other ids than before.
-    Ids,
-    /// The process has another root directory than before.
-    Root,
-    /// The socket has a peer.
-    Connected {
-        /// The socket.
-        descriptor: i32,
-        /// Its raw peer before the call, if it had one.
-        before: Option<Vec<u8>>,
-    },
-    /// A connection was accepted: the kernel has written the peer where the program asked for
-    /// it, or there is a connected socket that was not there before.
-    Accepted {
-        /// Where the peer goes.
-        room: Option<accepting::Room>,
-        /// Descriptors before.
-        before: Vec<i32>,
-    },
-    /// A DNS answer stands in the program's buffer.
-    Answered {
-        /// The buffer.
-        at: u64,
-        /// What stood there before.
-        before: Vec<u8>,
-    },
-}
 
 /// What a look at the effect has shown.
 #[derive(Debug)]
@@ -179,13 +104,17 @@ impl Pending {
         // Before the effect is looked for: a call that is made in between is seen.
         let last = !returned && decides(self.looks, self.tid);
         self.looks += 1;
-        let pid = self.pid;
+        let (pid, ways) = (self.pid, self.check.ways());
+        let since = self.time.saturating_sub(CLOCK_TICK);
+        let may_be_another = || {
+            races::has_threads(pid) || ways.iter().any(|way| races::is_unsteady(view, way, since))
+        };
         // `None` where there was nothing to be seen for us, whatever became of it.
         let unless_seen = |seen: Option<bool>| match (seen, returned, last) {
             (Some(true), _, _) => Settled::Emit(Outcome::Succeeded),
             (None, true, _) => Settled::Emit(Outcome::Unconfirmed),
-            // Another thread may have had the kernel do it to something else.
-            (_, true, _) if races::has_threads(pid) => Settled::Emit(Outcome::Unconfirmed),
+            // Another thread or process may have had the kernel do it to something else.
+            (_, true, _) if may_be_another() => Settled::Emit(Outcome::Unconfirmed),
             (_, true, _) => Settled::Drop,
             (_, false, true) => Settled::Emit(Outcome::Unconfirmed),
             (_, false, false) => Settled::Wait,
@@ -212,8 +141,20 @@ impl Pending {
                 // What a thread only reads it has mostly closed by its next call: not worth
                 // another look then.
                 let is_worth_it = *writes || !returned;
-                let is_open =
-                    is_stamped || (is_worth_it && has_descriptor(view, &resolved, *writes));
+                let descriptor = (!is_stamped && is_worth_it)
+                    .then(|| descriptor_of(view, &resolved, *writes))
+                    .flatten();
+                let is_open = is_stamped || descriptor.is_some();
+                // The name may have been given to another file between both looks.
+                let is_another = |number: &i32| {
+                    let link = format!("/proc/{}/fd/{number}", view.tid);
+                    let behind = view.file_behind(&link).zip(resolved.metadata);
+                    behind.is_some_and(|(behind, found)| !behind.same_file(&found))
+                };
+                let file = match descriptor.filter(is_another) {
+                    Some(number) => decode::file_of(&view.descriptor(number), known_mounts),
+                    None => file,
+                };
                 set_file(&mut self.kind, file);
                 // With other threads it may be another file that was opened, and this one open
                 // since long ago.
@@ -255,12 +196,12 @@ impl Pending {
                     (false, false) => Settled::Wait,
                 }
             }
-            Check::Gone { path, before } => unless_seen(match view.metadata(path, false) {
+            Check::Gone { path, before, .. } => unless_seen(match view.metadata(path, false) {
                 Ok(now) => Some(!now.same_file(before)),
                 Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Some(true),
                 Err(_) => None,
             }),
-            Check::Moved { to, before } => {
+            Check::Moved { to, before, .. } => {
                 let (file, resolved) = decode::look(view, to, known_mounts);
                 let seen = is_seen(&resolved, |now| now.same_file(before));
                 if let EventKind::Rename { to, .. } = &mut self.kind {
@@ -281,22 +222,21 @@ impl Pending {
                 }
                 Settled::Emit(Outcome::Unconfirmed)
             }
-            Check::Mode(path, mode) => unless_seen(
+            Check::Mode { path, mode, .. } => unless_seen(
                 view.metadata(path, true)
                     .ok()
                     .map(|now| now.mode & 0o7777 == mode & 0o7777),
             ),
-            Check::Owner(path, uid, gid) => {
+            Check::Owner { path, uid, gid, .. } => {
                 unless_seen(view.metadata(path, false).ok().map(|now| {
                     uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
                 }))
             }
             Check::Mounted { at, before } => {
-                let now = mounts::on_top(self.tid, at);
-                let seen = now.as_ref().map(|mount| mount.id) != *before;
-                if let (EventKind::Mount { fs_type, .. }, Some(now), true) =
-                    (&mut self.kind, now, seen)
+                let seen = mounts::at(view, at) != *before;
+                if let (EventKind::Mount { fs_type, .. }, true) = (&mut self.kind, seen)
                     && fs_type.is_empty()
+                    && let Some(now) = mounts::on_top(view, at)
                 {
                     *fs_type = now.filesystem;
                 }
@@ -438,23 +378,29 @@ fn is_seen(resolved: &Resolved, is_such: impl Fn(&Metadata) -> bool) -> Option<b
     }
 }
 
-/// Whether the thread has a descriptor for a file. Reading programs close again what they
+/// Whether the thread has a descriptor for a file.
+pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
+    descriptor_of(view, resolved, search).is_some()
+}
+
+/// The thread's descriptor for a file, if it has one. Reading programs close again what they
 /// opened, so for them only the most likely number is tried; a search costs more than it
 /// finds.
-pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
-    let is_it = |number: &str| {
+fn descriptor_of(view: &View<'_>, resolved: &Resolved, search: bool) -> Option<i32> {
+    const MOST_LIKELY: u32 = 3;
+    let is_it = |number: &u32| {
         let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid));
         link.is_ok_and(|link| link == resolved.path)
     };
     if resolved.path.is_empty() {
-        return false;
+        return None;
     }
     if !search {
-        return is_it("3");
+        return is_it(&MOST_LIKELY).then_some(MOST_LIKELY as i32);
     }
     let found = proc::as_tracee(view.credentials, || {
         let numbers = proc::descriptors(view.tid, SEARCH_LIMIT)?;
-        Ok(numbers.iter().any(|number| is_it(&number.to_string())))
+        Ok(numbers.into_iter().find(is_it))
     });
-    found.unwrap_or(false)
+    Some(found.ok()?? as i32)
 }

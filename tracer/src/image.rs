@@ -65,8 +65,8 @@ struct Strings {
     is_as_asked: bool,
 }
 
-/// Reads all of it at once, from where the kernel has put it on the new stack; `None` where that
-/// cannot be done, or it is too long for it.
+/// Reads it from where the kernel has put it on the new stack, all at once if it is not too long for
+/// that; `None` where that cannot be done, or the arguments alone are too long.
 fn strings(
     of: &Program<'_>,
     at: Option<proc::Strings>,
@@ -77,20 +77,38 @@ fn strings(
     let arguments = length(at.arguments, at.environment)?;
     let all = length(at.arguments, at.end)?;
     let mut buffer = [0; STRINGS_MAX];
-    let room = all + PATH_MAX.min(STRINGS_MAX.checked_sub(all)?);
+    let Some(rest) = STRINGS_MAX.checked_sub(all) else {
+        // Mostly it is the environment that is long.
+        let argv = buffer.get_mut(..arguments)?;
+        memory.read(at.arguments, argv).ok()?;
+        let (executed, _) = memory.string(at.end, PATH_MAX).ok()?;
+        let envs = environment(of.view.pid, of.view.credentials, environments);
+        return Some(held_against(of, argv, envs, &executed));
+    };
+    let room = all + PATH_MAX.min(rest);
     let got = memory.read_some(at.arguments, &mut buffer[..room]).ok()?;
     let text = buffer[..got].split_at_checked(all)?;
     let ((argv, envs), rest) = (text.0.split_at(arguments), text.1);
     let end = rest.iter().position(|byte| *byte == 0)?;
-    let executed = &rest[..end];
+    let envs = environments.of(envs, scrubbed_environment);
+    Some(held_against(of, argv, envs, &rest[..end]))
+}
+
+/// What was read, held against what was asked for.
+fn held_against(
+    of: &Program<'_>,
+    argv: &[u8],
+    envs: (Arc<Vec<String>>, bool),
+    executed: &[u8],
+) -> Strings {
     let is_as_asked = of.asked.is_none_or(|asked| asked.is(argv, executed));
-    Some(Strings {
+    Strings {
         argv: scrubbed_arguments(argv),
-        envs: environments.of(envs, scrubbed_environment),
+        envs,
         // Changed by the program itself, it could name any file as what was executed.
         executed: Some(executed.to_vec()).filter(|name| is_as_asked && !name.is_empty()),
         is_as_asked,
-    })
+    }
 }
 
 /// Reads the image of a process that has just exec'd.

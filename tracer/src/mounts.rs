@@ -26,7 +26,23 @@ struct Known {
     types: HashMap<MountId, String>,
     /// The list was read since it last changed.
     is_read: bool,
+    /// Before that it is not read again (nanoseconds, monotonic).
+    next_read: u64,
 }
+
+impl Known {
+    /// Forgets what was read.
+    fn forget(&mut self) {
+        self.types.clear();
+        self.is_read = false;
+    }
+}
+
+/// How much of the time may go into reading a list that is long, which is for whoever mounts to say:
+/// one part in so many.
+const READING_SHARE: u64 = 10;
+/// Bytes of a list that is not long: some six hundred mounts.
+const SHORT_LIST: usize = 64 * 1024;
 
 impl Mounts {
     /// Opens the list.
@@ -49,7 +65,7 @@ impl Mounts {
 
     /// Something was mounted or unmounted.
     pub(crate) fn changed(&self) {
-        self.known.take();
+        self.known.borrow_mut().forget();
     }
 
     /// Type of a mount's file system; empty where unknown.
@@ -63,13 +79,21 @@ impl Mounts {
         }
         // It may be newer than our last look whether there are others.
         if known.is_read && self.have_changed() {
-            *known = Known::default();
+            known.forget();
         }
         if !known.is_read {
+            let begun = poll::monotonic();
+            if begun < known.next_read {
+                return String::new();
+            }
             let text = self.descriptor().map(|list| proc::pieces(list, LISTED_MAX));
             let text = text.and_then(Result::ok).unwrap_or_default();
             known.types.extend(parse(&String::from_utf8_lossy(&text)));
             known.is_read = true;
+            if text.len() > SHORT_LIST {
+                let done = poll::monotonic();
+                known.next_read = done + done.saturating_sub(begun) * READING_SHARE;
+            }
         }
         // A mount of another name space is not listed: do not look for it again.
         known.types.entry(mount_id).or_default().clone()
@@ -86,10 +110,24 @@ pub(crate) struct Mount {
 /// Most of a `mountinfo` that is read.
 const LISTED_MAX: usize = 1 << 20;
 
+/// Id of the mount that a canonical path of a thread's leads to: another one, once something is mounted
+/// there or no longer is. Where there are many mounts, the list that [`on_top`] reads is long, and others
+/// would wait for each mount.
+pub(crate) fn at(view: &View<'_>, path: &str) -> Option<MountId> {
+    let quick = || match view.root.strip_text(path) {
+        // Its own root shows what it was when it began.
+        "/" => None,
+        _ => view.mount_of(path.as_bytes()).ok().filter(|id| *id != 0),
+    };
+    quick().or_else(|| on_top(view, path).map(|mount| mount.id))
+}
+
 /// The mount that is on top at a canonical path of a thread.
-pub(crate) fn on_top(tid: u32, path: &str) -> Option<Mount> {
-    let text = proc::read_pieces(&format!("/proc/{tid}/mountinfo"), LISTED_MAX).ok()?;
-    on_top_in(&text, path)
+pub(crate) fn on_top(view: &View<'_>, path: &str) -> Option<Mount> {
+    let list = format!("/proc/{}/mountinfo", view.tid);
+    let text = proc::read_pieces(&list, LISTED_MAX).ok()?;
+    // The list has them by their paths in the caller's root.
+    on_top_in(&text, view.root.strip_text(path))
 }
 
 /// The last one listed covers those before it.

@@ -1,18 +1,36 @@
 //! Calls whose arguments somebody else may have changed between our look and the kernel's.
 //!
-//! A process with one thread cannot do so. With more, what is told is what the kernel shows
-//! afterwards, where it shows that; else the event says that it is unconfirmed.
+//! A process with one thread cannot do so itself. With more, what is told is what the kernel shows
+//! afterwards, where it shows that; else the event says that it is unconfirmed. Names on the way to a
+//! file are everybody's, and another process may give them to other files in the same moment.
 
 use std::os::unix::fs::MetadataExt;
 
 use picket_events::{Address, EventKind};
 
 use crate::decode::network;
+use crate::resolve::View;
 
 /// Whether a process has several threads; true where that cannot be seen.
 pub(crate) fn has_threads(pid: u32) -> bool {
     // The directory has a link for itself, one for its name, and one for each thread.
     std::fs::metadata(format!("/proc/{pid}/task")).map_or(true, |tasks| tasks.nlink() != 3)
+}
+
+/// Whether a name on the way that a path leads may mean something else than at a time (nanoseconds
+/// since the epoch): a directory on it has got, lost or exchanged a name since then, or cannot be looked at.
+pub(crate) fn is_unsteady(view: &View<'_>, path: &[u8], since: u64) -> bool {
+    let mut is_unsteady = false;
+    view.walk_by(path, true, |directory| {
+        let directory = if directory.is_empty() {
+            b"/"
+        } else {
+            directory
+        };
+        let found = view.metadata(directory, true);
+        is_unsteady |= found.map_or(true, |found| found.change_time >= since);
+    });
+    is_unsteady
 }
 
 /// What a connected socket says of the address that a connect was told with.

@@ -245,6 +245,11 @@ impl View<'_> {
 
     /// Follows a path component by component.
     pub(crate) fn walk(&self, path: &[u8], follow: bool) -> Walk {
+        self.walk_by(path, follow, |_| ())
+    }
+
+    /// The same; `visit` is given each directory in which a name is looked for (empty for `/`).
+    pub(crate) fn walk_by(&self, path: &[u8], follow: bool, mut visit: impl FnMut(&[u8])) -> Walk {
         let root = self.root.prefix();
         let mut done: Vec<u8> = Vec::new();
         let mut rest: Vec<Vec<u8>> = Vec::new();
@@ -265,6 +270,7 @@ impl View<'_> {
                 done.truncate(parent);
                 continue;
             }
+            visit(&done);
             let parent = done.len();
             done.push(b'/');
             done.extend_from_slice(&component);
@@ -378,6 +384,15 @@ impl View<'_> {
         proc::as_tracee(self.credentials, || {
             files::metadata(AT_FDCWD, &path, follow)
         })
+    }
+
+    /// The mount that a canonical path leads to: [`files::mount_of`].
+    pub(crate) fn mount_of(&self, path: &[u8]) -> Result<u64> {
+        if !self.follows {
+            return Err(NOT_ASKED);
+        }
+        let path = self.reach(path)?;
+        proc::as_tracee(self.credentials, || files::mount_of(&path))
     }
 
     /// A path by which we come to a canonical one.

@@ -19,6 +19,8 @@ mod roots;
 #[path = "evasion/sharing.rs"]
 mod sharing;
 mod support;
+#[path = "evasion/swaps.rs"]
+mod swaps;
 
 use std::process::Command;
 

@@ -6,6 +6,8 @@
 
 #[path = "execs/credentials.rs"]
 mod credentials;
+#[path = "execs/extremes.rs"]
+mod extremes;
 #[path = "execs/filtered.rs"]
 mod filtered;
 mod support;

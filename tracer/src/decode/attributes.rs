@@ -2,7 +2,7 @@
 
 use picket_events::{EventKind, File};
 
-use super::files::{AT_SYMLINK_NOFOLLOW, exists, itself};
+use super::files::{AT_SYMLINK_NOFOLLOW, exists, itself, way};
 use super::{Call, Located, Verdict};
 use crate::confirm::Check;
 
@@ -13,7 +13,11 @@ fn chmod_as(call: &Call<'_>, at: &Located, mode: u32) -> Verdict {
     }
     let check = match resolved.metadata {
         Some(before) if before.mode & 0o7777 != mode & 0o7777 && !resolved.path.is_empty() => {
-            Check::Mode(resolved.path, mode)
+            Check::Mode {
+                way: way(at, &resolved),
+                path: resolved.path,
+                mode,
+            }
         }
         _ => Check::Nothing,
     };
@@ -51,7 +55,12 @@ fn chown_as(call: &Call<'_>, at: &Located, ids: [u32; 2]) -> Verdict {
             if uid.is_some_and(|uid| uid != before.uid)
                 || gid.is_some_and(|gid| gid != before.gid) =>
         {
-            Check::Owner(resolved.path, uid, gid)
+            Check::Owner {
+                way: way(at, &resolved),
+                path: resolved.path,
+                uid,
+                gid,
+            }
         }
         _ => Check::Nothing,
     };

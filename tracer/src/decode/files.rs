@@ -4,6 +4,7 @@ use picket_events::{EventKind, File};
 
 use super::{Call, Located, Verdict};
 use crate::confirm::Check;
+use crate::resolve::Resolved;
 use crate::table::OPEN_WRITING;
 
 pub(super) const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
@@ -109,6 +110,14 @@ pub(crate) fn truncate(call: &Call<'_>) -> Verdict {
     )
 }
 
+/// The way to what was found, as it was written; for an open descriptor, its name.
+pub(super) fn way(at: &Located, found: &Resolved) -> Vec<u8> {
+    match at.descriptor {
+        Some(_) => found.path.clone(),
+        None => at.path.clone(),
+    }
+}
+
 /// Looks at a name before it is removed; `None` when there is nothing to remove.
 fn before_removal(call: &Call<'_>, at: &Located) -> Option<(File, Check)> {
     let (file, resolved) = call.look(at);
@@ -117,6 +126,7 @@ fn before_removal(call: &Call<'_>, at: &Located) -> Option<(File, Check)> {
     }
     let check = match resolved.metadata {
         Some(before) => Check::Gone {
+            way: way(at, &resolved),
             path: resolved.path,
             before,
         },
@@ -159,7 +169,10 @@ fn rename_as(call: &Call<'_>, from: &Located, to: Located) -> Verdict {
         to: File::default(),
     };
     match resolved.metadata {
-        Some(before) => Verdict::Watch(kind, Check::Moved { to, before }),
+        Some(before) => {
+            let way = way(from, &resolved);
+            Verdict::Watch(kind, Check::Moved { way, to, before })
+        }
         None => Verdict::Watch(kind, Check::Nothing),
     }
 }

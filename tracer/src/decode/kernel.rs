@@ -26,9 +26,8 @@ fn watch_mount(call: &Call<'_>, kind: EventKind) -> Verdict {
     if mountpoint.is_empty() {
         return watch(kind);
     }
-    // The list has them by their paths in the caller's root.
-    let at = call.process.root.strip_text(mountpoint).to_owned();
-    let before = mounts::on_top(call.tid, &at).map(|mount| mount.id);
+    let before = mounts::at(&call.view(), mountpoint);
+    let at = mountpoint.clone();
     Verdict::Watch(kind, Check::Mounted { at, before })
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod streams;
 pub(crate) mod tracer_safety;
 pub(crate) mod traffic;
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use picket_events::file::FileFault;
@@ -31,6 +32,7 @@ use crate::pin::Pinned;
 use crate::processes::Entry;
 use crate::resolve::{Resolved, Start, View};
 use crate::sys::acting::Identity;
+use crate::sys::files::{self as sys_files, Metadata};
 use crate::sys::{Errno, Result};
 use crate::table::Abi;
 
@@ -114,9 +116,17 @@ pub(crate) struct Own {
     pub(crate) spare: u32,
     /// The agent's socket, canonical; empty without an agent.
     pub(crate) socket: Vec<u8>,
+    /// The file that it was when we connected last: it may have been given another name since.
+    pub(crate) socket_file: Option<Metadata>,
 }
 
 impl Own {
+    /// What the agent's socket is now, by its name.
+    pub(crate) fn socket_now(&self) -> Option<Metadata> {
+        let path = CString::new(self.socket.as_slice()).ok()?;
+        sys_files::metadata(sys_files::AT_FDCWD, &path, true).ok()
+    }
+
     /// Whether a process group has none but ours in it.
     pub(crate) fn leads(&self, group: u32) -> bool {
         group == self.worker || group == self.spare && self.spare != self.keeper

@@ -1,13 +1,12 @@
 //! Sockets.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use picket_events::{Address, EventKind, Protocol};
 
 use super::{Call, Verdict, accepting, traffic};
 use crate::confirm::Check;
-use crate::sys::{Errno, Result, files, process, socket as sockets};
+use crate::sys::{Errno, Result, process, socket as sockets};
 
 /// Longest socket address (`struct sockaddr_storage`).
 pub(super) const ADDRESS_MAX: usize = 128;
@@ -150,16 +149,16 @@ fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict
 
 /// Whether a path leads to the agent's socket, by whatever name or mount.
 fn is_agents_socket(call: &Call<'_>, path: &str) -> bool {
-    let Ok(socket) = CString::new(call.own.socket.as_slice()) else {
-        return false;
-    };
-    if socket.is_empty() {
+    let own = call.own;
+    if own.socket.is_empty() {
         return false;
     }
-    let ours = files::metadata(files::AT_FDCWD, &socket, true);
-    let theirs = call.view().metadata(path.as_bytes(), true);
-    path.as_bytes() == socket.as_bytes()
-        || matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours.same_file(&theirs))
+    let is_it = || {
+        let theirs = call.view().metadata(path.as_bytes(), true).ok()?;
+        let mut ours = own.socket_file.into_iter().chain(own.socket_now());
+        ours.find(|ours| ours.same_file(&theirs))
+    };
+    path.as_bytes() == own.socket || is_it().is_some()
 }
 
 pub(crate) fn connect(call: &Call<'_>) -> Verdict {

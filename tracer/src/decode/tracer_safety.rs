@@ -7,6 +7,7 @@ use super::{Call, Verdict, file_of};
 use crate::confirm::{self, Check};
 use crate::proc;
 use crate::resolve::View;
+use crate::sys::process;
 
 fn watch(kind: EventKind) -> Verdict {
     Verdict::Watch(kind, Check::Nothing)
@@ -124,7 +125,6 @@ pub(crate) fn pidfd_getfd(call: &Call<'_>) -> Verdict {
 pub(crate) const SET_MODE_FILTER: u32 = 1;
 /// `PR_SET_SECCOMP`, an option of `prctl`.
 pub(crate) const PR_SET_SECCOMP: u32 = 22;
-
 /// Whether a call of this name gives the caller a seccomp filter of its own.
 pub(crate) fn adds_filter(call: &Call<'_>, name: &str) -> bool {
     match name {
@@ -195,14 +195,39 @@ pub(crate) fn ioctl_owner(call: &Call<'_>) -> Verdict {
     }
 }
 
-/// `setpriority(which, who)`.
-pub(crate) fn priority(call: &Call<'_>) -> Verdict {
-    if reaches_us(call, call.int(1)) {
+/// Whether a call that is about the processes of a process, group or user, as `which` says, reaches us.
+fn priority_of(call: &Call<'_>, users: i32) -> Verdict {
+    let (which, who) = (call.int(0), call.int(1));
+    let is_about_us = if which == users {
+        // 0 is the caller's own; in a user name space of its own ours may have any number.
+        let ours = process::real_user();
+        let caller = &call.process.credentials;
+        [caller.uid, caller.euid, who as u32].contains(&ours)
+    } else {
+        reaches_us(call, who)
+    };
+    if is_about_us {
         Verdict::tampering()
     } else {
         Verdict::Pass
     }
 }
+
+/// `setpriority(which, who)`.
+pub(crate) fn priority(call: &Call<'_>) -> Verdict {
+    priority_of(call, PRIO_USER)
+}
+
+/// `PRIO_USER`, the processes of a user as whom `setpriority` is about.
+pub(crate) const PRIO_USER: i32 = 2;
+
+/// `ioprio_set(which, who)`.
+pub(crate) fn io_priority(call: &Call<'_>) -> Verdict {
+    priority_of(call, IOPRIO_WHO_USER)
+}
+
+/// The same for `ioprio_set`.
+pub(crate) const IOPRIO_WHO_USER: i32 = 3;
 
 /// `sched_set…(pid)`.
 pub(crate) fn scheduling(call: &Call<'_>) -> Verdict {

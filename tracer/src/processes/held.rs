@@ -4,6 +4,8 @@
 //! finds no room is looked at now and then, and told from another that has come to its id by when
 //! it was started.
 
+use std::os::fd::AsFd;
+
 use super::Processes;
 use crate::proc;
 use crate::sys::{poll, process};
@@ -25,6 +27,16 @@ impl Processes {
             let started = proc::stat(pid).map(|stat| self.started_at(&stat));
             started.is_ok_and(|started| started != entry.started_at)
         })
+    }
+
+    /// Whether a process that is known has ended.
+    pub(crate) fn has_ended(&self, pid: u32) -> bool {
+        let pidfd = self.entries.get(&pid).map(|entry| entry.pidfd.as_ref());
+        match pidfd {
+            Some(Some(pidfd)) => poll::is_readable(pidfd.as_fd()),
+            Some(None) => !process::is_there(pid),
+            None => false,
+        }
     }
 
     /// When [`Self::gone`] has something to say (milliseconds, monotonic).

@@ -121,6 +121,36 @@ impl Metadata {
     }
 }
 
+/// `STATX_MNT_ID` of `linux/stat.h`.
+const MOUNT_ID: u32 = 0x1000;
+
+/// The mount that a path leads to, 0 where the kernel does not tell (before Linux 5.8). The file system
+/// is not asked for anything.
+pub(crate) fn mount_of(path: &CStr) -> Result<u64> {
+    const DONT_SYNC: i32 = 0x4000; // AT_STATX_DONT_SYNC
+    // SAFETY: statx is plain data that the kernel fills; the path lives during the call.
+    let found = unsafe {
+        let mut found: libc::statx = std::mem::zeroed();
+        let flags = libc::AT_NO_AUTOMOUNT | DONT_SYNC;
+        let path = path.as_ptr();
+        let result = libc::syscall(
+            libc::SYS_statx,
+            AT_FDCWD,
+            path,
+            flags,
+            MOUNT_ID,
+            &raw mut found,
+        );
+        check(result)?;
+        found
+    };
+    Ok(if found.stx_mask & MOUNT_ID != 0 {
+        found.stx_mnt_id
+    } else {
+        0
+    })
+}
+
 /// Metadata of what a path names; an empty path means the descriptor itself.
 pub(crate) fn metadata(at: RawFd, path: &CStr, follow: bool) -> Result<Metadata> {
     let mut flags = libc::AT_NO_AUTOMOUNT;
@@ -130,7 +160,6 @@ pub(crate) fn metadata(at: RawFd, path: &CStr, follow: bool) -> Result<Metadata>
     if !follow {
         flags |= libc::AT_SYMLINK_NOFOLLOW;
     }
-    const MOUNT_ID: u32 = 0x1000;
     // SAFETY: statx is plain data that the kernel fills.
     let found = unsafe {
         let mut found: libc::statx = std::mem::zeroed();

@@ -67,6 +67,12 @@ pub(crate) fn effective_ids() -> (u32, u32) {
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
+/// Real user of this process.
+pub(crate) fn real_user() -> u32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::getuid() }
+}
+
 /// Leaves the session and process group of the caller.
 pub(crate) fn new_session() {
     // SAFETY: plain call; fails only for a group leader, which a fresh child is not.

@@ -44,6 +44,7 @@ pub(super) const NUMBERS: &[(&str, u32)] = &[
     ("init_module", 128),
     ("io_uring_setup", 425),
     ("ioctl", 54),
+    ("ioprio_set", 314),
     ("kill", 37),
     ("lchown", 16),
     ("lchown32", 198),

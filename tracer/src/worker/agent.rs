@@ -19,6 +19,7 @@ impl Worker<'_> {
         if !self.transport.try_connect() {
             return;
         }
+        self.own.socket_file = self.own.socket_now();
         self.accounts.forget();
         let accounts = &mut self.accounts;
         self.transport.push_known(|ids| accounts.of_process(ids));
@@ -151,6 +152,10 @@ impl Worker<'_> {
         pids.sort_unstable();
         for pid in pids {
             self.settle_process(pid);
+            // Of many that end in the last moment not all have been heard.
+            if self.processes.has_ended(pid) {
+                self.process_ended(pid);
+            }
         }
         let status = self.start.board.main_status.load(Ordering::Acquire);
         let goodbye = Goodbye {

@@ -257,6 +257,7 @@ impl<'a> Worker<'a> {
                 .as_ref()
                 .map(|path| canonical(path))
                 .unwrap_or_default(),
+            socket_file: None,
         };
         Self {
             interest,

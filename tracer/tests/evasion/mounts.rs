@@ -198,3 +198,23 @@ sys.exit('no id was given twice')
     }
     assert!(told > 40, "{told}");
 }
+
+/// However many there are, the next is seen; who can make a user name space of its own can make them.
+#[test]
+fn a_mount_on_top_of_very_many_is_seen() {
+    const PROGRAM: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+os.chdir(sys.argv[1])
+def check(result): assert result == 0, os.strerror(ctypes.get_errno())
+check(libc.unshare(0x20000))
+for _ in range(1000): check(libc.mount(b'from', b'to', None, 0x1000, None))
+for _ in range(1000): check(libc.umount2(b'to', 0))
+";
+    let (record, scratch) = run_apart("many-mounts", PROGRAM);
+    let expected = vec![told("from", &scratch.text("to"), "bind"); 1000];
+    assert_eq!(mounts(&record), expected);
+    let umounts = record.of(EventType::Umount);
+    assert_eq!(umounts.len(), 1000);
+    assert!(umounts.iter().all(|event| is_seen(event.outcome)));
+}

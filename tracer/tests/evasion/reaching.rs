@@ -216,3 +216,112 @@ assert libc.syscall(311, worker, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() == 
     let notices = agent.finish().notices().len();
     assert_eq!(notices, 14);
 }
+
+/// The agent's socket is known by whatever name or mount, also under one that it was given since.
+#[test]
+fn the_agents_socket_is_out_of_reach_by_any_name() {
+    need_root();
+    let scratch = Scratch::new(&format!("names-{}", engine()));
+    let agent = Agent::start(&scratch);
+    for folder in ["mounted", "root"] {
+        std::fs::create_dir(scratch.path(folder)).unwrap();
+    }
+    std::fs::write(scratch.path("file"), "").unwrap();
+    let program = format!(
+        "
+import ctypes, os, socket
+path = '{}'
+here, name = os.path.split(path)
+os.chdir(here)
+count = 0
+def refused(path):
+    global count
+    try: socket.socket(socket.AF_UNIX).connect(path)
+    except PermissionError: count += 1; return
+    raise SystemExit(path + ' is not refused')
+os.symlink(name, 'link'); os.symlink('link', 'link-to-link')
+os.link(name, 'hard')
+folder, itself = os.open('.', os.O_PATH), os.open(name, os.O_PATH)
+child = os.fork()
+if child == 0: import time; time.sleep(60)
+for way in (name, './mounted/../' + name, 'link-to-link', 'hard', f'/proc/self/cwd/{{name}}', f'/proc/self/root{{path}}',
+            f'/proc/self/fd/{{folder}}/{{name}}', f'/proc/self/fd/{{itself}}', f'/proc/thread-self/fd/{{itself}}',
+            f'/proc/{{child}}/cwd/{{name}}', f'/proc/{{child}}/root{{path}}', f'/proc/{{child}}/fd/{{itself}}'):
+    refused(way)
+os.kill(child, 9)
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x20000) == 0 and libc.mount(b'none', b'/', None, 0x44000, None) == 0
+assert libc.mount(here.encode(), b'mounted', None, 0x1000, None) == 0
+assert libc.mount(name.encode(), b'file', None, 0x1000, None) == 0
+refused('mounted/' + name); refused('file')
+os.rename('hard', 'renamed-hard'); refused('renamed-hard')
+os.rename(name, 'renamed'); refused('renamed'); refused('renamed-hard')
+os.rename('renamed', name)
+libc.umount2(b'mounted', 2)
+os.chroot(here)
+refused('/' + name)
+print(count)
+",
+        agent.socket.display()
+    );
+    let output = output(&mut traced(&agent, "exec", &["python3", "-c", &program]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record = agent.finish();
+    assert_eq!(stdout(&output).trim(), record.notices().len().to_string());
+    assert_eq!(agent.heard().len(), 1, "nobody else came through");
+}
+
+/// A sibling of the main process, a child of the tracer's worker as that is: it has no other parent.
+#[test]
+fn a_child_that_is_given_to_the_tracer_is_traced_and_ends() {
+    let (record, out) = run(
+        "sibling-of-main",
+        "exec,fork,open:write",
+        r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) {
+    int fd[2]; char byte;
+    if (pipe(fd)) return 1;
+    for (int i = 0; i < 20; i++) {
+        // Whatever signal its end is to send: its parent is sent what the caller's would.
+        long pid = syscall(SYS_clone, CLONE_PARENT | SIGKILL, 0, 0, 0, 0);
+        if (pid == 0) {
+            char name[16]; sprintf(name, "made-%d", i);
+            if (open(name, O_CREAT | O_WRONLY, 0600) < 0) _exit(1);
+            write(fd[1], "x", 1);
+            execl("/bin/true", "true", name, NULL);
+            _exit(2);
+        }
+        read(fd[0], &byte, 1);
+        printf("%ld\n", pid);
+    }
+    return 0;
+}"#,
+    );
+    let pids: Vec<u32> = out.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(pids.len(), 20);
+    for (number, pid) in pids.iter().enumerate() {
+        assert_eq!(opened(&record, &format!("made-{number}")), 1);
+        let name = format!("made-{number}");
+        let execs = record.images().into_iter();
+        let told = execs.filter(|(event, image)| {
+            event.pid == *pid && image.argv.last().is_some_and(|last| *last == name)
+        });
+        assert_eq!(told.count(), 1, "{name}");
+    }
+    let is_restart = |notice: &&picket_events::wire::Notice| {
+        matches!(notice, picket_events::wire::Notice::Restarted { .. })
+    };
+    assert!(
+        !record.notices().iter().any(is_restart),
+        "{:?}",
+        record.notices()
+    );
+}

@@ -38,3 +38,95 @@ fn more_processes_than_descriptors_hide_nothing() {
     record.about(EventType::Open, &read);
     assert!(wait(&mut child).success());
 }
+
+/// Everything is stopped at once in the midst of its work, as the freezer stops a pod, and goes on after
+/// longer than a worker may hang: nobody is taken to have hung, and nothing is missing.
+#[test]
+fn a_pod_that_is_frozen_for_a_while_goes_on_as_if_nothing_had_been() {
+    let scratch = Scratch::new("frozen");
+    let agent = Agent::start(&scratch);
+    let enough = scratch.text("enough");
+    let program = "
+import os, sys
+opens = 0
+while not os.path.exists(sys.argv[1]):
+    for _ in range(50): os.close(os.open('/etc/passwd', os.O_RDONLY))
+    opens += 50
+    if os.spawnv(os.P_WAIT, '/bin/true', ['true']): raise SystemExit('a program failed')
+print(opens)
+";
+    let command = ["python3", "-I", "-S", "-c", program, &enough];
+    let mut child = start(traced(&agent, "exec,open", &command).stdout(Stdio::piped()));
+    agent.until("the program", |record| record.images().len() > 1);
+    let worker = worker_of(child.id()).expect("a worker");
+    let path = format!("/proc/{worker}/task/{worker}/children");
+    let application = std::fs::read_to_string(path).unwrap();
+    let keeper = child.id().to_string();
+    let worker_pid = worker.to_string();
+    let mut all = vec![keeper.as_str(), &worker_pid];
+    all.extend(application.split_whitespace());
+    let signal = |signal: &str| {
+        let kill = Command::new("/bin/kill").arg(signal).args(&all).status();
+        assert!(kill.unwrap().success());
+    };
+    for _ in 0..3 {
+        let before = agent.messages().len();
+        signal("-STOP");
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        signal("-CONT");
+        agent.until("what is done after that", |record| {
+            record.0.len() > before + 100
+        });
+    }
+    std::fs::write(&enough, "").unwrap();
+    assert!(wait(&mut child).success());
+    let mut made = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut made).unwrap();
+    let record = agent.finish();
+    let restarts = record
+        .notices()
+        .into_iter()
+        .filter(|notice| matches!(notice, Notice::Restarted { .. }));
+    assert_eq!(restarts.count(), 0);
+    let told = record.paths(EventType::Open).into_iter();
+    let told = told.filter(|path| path == "/etc/passwd").count() as u64;
+    let lost: u64 = record.lost().iter().map(|lost| lost.count).sum();
+    let made: u64 = made.trim().parse().unwrap();
+    assert!(
+        told <= made && told + lost >= made,
+        "{told} and {lost} of {made}"
+    );
+}
+
+/// Of those that end with the main process too: there is no next look at who lives.
+#[test]
+fn ends_in_the_last_moment_are_told_however_many_there_are() {
+    const ENDS: &str = "
+import os, signal, sys
+read, write = os.pipe()
+children = []
+for _ in range(400):
+    child = os.fork()
+    if child == 0:
+        os.close(os.open('/dev/null', os.O_WRONLY)); os.write(write, b'x'); signal.pause()
+    os.read(read, 1); children.append(child)
+for child in children: os.kill(child, 9)
+for child in children: os.waitpid(child, 0)
+os._exit(0)
+";
+    let scratch = Scratch::new("last-moment");
+    let agent = Agent::start(&scratch);
+    let command = ["python3", "-I", "-S", "-c", ENDS];
+    let inner = traced(&agent, "exit,fork,open:write", &command);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -n 128; exec \"$0\" \"$@\""]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    assert!(output(&mut command).status.success());
+    let record = agent.finish();
+    let pids = |kind| -> std::collections::BTreeSet<u32> {
+        record.of(kind).into_iter().map(|event| event.pid).collect()
+    };
+    let (forks, ends) = (pids(EventType::Fork), pids(EventType::Exit));
+    assert!(forks.len() >= 400, "{}", forks.len());
+    assert_eq!(forks.difference(&ends).count(), 0);
+}

@@ -23,6 +23,9 @@ const SET_OWNER: &[u32] = &[8, 15];
 const SET_FILTER: &[u32] = &[tracer_safety::SET_MODE_FILTER];
 /// `PR_SET_DUMPABLE`, after which we could not open what we have to read, and `PR_SET_SECCOMP`.
 const PRCTL_ALWAYS: &[u32] = &[4, tracer_safety::PR_SET_SECCOMP];
+/// The processes of a user, the caller's own where it is 0.
+const PRIO_USER: &[u32] = &[tracer_safety::PRIO_USER as u32];
+const IOPRIO_WHO_USER: &[u32] = &[tracer_safety::IOPRIO_WHO_USER as u32];
 /// `FIOSETOWN`, `SIOCSPGRP`.
 const IOCTL_SET_OWNER: &[u32] = &[0x8901, 0x8902];
 
@@ -216,8 +219,16 @@ pub(super) static ROWS: &[Row] = &[
         "setpriority",
         [141, 97, 140],
         E::Signal,
-        &[Test::NotZero(1)],
+        &[Test::NotZero(1), Test::OneOf(0, PRIO_USER)],
         tracer_safety::priority,
+    )
+    .always(),
+    row(
+        "ioprio_set",
+        [251, 289, 30],
+        E::Signal,
+        &[Test::NotZero(1), Test::OneOf(0, IOPRIO_WHO_USER)],
+        tracer_safety::io_priority,
     )
     .always(),
     row(
