@@ -4,13 +4,16 @@
 #
 # amd64: this machine's own root is the guest's, read-only, so that the tests
 # find their programs. arm64: busybox and static binaries only. PICKET_GUEST_SECONDS is how
-# long the guest may run, where the machine has other work as well.
+# long the guest may run, where the machine has other work as well; PICKET_GUEST_CASES are words
+# of the names of the only tests to run, PICKET_GUEST_TIMES how often.
 source "$(dirname "$0")/lib.sh"
 
 arch=${1:-}
 version=5.10.0-32
 folder=$cache/guest
 limit=${PICKET_GUEST_SECONDS:-3000}
+times=${PICKET_GUEST_TIMES:-1}
+read -ra only <<<"${PICKET_GUEST_CASES:-}"
 
 case $arch in
 amd64) qemu=qemu-system-x86_64 kernel=linux-image-$version-amd64 emulator=qemu-system-x86 ;;
@@ -72,9 +75,10 @@ echo "kernel $release, Yama scope $(cat /proc/sys/kernel/yama/ptrace_scope)"
 failed=0
 run() {
 	echo "--- $*"
-	"$@" || failed=1
+	for _ in $(seq "$times"); do "$@" || failed=1; done
 }
 RUN
+printf 'times=%q\n' "$times" >>"$guest/run"
 
 if [ "$arch" = amd64 ]; then
 	cp "$(command -v busybox)" "$guest/bin/busybox"
@@ -94,9 +98,9 @@ if [ "$arch" = amd64 ]; then
 		# Under emulation a worker that stops for a signal each millisecond looks as if it hung; the
 		# moment is long in which the kernel drops an answer for a signal (docs/tracer.md, Limits);
 		# and what is told of a read by inotify comes later than one who looks for it twice waits.
-		*/deny-* | */deny_ptrace-*) printf 'run %q --test-threads 2 --skip a_signal_does_not\n' "$program" >>"$guest/run" ;;
-		*/reads_ptrace-*) printf 'run %q --test-threads 2 --skip is_told_once\n' "$program" >>"$guest/run" ;;
-		*) printf 'run %q --test-threads 2\n' "$program" >>"$guest/run" ;;
+		*/deny-* | */deny_ptrace-*) printf 'run %q --test-threads 2 --skip a_signal_does_not %s\n' "$program" "${only[*]}" >>"$guest/run" ;;
+		*/reads_ptrace-*) printf 'run %q --test-threads 2 --skip is_told_once %s\n' "$program" "${only[*]}" >>"$guest/run" ;;
+		*) printf 'run %q --test-threads 2 %s\n' "$program" "${only[*]}" >>"$guest/run" ;;
 		esac
 		# Where only ancestors may read a process.
 		case $program in
@@ -144,8 +148,11 @@ else
 		late_agent_hears all_is_over misses_nothing agent_can_have_a_process_killed
 		removals_renames every_exit_code standard_streams orphans stop_and_continue
 		new_worker_knows stopped_worker still_mirrored next_worker_goes_on)
+	[ ${#only[@]} -eq 0 ] || cases=("${only[@]}")
+	suites=("${@:2}")
+	[ ${#suites[@]} -gt 0 ] || suites=(agent events events_ptrace transparency transparency_ptrace takeover)
 	aarch64_is_there || die "rustup cannot fetch $aarch64_target"
-	mapfile -t built < <(build "$aarch64_target" agent events events_ptrace transparency transparency_ptrace takeover)
+	mapfile -t built < <(build "$aarch64_target" "${suites[@]}")
 	for program in "${built[@]}"; do
 		name=$(basename "$program")
 		install -m 0755 "$program" "$guest/bin/$name"

@@ -253,22 +253,39 @@ fn strings([start, end, after, last]: [u64; 4]) -> Option<Strings> {
 
 /// Whether a signal waits for a thread, or for its process, that the thread does not block.
 pub(crate) fn has_signal(tid: u32) -> bool {
-    let Ok(text) = read(&format!("/proc/{tid}/status"), 16384) else {
-        return false;
-    };
-    let (mut pending, mut blocked) = (0, 0);
+    signal_sets(tid).is_some_and(|sets| sets.pending & !sets.blocked != 0)
+}
+
+/// Whether a thread's process has a handler for a signal.
+pub(crate) fn is_caught(tid: u32, signal: i32) -> bool {
+    signal_sets(tid).is_some_and(|sets| sets.caught & (1 << (signal - 1)) != 0)
+}
+
+/// Signals of a thread, bit n - 1 for signal n.
+#[derive(Default)]
+struct SignalSets {
+    /// Those of its process included.
+    pending: u64,
+    blocked: u64,
+    caught: u64,
+}
+
+fn signal_sets(tid: u32) -> Option<SignalSets> {
+    let text = read(&format!("/proc/{tid}/status"), 16384).ok()?;
+    let mut sets = SignalSets::default();
     for line in String::from_utf8_lossy(&text).lines() {
         let Some((key, value)) = line.split_once(':') else {
             continue;
         };
         let set = || u64::from_str_radix(value.trim(), 16).unwrap_or(0);
         match key {
-            "SigPnd" | "ShdPnd" => pending |= set(),
-            "SigBlk" => blocked |= set(),
+            "SigPnd" | "ShdPnd" => sets.pending |= set(),
+            "SigBlk" => sets.blocked |= set(),
+            "SigCgt" => sets.caught |= set(),
             _ => {}
         }
     }
-    pending & !blocked != 0
+    Some(sets)
 }
 
 /// Whether a thread is there.

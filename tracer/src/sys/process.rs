@@ -253,6 +253,12 @@ pub(crate) fn signal_thread(tid: i32, signal: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), tid, signal) };
 }
 
+/// Signals a thread of another process. It fails when the thread has ended, which is as well.
+pub(crate) fn signal_thread_of(pid: u32, tid: u32, signal: i32) {
+    // SAFETY: plain values.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
+}
+
 /// Signals the very process that the descriptor is for.
 pub(crate) fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();

@@ -4,6 +4,8 @@ use super::seccomp::Data;
 use super::{Errno, Result, check};
 
 const GET_EVENT_MESSAGE: libc::c_int = 0x4201;
+const GET_SIGNAL_INFO: libc::c_int = 0x4202;
+const SET_SIGNAL_INFO: libc::c_int = 0x4203;
 const SEIZE: libc::c_int = 0x4206;
 const INTERRUPT: libc::c_int = 0x4207;
 const LISTEN: libc::c_int = 0x4208;
@@ -84,6 +86,34 @@ pub(crate) fn event_message(tid: u32) -> Result<u32> {
         )
     })?;
     Ok(message as u32)
+}
+
+/// What comes with a signal (`siginfo_t`, which has no other parts than its 128 bytes for us).
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SignalInfo([i32; 32]);
+
+impl SignalInfo {
+    /// Signal number.
+    pub(crate) fn signal(&self) -> i32 {
+        self.0[0]
+    }
+}
+
+/// What comes with the signal that a tracee has stopped for.
+pub(crate) fn signal_info(tid: u32) -> Result<SignalInfo> {
+    let mut info = SignalInfo([0; 32]);
+    // SAFETY: the kernel writes one siginfo_t, which is as large.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, GET_SIGNAL_INFO, tid, 0, &raw mut info) })?;
+    Ok(info)
+}
+
+/// Has the signal that a tracee has stopped for come with this.
+pub(crate) fn set_signal_info(tid: u32, info: &SignalInfo) -> Result<()> {
+    let info: *const SignalInfo = info;
+    // SAFETY: the kernel reads one siginfo_t, which is as large.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, SET_SIGNAL_INFO, tid, 0, info) })?;
+    Ok(())
 }
 
 /// `struct ptrace_syscall_info`.

@@ -92,6 +92,9 @@ impl Worker<'_> {
                 None => seccomp::answer_continue(listener, id),
             });
         board.answered();
+        if answered.is_ok() && !self.interrupted.is_empty() {
+            self.send_kept_back(notification.pid);
+        }
         match (verdict, answered) {
             (Some(judged), Ok(())) => self.follow_up(judged),
             (Some(judged), Err(_)) => self.take_back(&judged),
@@ -103,7 +106,10 @@ impl Worker<'_> {
     /// nothing, and may not even have been its.
     fn take_back(&mut self, judged: &Judged) {
         match judged.verdict {
-            Verdict::Exec { .. } => self.forget_exec(judged.pid, judged.tid),
+            Verdict::Exec { .. } => {
+                self.forget_exec(judged.pid, judged.tid);
+                self.exec_was_interrupted(judged.pid, judged.tid);
+            }
             Verdict::ExitGroup(_) => {
                 if let Some(entry) = self.processes.get_mut(judged.pid) {
                     entry.exit_code = None;
@@ -175,7 +181,10 @@ impl Worker<'_> {
             return None;
         }
         let pid = match row.event {
-            EventType::Exec => self.process_before_exec(tid)?,
+            EventType::Exec => {
+                self.hold_before_exec(tid);
+                self.process_before_exec(tid)?
+            }
             _ => self.process_of(tid)?,
         };
         self.settle_thread(tid);

@@ -25,6 +25,7 @@ impl Worker<'_> {
                 // Let go, or killed meanwhile, it is not stopped any more: mostly there is no
                 // need to take the stop.
                 self.seized.retain(|_, process| *process != pid);
+                self.interrupted.retain(|_, one| !one.is_of(pid));
                 self.executed(pid);
                 if ptrace::detach(pid, 0).is_err() && process::peek_change() == Some(change) {
                     // A thread that has taken over its leader's id takes no orders before.
@@ -51,7 +52,9 @@ impl Worker<'_> {
                 continue;
             }
             let stop = ptrace::stop_of(change.status);
-            if self.asker_stopped(pid, stop) {
+            let is_kept_back =
+                matches!(stop, ptrace::Stop::Signal(signal) if self.keeps_back(pid, signal));
+            if is_kept_back || self.asker_stopped(pid, stop) {
             } else if self.seized.remove(&pid).is_some() {
                 // A thread that we were still attached to after an exec that failed.
                 let signal = if let ptrace::Stop::Signal(signal) = stop {
@@ -71,6 +74,7 @@ impl Worker<'_> {
         let pid = change.pid as u32;
         self.seized.remove(&pid);
         self.askers.remove(&pid);
+        self.interrupted.remove(&pid);
         if pid == self.main_pid() {
             self.main_ended(change.status);
         }

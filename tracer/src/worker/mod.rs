@@ -10,6 +10,7 @@ mod crowd;
 mod denying;
 mod ends;
 mod execs;
+mod interrupted;
 mod leaving;
 mod making;
 mod programs;
@@ -107,6 +108,8 @@ struct Worker<'a> {
     familiar: Familiar,
     /// Threads that we have seized to see an exec, and their processes.
     seized: IdMap<u32>,
+    /// Threads whose exec was interrupted, and their signals that are kept back.
+    interrupted: IdMap<interrupted::Interrupted>,
     /// Threads that are followed to the question they send.
     askers: IdMap<asking::Asker>,
     /// Go programs all of whose threads are.
@@ -277,6 +280,7 @@ impl<'a> Worker<'a> {
             execs: IdMap::default(),
             familiar: Familiar::default(),
             seized: IdMap::default(),
+            interrupted: IdMap::default(),
             askers: IdMap::default(),
             crowds: IdMap::default(),
             waits_are_killable: seccomp::knows_flag(
