@@ -36,6 +36,63 @@ fn request(request: libc::c_int, tid: u32, data: usize) -> Result<()> {
     Ok(())
 }
 
+/// `ERESTARTSYS`: by this the kernel says to itself that a call was interrupted.
+#[cfg(target_arch = "x86_64")]
+const INTERRUPTED: u64 = -512i64 as u64;
+
+/// Whether a tracee that has stopped for a signal was interrupted in an exec, and makes it again
+/// where nothing handles the signal.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn makes_exec_again(tid: u32) -> bool {
+    const PEEK_USER: libc::c_int = 3;
+    // Offsets in `struct user`, also for 32-bit programs.
+    const RAX: usize = 10 * 8;
+    const ORIG_RAX: usize = 15 * 8;
+    /// `execve` and `execveat` of x86-64, i386 and x32. What else has one of these numbers never
+    /// gives `ERESTARTSYS`.
+    const EXECS: [u32; 6] = [59, 322, 11, 358, 0x4000_0000 | 520, 0x4000_0000 | 545];
+    let register = |offset: usize| {
+        let mut value = 0u64;
+        // SAFETY: the kernel writes one word.
+        let result =
+            unsafe { libc::syscall(libc::SYS_ptrace, PEEK_USER, tid, offset, &raw mut value) };
+        check(result).map(|_| value)
+    };
+    register(RAX) == Ok(INTERRUPTED)
+        && register(ORIG_RAX).is_ok_and(|number| EXECS.contains(&(number as u32)))
+}
+
+/// Whether a tracee that has stopped for a signal is about to make an exec, or to make one again
+/// that was interrupted: the kernel has set it back before its instruction then.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn makes_exec_again(tid: u32) -> bool {
+    const PEEK_TEXT: libc::c_int = 1;
+    const GENERAL: usize = 1; // NT_PRSTATUS
+    const GET_REGISTERS: libc::c_int = 0x4204;
+    const NUMBER: usize = 8;
+    const COUNTER: usize = 32;
+    /// `execve` and `execveat`.
+    const EXECS: [u64; 2] = [221, 281];
+    /// `svc #0`.
+    const CALL: u32 = 0xd400_0001;
+    let mut general = [0u64; 34];
+    let mut area = libc::iovec {
+        iov_base: general.as_mut_ptr().cast(),
+        iov_len: size_of_val(&general),
+    };
+    // SAFETY: the kernel writes at most the length given, and puts in what it wrote.
+    let result =
+        unsafe { libc::syscall(libc::SYS_ptrace, GET_REGISTERS, tid, GENERAL, &raw mut area) };
+    let is_64_bit = check(result).is_ok() && area.iov_len == size_of_val(&general);
+    if !is_64_bit || !EXECS.contains(&general[NUMBER]) {
+        return false;
+    }
+    let (mut word, at) = (0u64, general[COUNTER]);
+    // SAFETY: the kernel writes one word.
+    let result = unsafe { libc::syscall(libc::SYS_ptrace, PEEK_TEXT, tid, at, &raw mut word) };
+    check(result).is_ok() && word as u32 == CALL
+}
+
 /// Attaches without stopping.
 pub(crate) fn seize(tid: u32, options: usize) -> Result<()> {
     request(SEIZE, tid, options)

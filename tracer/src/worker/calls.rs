@@ -106,10 +106,7 @@ impl Worker<'_> {
     /// nothing, and may not even have been its.
     fn take_back(&mut self, judged: &Judged) {
         match judged.verdict {
-            Verdict::Exec { .. } => {
-                self.forget_exec(judged.pid, judged.tid);
-                self.exec_was_interrupted(judged.pid, judged.tid);
-            }
+            Verdict::Exec { .. } => self.forget_exec(judged.pid, judged.tid),
             Verdict::ExitGroup(_) => {
                 if let Some(entry) = self.processes.get_mut(judged.pid) {
                     entry.exit_code = None;

@@ -25,7 +25,8 @@ impl Worker<'_> {
                 // Let go, or killed meanwhile, it is not stopped any more: mostly there is no
                 // need to take the stop.
                 self.seized.retain(|_, process| *process != pid);
-                self.interrupted.retain(|_, one| !one.is_of(pid));
+                self.askers.remove(&pid);
+                self.attends_no_more(pid, pid);
                 self.executed(pid);
                 if ptrace::detach(pid, 0).is_err() && process::peek_change() == Some(change) {
                     // A thread that has taken over its leader's id takes no orders before.
@@ -52,10 +53,9 @@ impl Worker<'_> {
                 continue;
             }
             let stop = ptrace::stop_of(change.status);
-            let is_kept_back =
-                matches!(stop, ptrace::Stop::Signal(signal) if self.keeps_back(pid, signal));
-            if is_kept_back || self.asker_stopped(pid, stop) {
-            } else if self.seized.remove(&pid).is_some() {
+            let is_kept = matches!(stop, ptrace::Stop::Signal(signal) if self.keeps(pid, signal));
+            if is_kept || self.asker_stopped(pid, stop) {
+            } else if let Some(process) = self.seized.remove(&pid) {
                 // A thread that we were still attached to after an exec that failed.
                 let signal = if let ptrace::Stop::Signal(signal) = stop {
                     signal
@@ -63,6 +63,7 @@ impl Worker<'_> {
                     0
                 };
                 let _ = ptrace::detach(pid, signal);
+                self.attends_no_more(process, pid);
             } else if pid == main {
                 self.start.board.main_stops.fetch_add(1, Ordering::AcqRel);
                 poll::notify(self.start.wake);
@@ -74,6 +75,7 @@ impl Worker<'_> {
         let pid = change.pid as u32;
         self.seized.remove(&pid);
         self.askers.remove(&pid);
+        self.attended.remove(&pid);
         self.interrupted.remove(&pid);
         if pid == self.main_pid() {
             self.main_ended(change.status);

@@ -2,13 +2,14 @@
 //!
 //! Before Linux 5.19 any signal ends a thread's wait for us. The kernel then makes the call again by
 //! itself, but not where the signal has a handler without `SA_RESTART`, as a shell's for SIGCHLD:
-//! there the program gets EINTR, which it has no reason to expect of an exec (`kill $!; exec ...`).
+//! there the program gets EINTR, which nobody expects of an exec. `kill $!; exec …` failed every
+//! second time, for the child dies before we have our turn.
 //!
-//! A thread that is about to exec is seized before it is answered, so its signals come to us first.
-//! One that has interrupted the exec is kept back: the kernel, which finds nothing to handle, makes
-//! the call again. As soon as that was answered, the signal is sent once more, and goes where it
-//! would have gone had it come a moment later: to the new program, or to the handler after an exec
-//! that fails.
+//! So a process that handles SIGCHLD is seized as soon as it is known to have a child, and others
+//! before their exec is answered: their signals come to us first. One that has interrupted an
+//! exec is kept back: the kernel, which finds nothing to handle, makes the call again. As soon as
+//! that was answered, the signal is sent once more, and goes where it would have gone had it come a
+//! moment later: to the new program, or to the handler after an exec that fails.
 
 use super::Worker;
 use crate::proc;
@@ -18,29 +19,39 @@ use crate::sys::ptrace::{self, SignalInfo};
 /// A thread whose exec was interrupted.
 #[derive(Debug)]
 pub(super) struct Interrupted {
-    pid: u32,
     /// Its signals that were kept back.
     kept: Vec<SignalInfo>,
     /// They were sent once more.
     are_sent: bool,
 }
 
-impl Interrupted {
-    /// Whether it is a thread of this process.
-    pub(super) fn is_of(&self, pid: u32) -> bool {
-        self.pid == pid
-    }
-}
-
 impl Worker<'_> {
-    /// Whether a signal may end a thread's wait for our answer.
+    /// Whether any signal ends a thread's wait for our answer.
     fn can_be_interrupted(&self) -> bool {
         self.start.listener.is_some() && !self.waits_are_killable
     }
 
-    /// A thread is about to exec: seizes it as the first thing of all, where signals may be on their
-    /// way to it. One that has executed nothing, and has no children, is left to be met later
-    /// ([`super::execs`]).
+    /// A process is new: its parent gets a signal when it ends.
+    pub(super) fn attend_parent(&mut self, pid: u32) {
+        if !self.can_be_interrupted() {
+            return;
+        }
+        let parent = self.processes.get(pid).map_or(0, |entry| entry.parent);
+        let is_other = self.processes.get(parent).is_some()
+            && !self.seized.contains_key(&parent)
+            && !self.askers.contains_key(&parent);
+        let options = ptrace::OPTION_EXEC | ptrace::OPTION_MARK_SYSCALLS;
+        if is_other
+            && proc::is_caught(parent, libc::SIGCHLD)
+            && ptrace::seize(parent, options).is_ok()
+        {
+            self.seized.insert(parent, parent);
+            self.attended.insert(parent, ());
+        }
+    }
+
+    /// A thread is about to exec: seizes it as the first thing of all. One that has executed
+    /// nothing before is left to be met later ([`super::execs`]).
     pub(super) fn hold_before_exec(&mut self, tid: u32) {
         if !self.can_be_interrupted() || self.seized.contains_key(&tid) {
             return;
@@ -48,67 +59,77 @@ impl Worker<'_> {
         let Some(pid) = self.processes.of_thread(tid) else {
             return;
         };
-        let has_executed = |entry: &crate::processes::Entry| entry.has_executed;
-        let may_get_signals = self.processes.get(pid).is_some_and(has_executed)
-            || self.processes.all().any(|entry| entry.parent == pid);
-        if may_get_signals && ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok() {
+        let has_executed = self
+            .processes
+            .get(pid)
+            .is_some_and(|entry| entry.has_executed);
+        if has_executed && ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok() {
             self.seized.insert(tid, pid);
         }
     }
 
-    /// A thread did not take the answer to its exec.
-    pub(super) fn exec_was_interrupted(&mut self, pid: u32, tid: u32) {
-        if self.can_be_interrupted() && self.seized.contains_key(&tid) {
-            let interrupted = self.interrupted.entry(tid).or_insert(Interrupted {
-                pid,
-                kept: Vec::new(),
-                are_sent: false,
-            });
-            interrupted.are_sent = false;
-        }
-    }
-
-    /// A thread that we have seized has stopped for a signal. True where that is kept back, and the
-    /// thread goes on with its exec.
-    pub(super) fn keeps_back(&mut self, tid: u32, signal: i32) -> bool {
-        let Some(interrupted) = self.interrupted.get_mut(&tid) else {
+    /// A thread has stopped for a signal. True where it is one that we have seized, and that is left
+    /// so: the signal is kept back, or was delivered.
+    pub(super) fn keeps(&mut self, tid: u32, signal: i32) -> bool {
+        if !self.can_be_interrupted() || !self.seized.contains_key(&tid) {
             return false;
-        };
-        if interrupted.are_sent {
+        }
+        if let Some(interrupted) = self.interrupted.get(&tid)
+            && interrupted.are_sent
+        {
             // The exec has failed. Its handler is told what it would have been told before.
             let is_it = |info: &&SignalInfo| info.signal() == signal;
             if let Some(info) = interrupted.kept.iter().find(is_it) {
                 let _ = ptrace::set_signal_info(tid, info);
             }
             self.interrupted.remove(&tid);
-            return false;
+        } else if ptrace::makes_exec_again(tid)
+            // What has no handler stops the process, ends it, or does nothing: none gives EINTR.
+            && proc::is_caught(tid, signal)
+            && let Ok(info) = ptrace::signal_info(tid)
+        {
+            let interrupted = self.interrupted.entry(tid).or_insert(Interrupted {
+                kept: Vec::new(),
+                are_sent: false,
+            });
+            interrupted.kept.push(info);
+            // It fails where the thread was killed meanwhile: its end is told next.
+            let _ = ptrace::resume(tid, 0);
+            return true;
         }
-        // What has no handler stops the process, ends it, or does nothing: none gives EINTR.
-        let kept = proc::is_caught(tid, signal)
-            .then(|| ptrace::signal_info(tid).ok())
-            .flatten();
-        let Some(info) = kept else {
-            self.interrupted.remove(&tid);
-            return false;
-        };
-        interrupted.kept.push(info);
-        // It fails where the thread was killed meanwhile: its end is told next.
-        let _ = ptrace::resume(tid, 0);
-        true
+        let stays = signal == libc::SIGCHLD && self.attended.contains_key(&tid);
+        if stays {
+            let _ = ptrace::resume(tid, signal);
+        }
+        stays
     }
 
     /// A thread has taken an answer: sends the signals that were kept back while it could not.
     pub(super) fn send_kept_back(&mut self, tid: u32) {
-        let Some(interrupted) = self.interrupted.get_mut(&tid) else {
-            return;
-        };
-        if interrupted.kept.is_empty() {
+        let Some(pid) = self.seized.get(&tid).copied() else {
             self.interrupted.remove(&tid);
             return;
-        }
-        if !std::mem::replace(&mut interrupted.are_sent, true) {
+        };
+        if let Some(interrupted) = self.interrupted.get_mut(&tid)
+            && !std::mem::replace(&mut interrupted.are_sent, true)
+        {
             for info in &interrupted.kept {
-                process::signal_thread_of(interrupted.pid, tid, info.signal());
+                process::signal_thread_of(pid, tid, info.signal());
+            }
+        }
+    }
+
+    /// A thread is let go that we had seized, or runs another program: sends what was kept back and
+    /// could not be sent yet.
+    pub(super) fn attends_no_more(&mut self, pid: u32, tid: u32) {
+        self.attended.remove(&tid);
+        if let Some(Interrupted {
+            kept,
+            are_sent: false,
+        }) = self.interrupted.remove(&tid)
+        {
+            for info in kept {
+                process::signal_thread_of(pid, tid, info.signal());
             }
         }
     }

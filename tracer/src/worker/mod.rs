@@ -108,6 +108,8 @@ struct Worker<'a> {
     familiar: Familiar,
     /// Threads that we have seized to see an exec, and their processes.
     seized: IdMap<u32>,
+    /// Processes that we have seized because signals may interrupt them.
+    attended: IdMap<()>,
     /// Threads whose exec was interrupted, and their signals that are kept back.
     interrupted: IdMap<interrupted::Interrupted>,
     /// Threads that are followed to the question they send.
@@ -280,6 +282,7 @@ impl<'a> Worker<'a> {
             execs: IdMap::default(),
             familiar: Familiar::default(),
             seized: IdMap::default(),
+            attended: IdMap::default(),
             interrupted: IdMap::default(),
             askers: IdMap::default(),
             crowds: IdMap::default(),

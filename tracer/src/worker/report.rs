@@ -97,6 +97,7 @@ impl Worker<'_> {
     pub(super) fn added(&mut self, pid: u32) {
         self.doubt_login(pid);
         self.watch_end(pid);
+        self.attend_parent(pid);
         self.announce(pid);
     }
 
