@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod acting;
+pub(crate) mod alarm;
 #[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
 mod copy;
 pub(crate) mod files;

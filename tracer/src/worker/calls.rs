@@ -27,6 +27,7 @@ impl Worker<'_> {
         if seccomp::receive(listener, board.slot()).is_err() {
             // The call was interrupted before we came; it will be made again.
             board.answered();
+            self.backlog.has_gone();
             return;
         }
         self.decide(listener);

@@ -4,6 +4,7 @@
 mod agent;
 mod answering;
 mod asking;
+mod backlog;
 mod callers;
 mod calls;
 mod crowd;
@@ -23,6 +24,7 @@ pub(crate) mod waking;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
+use backlog::Wait;
 use picket_events::Interest;
 use picket_events::wire::{Engine, LossReason, Lost, Notice, ToAgent};
 
@@ -122,6 +124,8 @@ struct Worker<'a> {
     traced: traced::Traced,
     /// Where threads go on after their answers.
     waking: waking::Waking,
+    /// Whether many threads wait at once.
+    backlog: backlog::Backlog,
     /// When the last wait ended (nanoseconds, monotonic).
     woken_at: u64,
     /// Reads files for the agent; there once it has asked for the first.
@@ -291,6 +295,7 @@ impl<'a> Worker<'a> {
             ),
             traced: traced::Traced::default(),
             waking,
+            backlog: backlog::Backlog::default(),
             woken_at: 0,
             summing: None,
             denials: Denials::default(),
@@ -315,15 +320,22 @@ impl<'a> Worker<'a> {
         let mut space = Space::new();
         loop {
             let asleep_at = poll::monotonic();
-            let timeout = self.timeout(asleep_at);
+            let wait = self.backlog.next_wait();
+            let timeout = match wait {
+                Wait::Usual => self.timeout(asleep_at),
+                Wait::Look | Wait::Known => 0,
+            };
             self.start.board.rests();
             let listener = self.start.listener.filter(|_| !self.all_gone);
+            let asked = listener.filter(|_| wait != Wait::Known);
             let (notified, has_other_mounts, ready) =
                 self.poller
-                    .wait_with(listener, self.mounts.descriptor(), &mut space, timeout);
+                    .wait_with(asked, self.mounts.descriptor(), &mut space, timeout);
             self.woken_at = poll::monotonic();
             self.start.board.begins(poll::milliseconds(self.woken_at));
-            self.waking.waited(self.woken_at.saturating_sub(asleep_at));
+            let time = self.woken_at.saturating_sub(asleep_at);
+            self.waking.waited(time);
+            let notified = self.backlog.waited(wait, time, notified);
             if has_other_mounts {
                 self.forget_mounts();
             }
@@ -349,7 +361,10 @@ impl<'a> Worker<'a> {
                 }
             }
             // Whoever has waited for one of them tells of what it does afterwards.
-            self.look_at_leaving();
+            // Who is known to wait was there when they were last looked at, and still is.
+            if wait != Wait::Known {
+                self.look_at_leaving();
+            }
             self.look_for_ends();
             match (notified, listener) {
                 // What the others have to tell comes before it.
