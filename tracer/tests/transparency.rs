@@ -3,6 +3,8 @@
 
 #[path = "transparency/inherited.rs"]
 mod inherited;
+#[path = "transparency/interrupted.rs"]
+mod interrupted;
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};

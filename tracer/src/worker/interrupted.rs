@@ -1,18 +1,20 @@
 //! Execs that a signal interrupts while they wait for our answer.
 //!
-//! Before Linux 5.19 any signal ends a thread's wait for us. The kernel then makes the call again by
-//! itself, but not where the signal has a handler without `SA_RESTART`, as a shell's for SIGCHLD:
-//! there the program gets EINTR, which nobody expects of an exec. `kill $!; exec …` failed every
-//! second time, for the child dies before we have our turn.
+//! Any signal ends a thread's wait for us, before Linux 5.19 until it is answered, since then until
+//! its call is received. The kernel then makes the call again by itself, but not where the signal has a
+//! handler without `SA_RESTART`: there the program gets EINTR, which nobody expects of an exec. Of
+//! the usual shells, dash and those of busybox and OpenBSD have such a handler, for SIGCHLD:
+//! `kill $!; exec …` failed up to every second time, for the child dies before we have our turn.
 //!
-//! So a process that handles SIGCHLD is seized as soon as it is known to have a child, and others
-//! before their exec is answered: their signals come to us first. One that has interrupted an
-//! exec is kept back: the kernel, which finds nothing to handle, makes the call again. As soon as
-//! that was answered, the signal is sent once more, and goes where it would have gone had it come a
-//! moment later: to the new program, or to the handler after an exec that fails.
+//! So a shell is seized as soon as it has a child in the background, and, before Linux 5.19, whoever
+//! executes not for the first time before that is answered: their signals come to us first. One that
+//! has interrupted an exec is kept back: the kernel, which finds nothing to handle, makes the call
+//! again. As soon as that was answered, the signal is sent once more, and goes where it would have gone
+//! had it come a moment later: to the new program, or to the handler after an exec that fails.
 
 use super::Worker;
 use crate::proc;
+use crate::processes::Entry;
 use crate::sys::process;
 use crate::sys::ptrace::{self, SignalInfo};
 
@@ -25,24 +27,33 @@ pub(super) struct Interrupted {
     are_sent: bool,
 }
 
-impl Worker<'_> {
-    /// Whether any signal ends a thread's wait for our answer.
-    fn can_be_interrupted(&self) -> bool {
-        self.start.listener.is_some() && !self.waits_are_killable
-    }
+/// Shells whose handler of SIGCHLD lacks `SA_RESTART`, by the names of their files. Those of bash,
+/// zsh and ksh93 have it.
+const SHELLS: [&str; 6] = ["dash", "sh", "ash", "busybox", "ksh", "mksh"];
 
-    /// A process is new: its parent gets a signal when it ends.
+fn is_shell(entry: &Entry) -> bool {
+    let image = &entry.image;
+    let running = image.interpreter.as_ref().unwrap_or(&image.file);
+    SHELLS.contains(&&*running.name)
+}
+
+impl Worker<'_> {
+    /// A process is new. Where its parent is a shell that has another child, which may end at any time
+    /// and not only while it is waited for, the parent is attended to.
     pub(super) fn attend_parent(&mut self, pid: u32) {
-        if !self.can_be_interrupted() {
+        if self.start.listener.is_none() {
             return;
         }
         let parent = self.processes.get(pid).map_or(0, |entry| entry.parent);
-        let is_other = self.processes.get(parent).is_some()
-            && !self.seized.contains_key(&parent)
-            && !self.askers.contains_key(&parent);
+        let Some(entry) = self.processes.get(parent).filter(|entry| is_shell(entry)) else {
+            return;
+        };
+        let is_other = |entry: &Entry| entry.parent == parent && entry.pid != pid;
+        let is_free = !self.seized.contains_key(&parent) && !self.askers.contains_key(&parent);
         let options = ptrace::OPTION_EXEC | ptrace::OPTION_MARK_SYSCALLS;
-        if is_other
-            && proc::is_caught(parent, libc::SIGCHLD)
+        if is_free
+            && self.processes.all().any(is_other)
+            && proc::is_caught(entry.pid, libc::SIGCHLD)
             && ptrace::seize(parent, options).is_ok()
         {
             self.seized.insert(parent, parent);
@@ -53,7 +64,8 @@ impl Worker<'_> {
     /// A thread is about to exec: seizes it as the first thing of all. One that has executed
     /// nothing before is left to be met later ([`super::execs`]).
     pub(super) fn hold_before_exec(&mut self, tid: u32) {
-        if !self.can_be_interrupted() || self.seized.contains_key(&tid) {
+        let can_be_interrupted = self.start.listener.is_some() && !self.waits_are_killable;
+        if !can_be_interrupted || self.seized.contains_key(&tid) {
             return;
         }
         let Some(pid) = self.processes.of_thread(tid) else {
@@ -71,7 +83,7 @@ impl Worker<'_> {
     /// A thread has stopped for a signal. True where it is one that we have seized, and that is left
     /// so: the signal is kept back, or was delivered.
     pub(super) fn keeps(&mut self, tid: u32, signal: i32) -> bool {
-        if !self.can_be_interrupted() || !self.seized.contains_key(&tid) {
+        if !self.seized.contains_key(&tid) {
             return false;
         }
         if let Some(interrupted) = self.interrupted.get(&tid)
@@ -97,7 +109,8 @@ impl Worker<'_> {
             let _ = ptrace::resume(tid, 0);
             return true;
         }
-        let stays = signal == libc::SIGCHLD && self.attended.contains_key(&tid);
+        let has_children = || self.processes.all().any(|entry| entry.parent == tid);
+        let stays = signal == libc::SIGCHLD && self.attended.contains_key(&tid) && has_children();
         if stays {
             let _ = ptrace::resume(tid, signal);
         }

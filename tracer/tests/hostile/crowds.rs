@@ -1,4 +1,4 @@
-//! More processes than the tracer has descriptors for.
+//! More processes than the tracer has descriptors for, or than it can look through for each call.
 
 use super::*;
 
@@ -129,4 +129,37 @@ os._exit(0)
     let (forks, ends) = (pids(EventType::Fork), pids(EventType::Exit));
     assert!(forks.len() >= 400, "{}", forks.len());
     assert_eq!(forks.difference(&ends).count(), 0);
+}
+
+/// A thousand calls that wait at once are received without a look at all of them for each.
+#[test]
+fn a_crowd_that_ends_at_once_is_told_to_the_last() {
+    const CROWD: usize = 1_000;
+    let scratch = Scratch::new("ends");
+    let agent = Agent::start(&scratch);
+    let script = format!(
+        r#"
+import os
+gate, held = os.pipe()
+for _ in range({CROWD}):
+    if os.fork() == 0:
+        os.close(held)
+        os.read(gate, 1)
+        os._exit(7)
+os.close(held)
+print(sum(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range({CROWD})))
+"#
+    );
+    let mut command = traced(&agent, "exec,exit", &["python3", "-c", &script]);
+    let output = output(&mut command);
+    assert_eq!(stdout(&output), format!("{}\n", 7 * CROWD));
+    let record = agent.finish();
+    let seven =
+        |event: &&Event| matches!(&event.kind, EventKind::Exit(exit) if exit.code == Some(7));
+    let told = record.of(EventType::Exit).into_iter().filter(seven);
+    let mut pids: Vec<_> = told.map(|event| event.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), CROWD);
+    assert!(record.lost().is_empty(), "{:?}", record.lost());
 }

@@ -1,0 +1,59 @@
+//! Signals that come while a thread waits for the tracer: they end that wait, before Linux 5.19 until
+//! it is answered, since then until its call is received.
+
+use super::*;
+
+/// `kill $!; exec …`: the child dies before anybody has looked at the exec.
+#[test]
+fn a_child_that_dies_does_not_interrupt_an_exec() {
+    let scratch = Scratch::new("dying-child");
+    let agent = Agent::start(&scratch);
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        (sleep 60 & sleep 0.05; kill $!; exec /bin/true two) || exit 3
+    done";
+    let output = output(&mut traced(&agent, "exec", &sh(script)));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record = agent.finish();
+    let told = record.images().into_iter();
+    let told = told.filter(|(_, image)| image.argv == ["/bin/true", "two"]);
+    assert_eq!(told.count(), 20);
+}
+
+/// The signal is not lost where the exec fails. A program with the name of a shell is taken for one.
+#[test]
+fn a_signal_that_comes_during_an_exec_is_handled() {
+    let scratch = Scratch::new("failing-exec");
+    let shell = scratch.path("dash");
+    std::fs::copy("/usr/bin/python3", &shell).unwrap();
+    let script = r#"
+import errno, os, signal, time
+rang = 0
+def ring(*_):
+    global rang
+    rang += 1
+signal.signal(signal.SIGCHLD, ring)
+signal.siginterrupt(signal.SIGCHLD, True)
+def child():
+    pid = os.fork()
+    if pid == 0:
+        os.execv("/bin/sleep", ["sleep", "60"])
+    while open("/proc/%d/comm" % pid).read() != "sleep\n":
+        time.sleep(0.001)
+    return pid
+failed, first = set(), child()
+for i in range(20):
+    pid = child()
+    os.kill(pid, signal.SIGKILL)
+    try:
+        os.execv("/no/such/program", ["program"])
+    except OSError as error:
+        failed.add(errno.errorcode[error.errno])
+    while rang == i:
+        time.sleep(0.001)
+    os.waitpid(pid, 0)
+print(failed, rang)
+os.kill(first, signal.SIGKILL)
+"#;
+    let output = output(&mut silent(&[shell.to_str().unwrap(), "-c", script]));
+    assert_eq!(stdout(&output), "{'ENOENT'} 20\n", "{}", stderr(&output));
+}
