@@ -36,61 +36,80 @@ fn request(request: libc::c_int, tid: u32, data: usize) -> Result<()> {
     Ok(())
 }
 
-/// `ERESTARTSYS`: by this the kernel says to itself that a call was interrupted.
-#[cfg(target_arch = "x86_64")]
-const INTERRUPTED: u64 = -512i64 as u64;
-
-/// Whether a tracee that has stopped for a signal was interrupted in an exec, and makes it again
-/// where nothing handles the signal.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn makes_exec_again(tid: u32) -> bool {
-    const PEEK_USER: libc::c_int = 3;
-    // Offsets in `struct user`, also for 32-bit programs.
-    const RAX: usize = 10 * 8;
-    const ORIG_RAX: usize = 15 * 8;
-    /// `execve` and `execveat` of x86-64, i386 and x32. What else has one of these numbers never
-    /// gives `ERESTARTSYS`.
-    const EXECS: [u32; 6] = [59, 322, 11, 358, 0x4000_0000 | 520, 0x4000_0000 | 545];
-    let register = |offset: usize| {
-        let mut value = 0u64;
-        // SAFETY: the kernel writes one word.
-        let result =
-            unsafe { libc::syscall(libc::SYS_ptrace, PEEK_USER, tid, offset, &raw mut value) };
-        check(result).map(|_| value)
-    };
-    register(RAX) == Ok(INTERRUPTED)
-        && register(ORIG_RAX).is_ok_and(|number| EXECS.contains(&(number as u32)))
-}
-
-/// Whether a tracee that has stopped for a signal is about to make an exec, or to make one again
-/// that was interrupted: the kernel has set it back before its instruction then.
-#[cfg(target_arch = "aarch64")]
-pub(crate) fn makes_exec_again(tid: u32) -> bool {
-    const PEEK_TEXT: libc::c_int = 1;
+/// The registers of a tracee that has stopped, and how many of their bytes there are: fewer of a
+/// 32-bit program's.
+fn registers(tid: u32) -> Result<([u64; 34], usize)> {
     const GENERAL: usize = 1; // NT_PRSTATUS
     const GET_REGISTERS: libc::c_int = 0x4204;
-    const NUMBER: usize = 8;
-    const COUNTER: usize = 32;
-    /// `execve` and `execveat`.
-    const EXECS: [u64; 2] = [221, 281];
-    /// `svc #0`.
-    const CALL: u32 = 0xd400_0001;
     let mut general = [0u64; 34];
     let mut area = libc::iovec {
         iov_base: general.as_mut_ptr().cast(),
         iov_len: size_of_val(&general),
     };
     // SAFETY: the kernel writes at most the length given, and puts in what it wrote.
-    let result =
-        unsafe { libc::syscall(libc::SYS_ptrace, GET_REGISTERS, tid, GENERAL, &raw mut area) };
-    let is_64_bit = check(result).is_ok() && area.iov_len == size_of_val(&general);
-    if !is_64_bit || !EXECS.contains(&general[NUMBER]) {
-        return false;
-    }
-    let (mut word, at) = (0u64, general[COUNTER]);
+    check(unsafe { libc::syscall(libc::SYS_ptrace, GET_REGISTERS, tid, GENERAL, &raw mut area) })?;
+    Ok((general, area.iov_len))
+}
+
+/// The call in which a tracee that has stopped for a signal was interrupted, and which it makes again
+/// where nothing handles the signal. `None` also for 32-bit programs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn interrupted(tid: u32) -> Option<Data> {
+    /// Of `struct user_regs_struct`.
+    const COUNT: usize = 27;
+    /// `ERESTARTSYS`: by this the kernel says to itself that a call was interrupted.
+    const INTERRUPTED: u64 = -512i64 as u64;
+    let (registers, length) = registers(tid).ok()?;
+    let [
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        r10,
+        r9,
+        r8,
+        rax,
+        _,
+        rdx,
+        rsi,
+        rdi,
+        number,
+        rip,
+        ..,
+    ] = registers;
+    let is_one = length == COUNT * size_of::<u64>() && rax == INTERRUPTED;
+    is_one.then_some(Data {
+        number: number as i32,
+        arch: crate::table::Abi::NATIVE[0].arch(),
+        instruction_pointer: rip,
+        args: [rdi, rsi, rdx, r10, r8, r9],
+    })
+}
+
+/// The call in which a tracee that has stopped for a signal was interrupted, and which it makes again
+/// where nothing handles the signal: the kernel has set it back before its instruction then. Also one
+/// that it was just about to make. `None` for 32-bit programs.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn interrupted(tid: u32) -> Option<Data> {
+    const PEEK_TEXT: libc::c_int = 1;
+    /// `svc #0`.
+    const CALL: u32 = 0xd400_0001;
+    let (registers, length) = registers(tid).ok()?;
+    let (number, counter) = (registers[8], registers[32]);
+    let mut word = 0u64;
     // SAFETY: the kernel writes one word.
-    let result = unsafe { libc::syscall(libc::SYS_ptrace, PEEK_TEXT, tid, at, &raw mut word) };
-    check(result).is_ok() && word as u32 == CALL
+    let result = unsafe { libc::syscall(libc::SYS_ptrace, PEEK_TEXT, tid, counter, &raw mut word) };
+    let is_one = length == size_of_val(&registers) && check(result).is_ok() && word as u32 == CALL;
+    let [x0, x1, x2, x3, x4, x5, ..] = registers;
+    is_one.then_some(Data {
+        number: number as i32,
+        arch: crate::table::Abi::NATIVE[0].arch(),
+        instruction_pointer: counter,
+        args: [x0, x1, x2, x3, x4, x5],
+    })
 }
 
 /// Attaches without stopping.
@@ -254,23 +273,16 @@ pub(crate) fn refuse(tid: u32, errno: i32) -> Result<()> {
     const SYSTEM_CALL: usize = 0x404; // NT_ARM_SYSTEM_CALL
     let mut number = -1i32;
     set_registers(tid, SYSTEM_CALL, (&raw mut number).cast(), size_of::<i32>())?;
-    let mut general = [0u64; 34];
-    let mut area = libc::iovec {
-        iov_base: general.as_mut_ptr().cast(),
-        iov_len: size_of_val(&general),
-    };
-    const GET_REGISTERS: libc::c_int = 0x4204;
-    // SAFETY: the kernel writes at most the length given, and puts in what it wrote.
-    check(unsafe { libc::syscall(libc::SYS_ptrace, GET_REGISTERS, tid, GENERAL, &raw mut area) })?;
+    let (mut general, length) = registers(tid)?;
     let value = -i64::from(errno) as u64;
-    let is_32_bit = area.iov_len < size_of_val(&general);
+    let is_32_bit = length < size_of_val(&general);
     // The first register; of a 32-bit program's, two lie in one word.
     general[0] = if is_32_bit {
         general[0] & !u64::from(u32::MAX) | value & u64::from(u32::MAX)
     } else {
         value
     };
-    set_registers(tid, GENERAL, general.as_mut_ptr().cast(), area.iov_len)
+    set_registers(tid, GENERAL, general.as_mut_ptr().cast(), length)
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -1,24 +1,27 @@
-//! Execs that a signal interrupts while they wait for our answer.
+//! Calls that a signal interrupts while they wait for our answer.
 //!
 //! Any signal ends a thread's wait for us, before Linux 5.19 until it is answered, since then until
 //! its call is received. The kernel then makes the call again by itself, but not where the signal has a
-//! handler without `SA_RESTART`: there the program gets EINTR, which nobody expects of an exec. Of
-//! the usual shells, dash and those of busybox and OpenBSD have such a handler, for SIGCHLD:
+//! handler without `SA_RESTART`: there the program gets EINTR, which nobody expects of an exec, or of the open of a file. Of
+//! the usual shells, dash and busybox' have such a handler, for SIGCHLD:
 //! `kill $!; exec …` failed up to every second time, for the child dies before we have our turn.
 //!
 //! So a shell is seized as soon as it has a child in the background, and, before Linux 5.19, whoever
 //! executes not for the first time before that is answered: their signals come to us first. One that
-//! has interrupted an exec is kept back: the kernel, which finds nothing to handle, makes the call
+//! has interrupted such a call is kept back: the kernel, which finds nothing to handle, makes the call
 //! again. As soon as that was answered, the signal is sent once more, and goes where it would have gone
-//! had it come a moment later: to the new program, or to the handler after an exec that fails.
+//! had it come a moment later: to the new program, or to the handler after the call.
+
+use picket_events::OpenInterest;
 
 use super::Worker;
 use crate::proc;
 use crate::processes::Entry;
 use crate::sys::process;
 use crate::sys::ptrace::{self, SignalInfo};
+use crate::table::{self, Abi};
 
-/// A thread whose exec was interrupted.
+/// A thread whose call was interrupted.
 #[derive(Debug)]
 pub(super) struct Interrupted {
     /// Its signals that were kept back.
@@ -27,9 +30,9 @@ pub(super) struct Interrupted {
     are_sent: bool,
 }
 
-/// Shells whose handler of SIGCHLD lacks `SA_RESTART`, by the names of their files. Those of bash,
-/// zsh and ksh93 have it.
-const SHELLS: [&str; 6] = ["dash", "sh", "ash", "busybox", "ksh", "mksh"];
+/// Shells whose handler of SIGCHLD lacks `SA_RESTART`, by the names of their files. That of bash has
+/// it.
+const SHELLS: [&str; 4] = ["dash", "sh", "ash", "busybox"];
 
 fn is_shell(entry: &Entry) -> bool {
     let image = &entry.image;
@@ -80,6 +83,25 @@ impl Worker<'_> {
         }
     }
 
+    /// Whether a thread that has stopped for a signal was interrupted in a call that we are asked about,
+    /// and that never gives EINTR, or rarely: an exec, or an open for writing. The open of a FIFO is
+    /// interrupted a second time, by the signal that is sent once more.
+    fn was_waiting(&self, tid: u32) -> bool {
+        const WRITES: u64 = 0o3 | 0o100 | 0o1000; // O_ACCMODE, O_CREAT, O_TRUNC
+        let Some(data) = ptrace::interrupted(tid) else {
+            return false;
+        };
+        let row = Abi::of(data.arch, data.number as u32)
+            .and_then(|(abi, number)| table::find(abi, number));
+        match row.map(|row| row.name) {
+            Some("execve" | "execveat") => true,
+            _ if self.interest.open == OpenInterest::None => false,
+            Some("open") => data.args[1] & WRITES != 0,
+            Some("openat") => data.args[2] & WRITES != 0,
+            _ => false,
+        }
+    }
+
     /// A thread has stopped for a signal. True where it is one that we have seized, and that is left
     /// so: the signal is kept back, or was delivered.
     pub(super) fn keeps(&mut self, tid: u32, signal: i32) -> bool {
@@ -89,13 +111,13 @@ impl Worker<'_> {
         if let Some(interrupted) = self.interrupted.get(&tid)
             && interrupted.are_sent
         {
-            // The exec has failed. Its handler is told what it would have been told before.
+            // The call has returned. Its handler is told what it would have been told before.
             let is_it = |info: &&SignalInfo| info.signal() == signal;
             if let Some(info) = interrupted.kept.iter().find(is_it) {
                 let _ = ptrace::set_signal_info(tid, info);
             }
             self.interrupted.remove(&tid);
-        } else if ptrace::makes_exec_again(tid)
+        } else if self.was_waiting(tid)
             // What has no handler stops the process, ends it, or does nothing: none gives EINTR.
             && proc::is_caught(tid, signal)
             && let Ok(info) = ptrace::signal_info(tid)

@@ -110,9 +110,9 @@ struct Worker<'a> {
     familiar: Familiar,
     /// Threads that we have seized to see an exec, and their processes.
     seized: IdMap<u32>,
-    /// Processes that we have seized because signals may interrupt them.
+    /// Shells that we have seized because signals may interrupt them.
     attended: IdMap<()>,
-    /// Threads whose exec was interrupted, and their signals that are kept back.
+    /// Threads whose calls were interrupted, and their signals that are kept back.
     interrupted: IdMap<interrupted::Interrupted>,
     /// Threads that are followed to the question they send.
     askers: IdMap<asking::Asker>,

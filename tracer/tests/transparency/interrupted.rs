@@ -1,6 +1,9 @@
 //! Signals that come while a thread waits for the tracer: they end that wait, before Linux 5.19 until
 //! it is answered, since then until its call is received.
 
+#[cfg(feature = "test-tools")]
+use picket_events::EventType;
+
 use super::*;
 
 /// `kill $!; exec …`: the child dies before anybody has looked at the exec.
@@ -17,6 +20,24 @@ fn a_child_that_dies_does_not_interrupt_an_exec() {
     let told = record.images().into_iter();
     let told = told.filter(|(_, image)| image.argv == ["/bin/true", "two"]);
     assert_eq!(told.count(), 20);
+}
+
+/// `kill $!; : >file`: busybox' shell does not ask again either.
+#[cfg(feature = "test-tools")]
+#[test]
+fn a_child_that_dies_does_not_interrupt_an_open() {
+    let scratch = Scratch::new("dying-writer");
+    let agent = Agent::start(&scratch);
+    let script = format!(
+        "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+            (sleep 60 & sleep 0.02; kill $!; : >{}) || exit 3
+        done",
+        scratch.text("new")
+    );
+    let command = ["busybox", "sh", "-c", &script];
+    let output = output(&mut traced(&agent, "open:write", &command));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(agent.finish().of(EventType::Open).len(), 20);
 }
 
 /// The signal is not lost where the exec fails. A program with the name of a shell is taken for one.
