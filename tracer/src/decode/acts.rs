@@ -9,7 +9,7 @@ use super::{Call, Located};
 use crate::sys::{Errno, Result};
 
 /// What a call asks for.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Act {
     /// Open what a path leads to.
     Open { at: Located, flags: u32, mode: u32 },

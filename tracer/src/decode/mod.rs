@@ -71,6 +71,8 @@ pub(crate) enum Verdict {
 /// A call that we make in the caller's place.
 #[derive(Debug)]
 pub(crate) struct Done {
+    /// What was asked for; `None` where nothing was done.
+    pub(crate) act: Option<acts::Act>,
     pub(crate) answer: Answer,
     /// What is said about it, and how its effect is seen.
     pub(crate) told: Option<(EventKind, Check)>,

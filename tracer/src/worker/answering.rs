@@ -6,11 +6,13 @@ use picket_events::{EventKind, File, Outcome};
 
 use super::Worker;
 use crate::confirm::{self, Check};
-use crate::decode::{self, Answer, Done};
+use crate::decode::acts::{self, Act};
+use crate::decode::{self, Answer, Call, Done};
 use crate::proc;
 use crate::resolve::Resolved;
 use crate::sys::seccomp::{self, Data};
 use crate::sys::{Errno, files, poll};
+use crate::table::{self, Abi};
 
 /// An open in a thread of its own, and what is told of it.
 #[derive(Debug)]
@@ -36,6 +38,13 @@ pub(super) struct Unclaimed {
 /// before.
 const CLAIM_WITHIN: u64 = 1_000;
 
+impl Unclaimed {
+    /// Whether a call of its thread is the one that was made.
+    fn is_of(&self, data: &Data, act: &Act) -> bool {
+        self.data == *data && self.done.act.as_ref() == Some(act)
+    }
+}
+
 impl Worker<'_> {
     /// Gives the caller what a call that we made in its place has come to, and reports that.
     pub(super) fn answer_in_its_place(
@@ -45,7 +54,11 @@ impl Worker<'_> {
         done: Done,
         at: (u32, u32, u64),
     ) {
-        let Done { mut answer, told } = done;
+        let Done {
+            act,
+            mut answer,
+            told,
+        } = done;
         let (_, tid, _) = at;
         let (value, opened) = match &mut answer {
             Answer::Value(value) => (answer_value(listener, id, *value), None),
@@ -70,9 +83,10 @@ impl Worker<'_> {
             (Some(value), Some(told)) => self.made(at, told, opened, value),
             // A signal was faster: the kernel makes the call again, which we have made already.
             (None, told) if !self.waits_are_killable => {
+                let done = Done { act, answer, told };
                 let unclaimed = Unclaimed {
                     data,
-                    done: Done { answer, told },
+                    done,
                     at,
                     since: poll::monotonic_ms(),
                 };
@@ -91,12 +105,32 @@ impl Worker<'_> {
         let now = poll::monotonic_ms();
         self.unclaimed
             .retain(|_, unclaimed| now.saturating_sub(unclaimed.since) < CLAIM_WITHIN);
+        // Its memory may say something else by now: then it is another call, in the same place.
+        let is_same = self.unclaimed.get(&tid)?.data == *data;
+        let act = is_same.then(|| self.act_of(tid, data)).flatten()?;
         let is_it = self
             .unclaimed
             .get(&tid)
-            .is_some_and(|one| one.data == *data);
+            .is_some_and(|one| one.is_of(data, &act));
         let unclaimed = is_it.then(|| self.unclaimed.remove(&tid)).flatten()?;
         Some((unclaimed.done, unclaimed.at))
+    }
+
+    /// What a call asks for.
+    fn act_of(&mut self, tid: u32, data: &Data) -> Option<Act> {
+        let (abi, number) = Abi::of(data.arch, data.number as u32)?;
+        let row = table::find(abi, number)?;
+        let pid = self.process_of(tid)?;
+        self.processes.open_memory(pid, tid);
+        let call = Call {
+            abi,
+            args: data.args,
+            tid,
+            process: self.processes.get(pid)?,
+            mounts: &self.mounts,
+            own: &self.own,
+        };
+        acts::act(&call, row.name).ok()
     }
 
     /// Opens what may block in a thread of its own.
@@ -234,5 +268,47 @@ fn answer_descriptor(
         Err(Errno(libc::ENOENT | libc::EINPROGRESS)) => None,
         // It has too many open.
         Err(errno) => answer_value(listener, id, -i64::from(errno.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Located;
+
+    fn mkdir(path: &str) -> Act {
+        let at = Located {
+            path: path.into(),
+            descriptor: None,
+            follow: false,
+            fault: None,
+            below: None,
+        };
+        Act::Mkdir { at, mode: 0o755 }
+    }
+
+    /// A program that gives up after EINTR may write another path to the same place.
+    #[test]
+    fn a_call_with_another_path_in_the_same_place_is_made() {
+        let data = Data {
+            number: 83,
+            args: [0x1000, 0o755, 0, 0, 0, 0],
+            ..Data::default()
+        };
+        let unclaimed = Unclaimed {
+            data,
+            done: Done {
+                act: Some(mkdir("/a")),
+                answer: Answer::Value(0),
+                told: None,
+            },
+            at: (1, 1, 0),
+            since: 0,
+        };
+        assert!(unclaimed.is_of(&data, &mkdir("/a")));
+        assert!(!unclaimed.is_of(&data, &mkdir("/b")));
+        let mut other = data;
+        other.args[1] = 0o700;
+        assert!(!unclaimed.is_of(&other, &mkdir("/a")));
     }
 }

@@ -126,6 +126,10 @@ impl Worker<'_> {
         });
         let close_on_exec =
             matches!(&act, Act::Open { flags, .. } if flags & libc::O_CLOEXEC as u32 != 0);
+        let done = |answer, told| {
+            let act = Some(act);
+            Verdict::Done(Box::new(Done { act, answer, told }))
+        };
         match found {
             Ok(Ok(Found::Made(Answer::Descriptor { file, .. }))) => {
                 let answer = Answer::Descriptor {
@@ -133,7 +137,7 @@ impl Worker<'_> {
                     close_on_exec,
                     left: None,
                 };
-                Verdict::Done(Box::new(Done { answer, told }))
+                done(answer, told)
             }
             Ok(Ok(Found::Made(Answer::Later { pinned, flags, .. }))) => {
                 let answer = Answer::Later {
@@ -141,10 +145,10 @@ impl Worker<'_> {
                     flags,
                     identity,
                 };
-                Verdict::Done(Box::new(Done { answer, told }))
+                done(answer, told)
             }
             Ok(Ok(Found::Made(_))) if !makes => keep(told),
-            Ok(Ok(Found::Made(answer))) => Verdict::Done(Box::new(Done { answer, told })),
+            Ok(Ok(Found::Made(answer))) => done(answer, told),
             Ok(Ok(Found::Denied(denied))) => {
                 let (subject, pinned) = *denied;
                 let file = self.held_file(&subject, pinned.as_ref());
@@ -152,7 +156,7 @@ impl Worker<'_> {
             }
             Ok(Err(errno)) if makes => {
                 let answer = Answer::Value(-i64::from(errno.0));
-                Verdict::Done(Box::new(Done { answer, told }))
+                done(answer, told)
             }
             Ok(Err(_)) => keep(told),
             // We may not become who calls, so we cannot do it in its place.
@@ -219,7 +223,11 @@ impl Worker<'_> {
 
 fn failure(errno: Errno) -> Verdict {
     let answer = Answer::Value(-i64::from(errno.0));
-    Verdict::Done(Box::new(Done { answer, told: None }))
+    Verdict::Done(Box::new(Done {
+        act: None,
+        answer,
+        told: None,
+    }))
 }
 
 fn refusal(event: Option<EventKind>) -> Verdict {
