@@ -32,19 +32,27 @@ pub struct Match {
 #[derive(Debug)]
 pub struct Evaluator {
     rules: Arc<RuleSet>,
+    state: State,
+    /// Rules to be tried, kept to save allocations.
+    candidates: Vec<u64>,
+}
+
+/// What rules leave behind for the events to come.
+#[derive(Debug)]
+struct State {
     variables: Variables,
     /// By rule.
     limiters: Vec<Limiter>,
-    /// Rules to be tried, kept to save allocations.
-    candidates: Vec<u64>,
 }
 
 impl Evaluator {
     /// An evaluator without variables set.
     pub fn new(rules: Arc<RuleSet>) -> Self {
         Self {
-            variables: Variables::new(Arc::clone(rules.variables())),
-            limiters: limiters(&rules),
+            state: State {
+                variables: Variables::new(Arc::clone(rules.variables())),
+                limiters: limiters(&rules),
+            },
             candidates: Vec::new(),
             rules,
         }
@@ -58,8 +66,8 @@ impl Evaluator {
     /// Takes another rule set into use. Variables that both define alike keep their values;
     /// rate limits start anew.
     pub fn replace(&mut self, rules: Arc<RuleSet>) {
-        self.variables.replace(Arc::clone(rules.variables()));
-        self.limiters = limiters(&rules);
+        self.state.variables.replace(Arc::clone(rules.variables()));
+        self.state.limiters = limiters(&rules);
         self.rules = rules;
     }
 
@@ -79,23 +87,25 @@ impl Evaluator {
         matches: &mut Vec<Match>,
         wanted: impl Fn(usize) -> bool,
     ) {
-        let rules = Arc::clone(&self.rules);
+        let Self {
+            rules,
+            state,
+            candidates,
+        } = self;
         let Some(group) = rules.group(event) else {
             return;
         };
-        let mut candidates = std::mem::take(&mut self.candidates);
-        group.index.candidates(context, &mut candidates);
+        group.index.candidates(context, candidates);
         for (word, bits) in candidates.iter().enumerate() {
             let mut bits = *bits;
             while bits != 0 {
                 let rule = group.rules[word * 64 + bits.trailing_zeros() as usize];
                 bits &= bits - 1;
                 if wanted(rule) {
-                    self.try_rule(rule, &rules.rules()[rule], context, matches);
+                    state.try_rule(rule, &rules.rules()[rule], context, matches);
                 }
             }
         }
-        self.candidates = candidates;
     }
 
     /// As [`Evaluator::evaluate`], but tries every rule: what the index is held against.
@@ -106,15 +116,31 @@ impl Evaluator {
         context: &impl Context,
         matches: &mut Vec<Match>,
     ) {
-        let rules = Arc::clone(&self.rules);
-        let Some(group) = rules.group(event) else {
+        let Some(group) = self.rules.group(event) else {
             return;
         };
         for rule in &group.rules {
-            self.try_rule(*rule, &rules.rules()[*rule], context, matches);
+            let state = &mut self.state;
+            state.try_rule(*rule, &self.rules.rules()[*rule], context, matches);
         }
     }
 
+    /// Forgets the variables of a process or container that is gone and that no living
+    /// process can inherit from.
+    pub fn release(&mut self, scope: Scope, key: u64) {
+        self.state.variables.release(scope, key);
+    }
+
+    /// Every variable that is set for this context and not private, for a finding.
+    pub fn variables(&self, context: &impl Context) -> Map<String, Json> {
+        let all = self.state.variables.all(context);
+        let all = all.filter(|(info, _)| !info.private);
+        all.map(|(info, value)| (info.name.clone(), json(value)))
+            .collect()
+    }
+}
+
+impl State {
     fn try_rule(
         &mut self,
         index: usize,
@@ -166,22 +192,6 @@ impl Evaluator {
         let value = Frame::new(context, &self.variables).any_value(&set.value);
         self.variables
             .set(set.variable, key, value, set.append, context.now());
-    }
-
-    /// Forgets the variables of a process or container that is gone and that no living
-    /// process can inherit from.
-    pub fn release(&mut self, scope: Scope, key: u64) {
-        self.variables.release(scope, key);
-    }
-
-    /// Every variable that is set for this context and not private, for a finding.
-    pub fn variables(&self, context: &impl Context) -> Map<String, Json> {
-        let all = self
-            .variables
-            .all(context)
-            .filter(|(info, _)| !info.private);
-        all.map(|(info, value)| (info.name.clone(), json(value)))
-            .collect()
     }
 }
 

@@ -27,6 +27,7 @@ mod interest;
 mod limits;
 pub mod lists;
 mod matcher;
+mod order;
 mod policy;
 pub mod position;
 mod program;

@@ -396,7 +396,7 @@ impl Loader<'_> {
             fields: compiled.fields,
             deny,
             never: None,
-            program: Arc::new(compiled.program),
+            program: Arc::new(compiled.program.cheapest_first()),
         })
     }
 }

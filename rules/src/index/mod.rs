@@ -4,9 +4,12 @@
 //! certain directory. Such rules are looked up by the event's values; the others are always
 //! tried. Only hashes are kept: a collision costs a look at one rule more.
 
+mod texts;
+
 use std::collections::BTreeMap;
 
-use crate::matcher::{TextKey, hash_text};
+use self::texts::{Directories, Texts};
+use crate::matcher::TextKey;
 use crate::program::{At, BoolNode, IntNode, Read, Source, TextList, TextNode};
 use crate::syntax::ast::Comparison;
 use crate::value::{Context, FieldId, Value};
@@ -15,19 +18,19 @@ use crate::value::{Context, FieldId, Value};
 const MAX_KEYS: usize = 4096;
 
 /// A property of an event that a rule needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key {
+#[derive(Debug, Clone, Copy)]
+struct Key<'a> {
     field: FieldId,
-    test: Test,
+    test: Test<'a>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Test {
+#[derive(Debug, Clone, Copy)]
+enum Test<'a> {
     Int(i64),
-    /// Hash of the text.
-    Text(u64),
-    /// Hash of a directory, and how many slashes it has.
-    Directory(u64, u8),
+    /// The text itself.
+    Text(&'a str),
+    /// A directory that the path lies in.
+    Directory(&'a str),
 }
 
 /// An index over the rules of one event type, which are numbered from 0.
@@ -42,10 +45,8 @@ pub(crate) struct Index {
 struct FieldIndex {
     field: FieldId,
     ints: Vec<(i64, u32)>,
-    texts: Vec<(u64, u32)>,
-    directories: Vec<(u64, u32)>,
-    /// Bit n is set when some directory has n slashes.
-    depths: u64,
+    texts: Texts,
+    directories: Directories,
 }
 
 impl Index {
@@ -67,10 +68,9 @@ impl Index {
         let mut fields: Vec<FieldIndex> = fields.into_values().collect();
         for field in &mut fields {
             field.ints.sort_unstable();
-            field.texts.sort_unstable();
-            field.texts.dedup();
-            field.directories.sort_unstable();
-            field.directories.dedup();
+            field.ints.dedup();
+            field.texts.seal();
+            field.directories.seal();
         }
         Self { fields, always }
     }
@@ -107,20 +107,16 @@ impl FieldIndex {
         Self {
             field,
             ints: Vec::new(),
-            texts: Vec::new(),
-            directories: Vec::new(),
-            depths: 0,
+            texts: Texts::default(),
+            directories: Directories::default(),
         }
     }
 
-    fn add(&mut self, test: Test, rule: u32) {
+    fn add(&mut self, test: Test<'_>, rule: u32) {
         match test {
             Test::Int(value) => self.ints.push((value, rule)),
-            Test::Text(hash) => self.texts.push((hash, rule)),
-            Test::Directory(hash, depth) => {
-                self.directories.push((hash, rule));
-                self.depths |= 1 << depth;
-            }
+            Test::Text(text) => self.texts.add(text, rule),
+            Test::Directory(directory) => self.directories.add(directory, rule),
         }
     }
 
@@ -129,18 +125,8 @@ impl FieldIndex {
     }
 
     fn find_text(&self, text: &str, bits: &mut [u64]) {
-        if !self.texts.is_empty() {
-            find(&self.texts, hash_text(text), bits);
-        }
-        if self.depths == 0 {
-            return;
-        }
-        let slashes = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
-        for (depth, (at, _)) in slashes.enumerate().take(63) {
-            if self.depths & (1 << (depth + 1)) != 0 {
-                find(&self.directories, hash_text(&text[..=at]), bits);
-            }
-        }
+        self.texts.find(text, bits);
+        self.directories.find(text, bits);
     }
 }
 
@@ -160,7 +146,7 @@ fn mark(bits: &mut [u64], rule: u32) {
 
 /// Properties of which an event must have at least one for the condition to hold; `None`
 /// when nothing of the kind can be said.
-fn keys(node: &BoolNode) -> Option<Vec<Key>> {
+fn keys(node: &BoolNode) -> Option<Vec<Key<'_>>> {
     match node {
         BoolNode::Constant(false) => Some(Vec::new()),
         BoolNode::All(operands) => operands
@@ -231,23 +217,18 @@ fn keys(node: &BoolNode) -> Option<Vec<Key>> {
     }
 }
 
-fn text_key(field: FieldId, key: TextKey<'_>) -> Option<Key> {
+fn text_key(field: FieldId, key: TextKey<'_>) -> Option<Key<'_>> {
     let test = match key {
-        TextKey::Exact(text) => Test::Text(hash_text(text)),
-        TextKey::Directory(directory) => {
-            let depth = directory.bytes().filter(|byte| *byte == b'/').count();
-            // Below the root lies everything.
-            if !(2..63).contains(&depth) {
-                return None;
-            }
-            Test::Directory(hash_text(directory), depth as u8)
-        }
+        TextKey::Exact(text) => Test::Text(text),
+        // Below the root lies everything.
+        TextKey::Directory("" | "/") => return None,
+        TextKey::Directory(directory) => Test::Directory(directory),
     };
     Some(Key { field, test })
 }
 
 /// Numbers are rarely telling: user 0, flags. Of the others, fewer are better.
-fn weight(keys: &[Key]) -> usize {
+fn weight(keys: &[Key<'_>]) -> usize {
     let ints = keys
         .iter()
         .filter(|key| matches!(key.test, Test::Int(_)))
