@@ -41,7 +41,7 @@ fn process(pid: u32) -> Process {
     };
     Process {
         pid,
-        parent: pid - 1,
+        parent: u32::from(pid > 1),
         started_at: u64::from(pid),
         executed_at: 1,
         image: Some(Image {
@@ -59,7 +59,7 @@ fn event(sequence: u64) -> Event {
     let file = File {
         inode: sequence,
         mode: 0o100_644,
-        filesystem: "overlay".to_owned(),
+        filesystem: "overlay".into(),
         ..File::from_path(format!("/srv/app/cache/{:04x}.html", sequence % 5000))
     };
     Event {
@@ -79,7 +79,7 @@ fn event(sequence: u64) -> Event {
 fn stream(container: &str, events: u64) -> Vec<u8> {
     let mut writer = FrameWriter::new();
     let mut push = |message| writer.push(&message).expect("it fits a frame");
-    push(ToAgent::Hello(hello(container)));
+    push(ToAgent::Hello(Box::new(hello(container))));
     for pid in 1..=PROCESSES {
         push(ToAgent::Process(Box::new(process(pid))));
     }

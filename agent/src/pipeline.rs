@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use picket_events::relay::{self, ContainerReport, Heartbeat, RulesInUse};
 use picket_events::wire::{Hello, Refusal, ToAgent, ToTracer, VERSION};
 use picket_rules::RuleSet;
@@ -44,8 +45,8 @@ pub struct Pipeline {
     identity: Identity,
     loaded: LoadedRules,
     engine: Engine,
-    containers: HashMap<String, Container>,
-    connections: HashMap<ConnectionId, String>,
+    containers: HashMap<String, Container, RandomState>,
+    connections: HashMap<ConnectionId, String, RandomState>,
     next_connection: u64,
     throttle: throttle::Throttle,
     counters: Counters,
@@ -69,8 +70,8 @@ impl Pipeline {
             engine: Engine::new(Arc::clone(&loaded.rules)),
             identity,
             loaded,
-            containers: HashMap::new(),
-            connections: HashMap::new(),
+            containers: HashMap::default(),
+            connections: HashMap::default(),
             next_connection: 0,
             throttle: throttle::Throttle::default(),
             counters: Counters::default(),

@@ -133,8 +133,8 @@ fn process(pid: u32, parent: u32, path: &str, now: u64) -> Process {
 fn image(path: &str) -> Image {
     let file = File::from_path(path);
     Image {
-        comm: file.name.clone(),
-        argv: vec![file.name.clone(), "--example".to_owned()],
+        comm: file.name.to_string(),
+        argv: vec![file.name.to_string(), "--example".to_owned()],
         file,
         ..Image::default()
     }

@@ -9,7 +9,9 @@ mod program;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
 use picket_events::{Credentials, Image, Process};
 
 pub use node::ProcessNode;
@@ -53,13 +55,20 @@ struct Slot {
     node: Option<ProcessNode>,
 }
 
+/// Numbers the changes of all trees.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+fn next_change() -> u64 {
+    CHANGES.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Processes by pid and by descent.
 #[derive(Debug)]
 pub struct ProcessTree {
     limits: TreeLimits,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_pid: HashMap<u32, Key>,
+    by_pid: HashMap<u32, Key, RandomState>,
     /// The dead without children, in the order in which they became that.
     leaves: VecDeque<Key>,
     /// All dead in order of death; keys of those that left are skipped.
@@ -68,6 +77,8 @@ pub struct ProcessTree {
     environments: environment::Environments,
     unknown: Arc<Program>,
     forgotten: u64,
+    /// See [`ProcessTree::changes`].
+    changes: u64,
     /// [`ProcessNode::identity`] of those that left since it was last asked for.
     left: Vec<u64>,
 }
@@ -85,13 +96,14 @@ impl ProcessTree {
             limits,
             slots: Vec::new(),
             free: Vec::new(),
-            by_pid: HashMap::new(),
+            by_pid: HashMap::default(),
             leaves: VecDeque::new(),
             dead: VecDeque::new(),
             budget: program::Budget::default(),
             environments: environment::Environments::default(),
             unknown: Arc::new(Program::default()),
             forgotten: 0,
+            changes: next_change(),
             left: Vec::new(),
         }
     }
@@ -141,6 +153,12 @@ impl ProcessTree {
             next: self.get(key).and_then(|node| node.parent),
             left: MAX_ANCESTORS,
         }
+    }
+
+    /// A number that no other tree has, and this one only until a process comes or leaves: as long
+    /// as it is the same, so are the [`ProcessTree::ancestors`] of every process.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// All processes, the dead included.
@@ -350,6 +368,7 @@ impl ProcessTree {
             }
         };
         self.slots[key.slot as usize].node = Some(node);
+        self.changes = next_change();
         self.by_pid.insert(pid, key);
         Some(key)
     }
@@ -408,6 +427,7 @@ impl ProcessTree {
         let slot = &mut self.slots[key.slot as usize];
         slot.node = None;
         slot.generation = slot.generation.wrapping_add(1);
+        self.changes = next_change();
         self.free.push(key.slot);
         if self.find(pid) == Some(key) {
             self.by_pid.remove(&pid);

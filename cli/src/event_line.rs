@@ -109,9 +109,9 @@ fn outcome(event: &Event) -> String {
 
 fn name(file: &File) -> String {
     quote(if file.path.is_empty() {
-        &file.name
+        file.name.as_str()
     } else {
-        &file.path
+        file.path.as_str()
     })
 }
 

@@ -1,6 +1,7 @@
 //! Files as the kernel resolved them.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// A file that a system call named, with the metadata seen when the event was confirmed.
 ///
@@ -12,7 +13,7 @@ pub struct File {
     /// Canonical absolute path, or empty.
     pub path: String,
     /// Last path component, or `memfd:NAME`.
-    pub name: String,
+    pub name: SmolStr,
     /// Inode number; 0 where it could not be read.
     pub inode: u64,
     /// Device the inode is on (`st_dev`), for identity together with `inode`.
@@ -30,7 +31,7 @@ pub struct File {
     /// Mount the file was reached through (`STATX_MNT_ID` or mountinfo); 0 where unknown.
     pub mount_id: u64,
     /// File system type as mountinfo names it (`overlay`, `tmpfs`, …); empty where unknown.
-    pub filesystem: String,
+    pub filesystem: SmolStr,
     /// Number of hard links; 0 for a deleted file.
     pub links: u32,
     /// Why the path or the metadata is incomplete, where it is.
@@ -52,7 +53,7 @@ impl File {
     /// A file known only by its canonical path.
     pub fn from_path(path: impl Into<String>) -> Self {
         let path = path.into();
-        let name = base_name(&path).to_owned();
+        let name = base_name(&path).into();
         Self {
             path,
             name,

@@ -46,7 +46,7 @@ pub const MAX_FRAME: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToAgent {
     /// Who speaks.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// A process that was alive before this connection, parents first.
     Process(Box<Process>),
     /// The name of a user or group id, sent before the first message that uses the id.

@@ -187,7 +187,7 @@ fn made_up(number: u64) -> Event {
     let file = File {
         inode: number,
         mode: 0o100_644,
-        filesystem: "overlay".to_owned(),
+        filesystem: "overlay".into(),
         ..File::from_path(format!("/srv/app/cache/{:04x}.html", number % 5000))
     };
     Event {

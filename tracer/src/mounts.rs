@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use smol_str::SmolStr;
+
 use crate::proc;
 use crate::resolve::View;
 use crate::sys::{files, poll};
@@ -23,7 +25,7 @@ pub(crate) struct Mounts {
 
 #[derive(Debug, Default)]
 struct Known {
-    types: HashMap<MountId, String>,
+    types: HashMap<MountId, SmolStr>,
     /// The list was read since it last changed.
     is_read: bool,
     /// Before that it is not read again (nanoseconds, monotonic).
@@ -69,9 +71,9 @@ impl Mounts {
     }
 
     /// Type of a mount's file system; empty where unknown.
-    pub(crate) fn filesystem(&self, mount_id: MountId) -> String {
+    pub(crate) fn filesystem(&self, mount_id: MountId) -> SmolStr {
         if mount_id == 0 {
-            return String::new();
+            return SmolStr::default();
         }
         let mut known = self.known.borrow_mut();
         if let Some(filesystem) = known.types.get(&mount_id) {
@@ -218,12 +220,12 @@ const MAGIC: &[(u32, &str)] = &[
     (0xe0f5_e1e2, "erofs"),
 ];
 
-fn parse(text: &str) -> impl Iterator<Item = (u64, String)> + '_ {
+fn parse(text: &str) -> impl Iterator<Item = (u64, SmolStr)> + '_ {
     text.lines().filter_map(|line| {
         let id = line.split(' ').next()?.parse().ok()?;
         // Optional fields end with a lone dash; the type follows it.
         let filesystem = line.split(" - ").nth(1)?.split(' ').next()?;
-        Some((id, filesystem.to_owned()))
+        Some((id, filesystem.into()))
     })
 }
 
@@ -248,6 +250,6 @@ mod tests {
     fn types_follow_the_dash() {
         let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
         let all: Vec<_> = super::parse(line).collect();
-        assert_eq!(all, [(36, "ext3".to_owned())]);
+        assert_eq!(all, [(36, "ext3".into())]);
     }
 }

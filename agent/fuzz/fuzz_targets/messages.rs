@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let mut outputs: Vec<Output> = Vec::new();
     let mut writer = FrameWriter::new();
     let hello = Hello { version: VERSION, started_at: 1, ..Hello::default() };
-    if writer.push(&ToAgent::Hello(hello)).is_err() {
+    if writer.push(&ToAgent::Hello(Box::new(hello))).is_err() {
         return;
     }
     let mut bytes = writer.take();

@@ -261,13 +261,13 @@ pub(super) fn file_section(scene: &Scene<'_>, file: &File) -> FileSection {
     let accounts = &scene.container.accounts;
     FileSection {
         path: file.path.clone(),
-        name: file.name.clone(),
+        name: file.name.to_string(),
         extension: file.extension().to_owned(),
         inode: file.inode,
         mode: file.mode.into(),
         mount_id: file.mount_id,
         in_upper_layer: scene.is_changed(file),
-        filesystem: file.filesystem.clone(),
+        filesystem: file.filesystem.to_string(),
         uid: seen.then_some(file.uid),
         gid: seen.then_some(file.gid),
         user: if seen {

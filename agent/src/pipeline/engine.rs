@@ -1,6 +1,7 @@
 //! One event: into the tree, past the rules, out as findings.
 
 mod effects;
+mod lineage;
 mod sums;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use picket_events::{Event, EventKind, EventType};
 use picket_rules::{ActionRequest, Catalogue, Evaluator, EventId, Match, RuleSet, Scope};
 
 use self::effects::{after, before, remote_address, target_pid};
+use self::lineage::Lineage;
 use self::sums::{Hashed, Processes, compare, hashed, late};
 use super::actions::Summing;
 use super::container::Container;
@@ -30,8 +32,8 @@ pub(super) struct Engine {
     /// The same for events that are told from another one.
     derived_ids: Vec<(Second, EventId)>,
     observer: Option<Box<dyn Observer>>,
-    ancestors: Vec<Key>,
-    target_ancestors: Vec<Key>,
+    ancestors: Lineage,
+    target_ancestors: Lineage,
     /// By event type of the catalogue, the files whose sums its rules compare.
     hashed: Vec<Hashed>,
 }
@@ -76,8 +78,8 @@ impl Engine {
                 quarantine: None,
             },
             observer: None,
-            ancestors: Vec::new(),
-            target_ancestors: Vec::new(),
+            ancestors: Lineage::default(),
+            target_ancestors: Lineage::default(),
         }
     }
 
@@ -153,15 +155,8 @@ impl Engine {
         let container = &*container;
         let tree = &container.tree;
         let target = target_pid(&event.kind, event.pid).and_then(|pid| tree.find(pid));
-        self.ancestors.clear();
-        self.ancestors.extend(
-            key.iter()
-                .flat_map(|&key| tree.ancestors(key))
-                .map(|(key, _)| key),
-        );
-        self.target_ancestors.clear();
-        let lineage = target.iter().flat_map(|&key| tree.ancestors(key));
-        self.target_ancestors.extend(lineage.map(|(key, _)| key));
+        let ancestors = self.ancestors.of(key, tree);
+        let target_ancestors = self.target_ancestors.of(target, tree);
         let process = key.and_then(|key| tree.get(key));
         let mut derived = Derived::of(event);
         if let Some(ip) = remote_address(&event.kind) {
@@ -170,9 +165,9 @@ impl Engine {
         let mut summing = self.judge.summing(connection, now);
         let processes = Processes {
             process: refused.or(process),
-            ancestors: &self.ancestors,
+            ancestors,
             target: target.and_then(|key| tree.get(key)),
-            target_ancestors: &self.target_ancestors,
+            target_ancestors,
             tree,
         };
         let hashed = event_id.map(|id| self.hashed[usize::from(id.0)]);
@@ -183,9 +178,9 @@ impl Engine {
             name: event.event_type().name(),
             process,
             executed: refused.or(process),
-            ancestors: &self.ancestors,
+            ancestors,
             target: target.and_then(|key| tree.get(key)),
-            target_ancestors: &self.target_ancestors,
+            target_ancestors,
             tree,
             container: &container.info,
             identity,
@@ -215,9 +210,9 @@ impl Engine {
                 event: event.clone(),
                 process: process.cloned(),
                 executed: scene.executed.cloned(),
-                ancestors: self.ancestors.clone(),
+                ancestors: ancestors.to_vec(),
                 target,
-                target_ancestors: self.target_ancestors.clone(),
+                target_ancestors: target_ancestors.to_vec(),
                 hostnames: derived.hostnames.clone(),
                 files: files.into_iter().filter_map(FileId::of).collect(),
             });

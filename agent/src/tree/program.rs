@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use picket_events::Image;
+use smol_str::SmolStr;
 
 use super::environment::Environment;
 
@@ -116,8 +117,9 @@ fn bound(image: &mut Image) {
     image.argv_truncated |= bound_list(&mut image.argv, MAX_ARGUMENT_BYTES);
     let files = [Some(&mut image.file), image.interpreter.as_mut()];
     for file in files.into_iter().flatten() {
-        for text in [&mut file.path, &mut file.name, &mut file.filesystem] {
-            bound_text(text);
+        bound_text(&mut file.path);
+        for text in [&mut file.name, &mut file.filesystem] {
+            bound_name(text);
         }
     }
     for text in [&mut image.comm, &mut image.tty, &mut image.cwd] {
@@ -153,6 +155,12 @@ fn bound_text(text: &mut String) {
     if text.len() > MAX_TEXT_BYTES {
         text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
         text.shrink_to_fit();
+    }
+}
+
+fn bound_name(text: &mut SmolStr) {
+    if text.len() > MAX_TEXT_BYTES {
+        *text = text[..text.floor_char_boundary(MAX_TEXT_BYTES)].into();
     }
 }
 

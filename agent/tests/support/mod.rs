@@ -124,7 +124,7 @@ impl Script {
     /// Begins with this hello.
     pub(crate) fn new(hello: Hello) -> Self {
         Self {
-            messages: vec![ToAgent::Hello(hello)],
+            messages: vec![ToAgent::Hello(Box::new(hello))],
             sequence: 0,
             time: START,
         }
@@ -252,7 +252,7 @@ pub(crate) fn file(path: &str) -> File {
         mode: 0o100_755,
         change_time: START - 3600 * SECOND,
         modification_time: START - 7200 * SECOND,
-        filesystem: "overlay".to_owned(),
+        filesystem: "overlay".into(),
         links: 1,
         ..File::from_path(path)
     }

@@ -80,7 +80,7 @@ pub(crate) fn creat(call: &Call<'_>) -> Verdict {
 pub(crate) fn memfd_create(call: &Call<'_>) -> Verdict {
     let name = call.string(0, 250).unwrap_or_default();
     let link = [b"/memfd:".as_slice(), &name, b" (deleted)"].concat();
-    let name = format!("memfd:{}", picket_events::text::from_bytes(&name));
+    let name = format!("memfd:{}", picket_events::text::from_bytes(&name)).into();
     let file = File {
         name,
         ..File::default()

@@ -335,12 +335,12 @@ pub(crate) fn file_of(resolved: &Resolved, mounts: &Mounts) -> File {
     }
     let mut file = match path {
         [b'/', rest @ ..] if rest.starts_with(b"memfd:") => File {
-            name: picket_events::text::from_bytes(rest),
+            name: picket_events::text::from_bytes(rest).into(),
             ..File::default()
         },
         [b'/', ..] => File::from_path(picket_events::text::from_bytes(path)),
         _ => File {
-            name: picket_events::text::from_bytes(path),
+            name: picket_events::text::from_bytes(path).into(),
             ..File::default()
         },
     };

@@ -87,7 +87,7 @@ impl Transport {
                 self.preamble.clear();
                 self.written = 0;
                 self.flush_at = Some(0);
-                let hello = ToAgent::Hello(self.hello.clone());
+                let hello = ToAgent::Hello(Box::new(self.hello.clone()));
                 self.push_snapshot([&hello].into_iter());
                 true
             }
@@ -270,7 +270,7 @@ impl Connection {
 pub(crate) fn send_hello(config: &Config, hello: Hello) {
     let Some(path) = &config.socket else { return };
     let mut writer = FrameWriter::new();
-    if writer.push(&ToAgent::Hello(hello)).is_err() {
+    if writer.push(&ToAgent::Hello(Box::new(hello))).is_err() {
         return;
     }
     let frame = writer.take();

@@ -58,7 +58,7 @@ fn group(ids: &Credentials) -> String {
 /// An event of a step; `None` for what only comes of there being processes.
 pub(crate) fn event(event: &Event, here: &str) -> Option<(Outcome, String)> {
     let file = |file: &File| match file.path.as_str() {
-        "" => file.name.clone(),
+        "" => file.name.to_string(),
         path => place(path, here),
     };
     let whom = |target: u32| match target == event.pid {

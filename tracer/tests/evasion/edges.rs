@@ -61,8 +61,8 @@ fn ids_that_are_given_again_at_once_mix_nobody_up() {
                 living.remove(&event.pid);
                 continue;
             }
-            EventKind::Exec(image) => image.argv.last(),
-            EventKind::Open { file, .. } => Some(&file.name),
+            EventKind::Exec(image) => image.argv.last().map(String::as_str),
+            EventKind::Open { file, .. } => Some(file.name.as_str()),
             _ => None,
         };
         let Some(name) = name.filter(|name| name.starts_with("number-")) else {
@@ -71,7 +71,7 @@ fn ids_that_are_given_again_at_once_mix_nobody_up() {
         assert_eq!(event.pid, children[name], "{event:?}");
         let does = living.get_mut(&event.pid).expect("it was told to be made");
         assert_eq!(*does, None, "{event:?}: another's life");
-        *does = Some(name.clone());
+        *does = Some(name.to_owned());
         told += 1;
     }
     assert_eq!(told, 450);

@@ -37,7 +37,7 @@ fn passing_a_descriptor_is_told_where_a_rule_wants_it() {
                 file,
                 is_socket,
                 count,
-            } => (file.name.clone(), *is_socket, *count),
+            } => (file.name.to_string(), *is_socket, *count),
             _ => unreachable!(),
         })
         .collect();

@@ -159,7 +159,7 @@ impl Agent {
                                         continue;
                                     };
                                     if let ToAgent::Hello(hello) = &message {
-                                        heard[at].hello = Some(hello.clone());
+                                        heard[at].hello = Some((**hello).clone());
                                         answer(stream, &ToTracer::Welcome);
                                     }
                                     heard[at].messages.push(message);
