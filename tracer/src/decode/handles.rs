@@ -87,7 +87,7 @@ pub(crate) fn is_nameless(file: &File) -> bool {
 pub(crate) fn without_name(file: File) -> File {
     File {
         path: String::new(),
-        name: String::new(),
+        name: Default::default(),
         fault: Some(FileFault::Unresolved),
         ..file
     }
