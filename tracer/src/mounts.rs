@@ -86,7 +86,7 @@ impl Mounts {
         if !known.is_read {
             let begun = poll::monotonic();
             if begun < known.next_read {
-                return String::new();
+                return SmolStr::default();
             }
             let text = self.descriptor().map(|list| proc::pieces(list, LISTED_MAX));
             let text = text.and_then(Result::ok).unwrap_or_default();
