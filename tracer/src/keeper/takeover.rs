@@ -46,6 +46,8 @@ pub(super) struct Watch {
     is_busy: bool,
     /// Since when it had been at one thing when that was last found to be too long, 0 for not.
     late_since: u64,
+    /// When that was found (milliseconds, monotonic).
+    late_at: u64,
     /// One that we have killed because it hung, until there is another; 0 for none.
     killed: i32,
     /// When that was (milliseconds, monotonic).
@@ -113,10 +115,18 @@ impl Keeper {
             _ => now.saturating_sub(since),
         };
         let is_late = spent > STUCK_AFTER;
-        let is_stuck = is_late
+        // Of a pod that was frozen, one is thawed after the other: signals of that wake us again before
+        // the worker can have gone on.
+        let is_found_again = is_late
             && since == self.watch.late_since
-            && (spent > SURELY_STUCK_AFTER || !proc::is_runnable(worker as u32));
-        self.watch.late_since = if is_late { since } else { 0 };
+            && now.saturating_sub(self.watch.late_at) >= LOOK_BUSY / 2;
+        let is_stuck =
+            is_found_again && (spent > SURELY_STUCK_AFTER || !proc::is_runnable(worker as u32));
+        if !is_late {
+            self.watch.late_since = 0;
+        } else if since != self.watch.late_since {
+            (self.watch.late_since, self.watch.late_at) = (since, now);
+        }
         if is_stuck {
             if about != 0 {
                 self.board.cautions.raise(about, now);
