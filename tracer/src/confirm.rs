@@ -58,7 +58,7 @@ pub(crate) struct Pending {
 }
 
 /// File times are taken from a clock that ticks this coarsely, nanoseconds.
-const CLOCK_TICK: u64 = 10_000_000;
+pub(crate) const CLOCK_TICK: u64 = 10_000_000;
 
 /// When to look, milliseconds after the notification. From the look after [`PATIENCE`] on the
 /// next one decides, unless the thread still waits for a processor; the last one always does.
@@ -110,6 +110,7 @@ impl Pending {
             races::has_threads(pid) || ways.iter().any(|way| races::is_unsteady(view, way, since))
         };
         // `None` where there was nothing to be seen for us, whatever became of it.
+        let time = self.time;
         let unless_seen = |seen: Option<bool>| match (seen, returned, last) {
             (Some(true), _, _) => Settled::Emit(Outcome::Succeeded),
             (None, true, _) => Settled::Emit(Outcome::Unconfirmed),
@@ -119,6 +120,9 @@ impl Pending {
             (_, false, true) => Settled::Emit(Outcome::Unconfirmed),
             (_, false, false) => Settled::Wait,
         };
+        // A name that was made may be gone again, by a call that we do not stop for.
+        let may_be_undone =
+            |resolved: &Resolved| returned && races::has_changed(view, &resolved.path, time);
         match &self.check {
             Check::Nothing => Settled::Emit(Outcome::Unconfirmed),
             Check::Open {
@@ -128,10 +132,10 @@ impl Pending {
                 stamps,
             } => {
                 let (file, resolved) = looks.look(view, at, known_mounts);
-                if resolved.is_missing() && !*creates {
+                if resolved.was_missing() && !*creates {
                     return Settled::Drop;
                 }
-                if resolved.is_missing() && !(returned || last) {
+                if resolved.was_missing() && !(returned || last) {
                     return Settled::Wait;
                 }
                 let is_stamped = *stamps
@@ -156,9 +160,10 @@ impl Pending {
                     None => file,
                 };
                 set_file(&mut self.kind, file);
-                // With other threads it may be another file that was opened, and this one open
-                // since long ago.
-                let seen = match is_open && races::has_threads(self.pid) {
+                // It may be another file that was opened, and this one open since long ago: with other
+                // threads, and where the path leads elsewhere by now.
+                let may_be_another = resolved.is_fleeting || races::has_threads(self.pid);
+                let seen = match is_open && may_be_another {
                     true => Outcome::Unconfirmed,
                     false => Outcome::Succeeded,
                 };
@@ -207,17 +212,18 @@ impl Pending {
                 if let EventKind::Rename { to, .. } = &mut self.kind {
                     *to = file;
                 }
-                unless_seen(seen)
+                unless_seen(seen.filter(|seen| *seen || !may_be_undone(&resolved)))
             }
             Check::Appears(at) => {
                 let (file, resolved) = decode::look(view, at, known_mounts);
                 set_file(&mut self.kind, file);
-                unless_seen(is_seen(&resolved, |_| true))
+                let seen = is_seen(&resolved, |_| true);
+                unless_seen(seen.filter(|seen| *seen || !may_be_undone(&resolved)))
             }
             Check::Exists(at) => {
                 let (file, resolved) = decode::look(view, at, known_mounts);
                 set_file(&mut self.kind, file);
-                if resolved.is_missing() {
+                if resolved.was_missing() {
                     return Settled::Drop;
                 }
                 Settled::Emit(Outcome::Unconfirmed)
@@ -374,7 +380,7 @@ const SEARCH_LIMIT: usize = 64;
 fn is_seen(resolved: &Resolved, is_such: impl Fn(&Metadata) -> bool) -> Option<bool> {
     match &resolved.metadata {
         Some(now) => Some(is_such(now)),
-        None => resolved.is_missing().then_some(false),
+        None => resolved.was_missing().then_some(false),
     }
 }
 

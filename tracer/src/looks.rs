@@ -5,7 +5,8 @@
 //! long as nothing on the way gets another name, and of that inotify tells: every directory and
 //! every symbolic link on the way, and above the place it leads to, is watched before the place
 //! is looked up for keeping. The file itself is looked at anew each time. What is mounted over
-//! something on the way shows in the file's mount.
+//! something on the way shows in the file's mount. What leads through `/proc/self`, or a descriptor,
+//! is another place for each process, or the next moment, and is not kept.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -138,11 +139,13 @@ impl Looks {
                 path,
                 metadata: Some(now),
                 error: None,
+                is_fleeting: false,
             }),
             Err(Errno(libc::ENOENT)) => Some(Resolved {
                 path,
                 metadata: None,
                 error: Some(Errno(libc::ENOENT)),
+                is_fleeting: false,
             }),
             Err(_) => None,
         }
@@ -169,6 +172,7 @@ impl Looks {
                         path: [&place.path, &path[start..]].concat(),
                         metadata: None,
                         error: Some(Errno(libc::ENOENT)),
+                        is_fleeting: false,
                     }),
                     _ => None,
                 };
@@ -192,19 +196,23 @@ impl Looks {
             directory
         };
         // Once to know what to watch, and again when it is watched.
-        let first = view.resolve(shown, true);
-        if first.is_missing() {
+        let Some(first) = view.by_kernel(shown, true) else {
+            if !view.resolve(shown, true).is_missing() {
+                return false;
+            }
             let above = directory.iter().rposition(|byte| *byte == b'/');
             let above = above.map(|slash| &directory[..slash]);
             if let Some(above) = above.filter(|above| !self.is_known(above)) {
                 self.keep(view, above, mounts);
             }
             return false;
-        }
+        };
         if !self.watch_way(directory) || !self.watch_way(&first.path) {
             return false;
         }
-        let second = view.resolve(shown, true);
+        let Some(second) = view.by_kernel(shown, true) else {
+            return false;
+        };
         let Some(metadata) = second.metadata else {
             return false;
         };

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 
 use picket_events::{Address, EventKind};
 
+use crate::confirm::CLOCK_TICK;
 use crate::decode::network;
 use crate::resolve::View;
 
@@ -61,6 +62,15 @@ pub(crate) fn compare_peer(kind: &mut EventKind, peer: &[u8], before: Option<&[u
     }
     *address = now;
     Peer::Corrected
+}
+
+/// Whether names in the directory that a path is in have come or gone since then (nanoseconds since
+/// the epoch).
+pub(crate) fn has_changed(view: &View<'_>, path: &[u8], since: u64) -> bool {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let directory = slash.map(|slash| &path[..slash.max(1)]);
+    let found = directory.and_then(|directory| view.metadata(directory, true).ok());
+    found.is_some_and(|found| found.modification_time.saturating_add(CLOCK_TICK) >= since)
 }
 
 /// Whether a connect to the one leads to the other.

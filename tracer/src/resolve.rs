@@ -5,135 +5,19 @@
 //! tracer and tracee, `/proc/self` and the magic links below it, is walked here by hand.
 
 mod below;
+mod root;
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 
 use picket_events::Credentials;
 
 pub(crate) use self::below::Start;
+pub(crate) use self::root::Root;
 use crate::proc;
 use crate::sys::files::{self, AT_FDCWD, IN_ROOT, Metadata, NO_MAGICLINKS};
 use crate::sys::{Errno, Result, process};
-
-/// The root directory of a tracee.
-#[derive(Debug, Clone)]
-pub(crate) enum Root {
-    /// The tracer's own.
-    Ours,
-    /// Another, after chroot, pivot_root or a mount name space of its own.
-    Foreign {
-        /// The directory.
-        directory: Rc<OwnedFd>,
-        /// Its path in the tracer's root, or, in a mount name space of its own, in that of the name
-        /// space; without trailing slash, empty for `/`.
-        prefix: Vec<u8>,
-        /// Its files are below the tracer's root as well: what lies outside of it can be looked at
-        /// there.
-        is_below_ours: bool,
-    },
-    /// It may have changed since we could look: nothing is looked up.
-    Unknown,
-}
-
-impl Root {
-    /// The root of a process as it is now.
-    pub(crate) fn of(pid: u32, credentials: &Credentials) -> Result<Self> {
-        static NAMESPACE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
-        static ROOT: OnceLock<Option<Metadata>> = OnceLock::new();
-        let ours = ROOT.get_or_init(|| files::metadata(AT_FDCWD, c"/", true).ok());
-        proc::as_tracee(credentials, || {
-            let path =
-                CString::new(format!("/proc/{pid}/root")).map_err(|_| Errno(libc::EINVAL))?;
-            let theirs = files::metadata(AT_FDCWD, &path, true)?;
-            let own = || NAMESPACE.get_or_init(|| proc::link("/proc/self/ns/mnt").ok());
-            let link = || proc::link(&format!("/proc/{pid}/ns/mnt"));
-            if ours.is_some_and(|ours| theirs.same_file(&ours)) {
-                // A mount belongs to one name space.
-                let is_our_mount =
-                    theirs.mount_id != 0 && ours.map(|ours| ours.mount_id) == Some(theirs.mount_id);
-                if is_our_mount || own().as_ref() == Some(&link()?) {
-                    return Ok(Self::Ours);
-                }
-            }
-            let directory = files::open_path(AT_FDCWD, &path, true, 0)?;
-            let mut prefix = proc::link(&format!("/proc/{pid}/root"))?;
-            if prefix == b"/" {
-                prefix.clear();
-            }
-            let is_below_ours = own().is_some() && own().as_ref() == link().ok().as_ref();
-            Ok(Self::Foreign {
-                directory: Rc::new(directory),
-                prefix,
-                is_below_ours,
-            })
-        })
-    }
-
-    /// Whether it is the same directory of the same mount, under the same name. After a
-    /// pivot_root only the directory differs.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        let directories = match (self, other) {
-            (Self::Ours, Self::Ours) | (Self::Unknown, Self::Unknown) => return true,
-            (
-                Self::Foreign {
-                    directory, prefix, ..
-                },
-                Self::Foreign {
-                    directory: other,
-                    prefix: others,
-                    ..
-                },
-            ) if prefix == others => [directory, other],
-            _ => return false,
-        };
-        let [one, other] =
-            directories.map(|directory| files::metadata(directory.as_raw_fd(), c"", false));
-        match (one, other) {
-            (Ok(one), Ok(other)) => one.same_file(&other) && one.mount_id == other.mount_id,
-            _ => false,
-        }
-    }
-
-    /// What the paths of everything below it begin with.
-    fn prefix(&self) -> &[u8] {
-        match self {
-            Self::Foreign { prefix, .. } => prefix,
-            Self::Ours | Self::Unknown => b"",
-        }
-    }
-
-    /// An absolute path as the tracee writes it, as we would.
-    pub(crate) fn unstripped(&self, path: &[u8]) -> Vec<u8> {
-        [self.prefix(), path].concat()
-    }
-
-    /// A path of ours as the tracee would write it; `None` for what lies outside of its root.
-    pub(crate) fn inside<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
-        match path.strip_prefix(self.prefix())? {
-            [] => Some(b"/"),
-            rest @ [b'/', ..] => Some(rest),
-            _ => None,
-        }
-    }
-
-    /// The same, with what lies outside as it is.
-    pub(crate) fn strip<'a>(&self, path: &'a [u8]) -> &'a [u8] {
-        self.inside(path).unwrap_or(path)
-    }
-
-    /// The same of a path that is told.
-    pub(crate) fn strip_text<'a>(&self, path: &'a str) -> &'a str {
-        let prefix = picket_events::text::from_bytes(self.prefix());
-        match path.strip_prefix(&prefix) {
-            Some("") => "/",
-            Some(rest) if rest.starts_with('/') => rest,
-            _ => path,
-        }
-    }
-}
 
 /// Whose view of the file system counts.
 #[derive(Debug, Clone, Copy)]
@@ -157,12 +41,19 @@ pub(crate) struct Resolved {
     pub(crate) metadata: Option<Metadata>,
     /// Why there is no metadata.
     pub(crate) error: Option<Errno>,
+    /// It led through the tracee's own directory, root or descriptors: it may lead elsewhere by now.
+    pub(crate) is_fleeting: bool,
 }
 
 impl Resolved {
     /// True when the path is known not to lead anywhere.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self.error, Some(Errno(libc::ENOENT | libc::ENOTDIR)))
+    }
+
+    /// True when, after a call, the path is known not to have led anywhere when that was made.
+    pub(crate) fn was_missing(&self) -> bool {
+        self.is_missing() && !self.is_fleeting
     }
 }
 
@@ -178,6 +69,8 @@ pub(crate) struct Walk {
     pub(crate) error: Option<Errno>,
     /// The error is about the last component.
     pub(crate) is_last: bool,
+    /// [`Resolved::is_fleeting`].
+    pub(crate) is_fleeting: bool,
 }
 
 const LINKS_MAX: usize = 40;
@@ -192,14 +85,16 @@ impl View<'_> {
                 path: path.to_vec(),
                 metadata: None,
                 error: Some(NOT_ASKED),
+                is_fleeting: false,
             };
         }
         self.by_kernel(path, follow)
             .unwrap_or_else(|| self.by_hand(path, follow))
     }
 
-    /// `None` when the path may mean something else to the tracee, or cannot be walked.
-    fn by_kernel(&self, path: &[u8], follow: bool) -> Option<Resolved> {
+    /// Follows an absolute path by what it says alone. `None` when it may mean something else to
+    /// another process, as what leads through `/proc/self` or a descriptor does, or cannot be walked.
+    pub(crate) fn by_kernel(&self, path: &[u8], follow: bool) -> Option<Resolved> {
         // A final symbolic link that is not followed may be one whose target depends on the
         // reader, but itself it is the same for all.
         // Outside of its root the kernel would take absolute links for those of ours.
@@ -226,11 +121,13 @@ impl View<'_> {
             path: found,
             metadata,
             error: None,
+            is_fleeting: false,
         })
     }
 
     fn by_hand(&self, path: &[u8], follow: bool) -> Resolved {
         let walk = self.walk(path, follow);
+        let is_fleeting = walk.is_fleeting;
         let (metadata, path) = match (walk.error, walk.magic) {
             (Some(error), _) => (Err(error), walk.place),
             (None, Some(target)) => (self.metadata(&walk.place, true), target),
@@ -240,6 +137,7 @@ impl View<'_> {
             path,
             error: metadata.err(),
             metadata: metadata.ok(),
+            is_fleeting,
         }
     }
 
@@ -261,6 +159,7 @@ impl View<'_> {
             None => push_components(&mut rest, path),
         }
         let mut links = 0;
+        let mut is_fleeting = false;
         while let Some(component) = rest.pop() {
             if component == b".." {
                 if done == root {
@@ -300,6 +199,7 @@ impl View<'_> {
                         magic: None,
                         error: Some(error),
                         is_last,
+                        is_fleeting,
                     };
                 }
             };
@@ -310,6 +210,7 @@ impl View<'_> {
                     magic: None,
                     error: Some(Errno(libc::ELOOP)),
                     is_last: false,
+                    is_fleeting,
                 };
             }
             if is_own {
@@ -322,12 +223,14 @@ impl View<'_> {
             } else if is_magic(self.root.strip(&done)) {
                 // The kernel gives the target as a path of ours, canonical; or a name in
                 // brackets that is no path.
+                is_fleeting = true;
                 if rest.is_empty() || target.first() != Some(&b'/') {
                     return Walk {
                         place: done,
                         magic: Some(target),
                         error: None,
                         is_last: true,
+                        is_fleeting,
                     };
                 }
                 done = if target == b"/" { Vec::new() } else { target };
@@ -348,6 +251,7 @@ impl View<'_> {
             magic: None,
             error: None,
             is_last: true,
+            is_fleeting,
         }
     }
 
@@ -463,11 +367,13 @@ impl View<'_> {
                 path: target,
                 error: metadata.err(),
                 metadata: metadata.ok(),
+                is_fleeting: true,
             },
             Err(error) => Resolved {
                 path: Vec::new(),
                 metadata: None,
                 error: Some(error),
+                is_fleeting: true,
             },
         }
     }

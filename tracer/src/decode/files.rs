@@ -25,7 +25,11 @@ fn open_as(at: Located, flags: u32, mode: u32) -> Verdict {
     let kind = EventKind::Open {
         file: File::default(),
         flags,
-        mode,
+        // Where nothing is made, whatever the register holds means nothing.
+        mode: match flags & (O_CREAT | O_TMPFILE) {
+            0 => 0,
+            _ => mode,
+        },
     };
     let stamps = flags & (O_CREAT | O_TRUNC) != 0;
     Verdict::Watch(
@@ -274,13 +278,13 @@ pub(super) fn exists(at: Located, kind: EventKind) -> Verdict {
     Verdict::Watch(kind, Check::Exists(at))
 }
 
+/// Looked at before the call: afterwards a path through `/proc/self/cwd` leads elsewhere.
 pub(crate) fn chdir(call: &Call<'_>) -> Verdict {
-    exists(
-        call.path(0, true),
-        EventKind::Chdir {
-            file: File::default(),
-        },
-    )
+    let (file, resolved) = call.look(&call.path(0, true));
+    if resolved.is_missing() {
+        return Verdict::Pass;
+    }
+    Verdict::Watch(EventKind::Chdir { file }, Check::Nothing)
 }
 
 pub(crate) fn fchdir(call: &Call<'_>) -> Verdict {

@@ -244,13 +244,13 @@ impl Call<'_> {
             };
         }
         if path.first() == Some(&b'/') {
-            return Located {
+            return self.held_fast(Located {
                 path: self.process.root.unstripped(&path),
                 descriptor: None,
                 follow,
                 fault: None,
                 below: None,
-            };
+            });
         }
         let start = self.view().directory(directory);
         let is_too_long = match &start {
@@ -261,13 +261,13 @@ impl Call<'_> {
             Ok(mut full) if full.first() == Some(&b'/') && !is_too_long => {
                 full.push(b'/');
                 full.extend_from_slice(&path);
-                Located {
+                self.held_fast(Located {
                     path: full,
                     descriptor: None,
                     follow,
                     fault: None,
                     below: None,
-                }
+                })
             }
             _ => Located {
                 path,
@@ -277,6 +277,29 @@ impl Call<'_> {
                 below: is_too_long.then(|| self.view().start(directory)).flatten(),
             },
         }
+    }
+
+    /// A path that is to be looked at after the call, and by then may lead elsewhere
+    /// (`/proc/self/cwd`, `/dev/fd/3`), as where it leads now.
+    fn held_fast(&self, at: Located) -> Located {
+        if !is_fleeting(&at.path) {
+            return at;
+        }
+        let found = self.view().resolve(&at.path, at.follow);
+        let is_named = match &found.metadata {
+            Some(metadata) => metadata.links != 0,
+            None => found.is_missing(),
+        };
+        // Some have no path by which they could be looked at again.
+        if !is_named || found.path.first() != Some(&b'/') || !found.is_fleeting {
+            return at;
+        }
+        let mut path = found.path;
+        // Only a directory may have one.
+        if at.path.last() == Some(&b'/') && path.last() != Some(&b'/') {
+            path.push(b'/');
+        }
+        Located { path, ..at }
     }
 
     /// Follows a path now, before the call.
@@ -289,6 +312,17 @@ impl Call<'_> {
         let resolved = self.view().descriptor(descriptor);
         (file_of(&resolved, self.mounts), resolved)
     }
+}
+
+/// Whether a path may lead through its reader's own directory, root or descriptors, as far as its
+/// words tell.
+fn is_fleeting(path: &[u8]) -> bool {
+    let has = |names: &[&[u8]]| {
+        path.split(|byte| *byte == b'/')
+            .any(|part| names.contains(&part))
+    };
+    has(&[b"fd", b"stdin", b"stdout", b"stderr"])
+        || has(&[b"proc"]) && has(&[b"cwd", b"root", b"exe", b"map_files"])
 }
 
 /// Follows a path in a view.

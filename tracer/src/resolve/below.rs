@@ -45,11 +45,13 @@ impl View<'_> {
                     .unwrap_or_else(|_| path.to_vec()),
                 metadata: files::metadata(file.as_raw_fd(), c"", false).ok(),
                 error: None,
+                is_fleeting: false,
             },
             Err(error) => Resolved {
                 path: path.to_vec(),
                 metadata: None,
                 error: Some(error),
+                is_fleeting: false,
             },
         };
         // `/proc/self` leads to our own.

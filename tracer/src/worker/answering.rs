@@ -191,6 +191,7 @@ impl Worker<'_> {
             path: proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default(),
             metadata: files::metadata(file.as_raw_fd(), c"", false).ok(),
             error: None,
+            is_fleeting: false,
         };
         decode::file_of(&resolved, &self.mounts)
     }

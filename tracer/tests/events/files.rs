@@ -245,3 +245,137 @@ make(b"beyond")
     assert_eq!((&again.path, again.links), (&gone.path, 0));
     assert_eq!(beyond.name, "beyond");
 }
+
+/// The same words, and another directory each time: what they led to when the call was made is told,
+/// though the program is elsewhere at once. Where a link of its own hides that from those who read
+/// the path, another file may be told, which is not said to have been opened.
+#[test]
+fn a_path_that_leads_elsewhere_each_time_is_told_as_it_led_then() {
+    let scratch = Scratch::new(&format!("elsewhere-{}", engine()));
+    let agent = Agent::start(&scratch);
+    let program = scratch.script(
+        "program",
+        r#"
+import os, sys
+here = sys.argv[1]
+os.chdir(here)
+os.symlink("/proc/self/cwd", "link")
+places = ["one", "two"]
+for place in places:
+    os.mkdir(place); os.close(os.open(f"{place}/{place}", os.O_CREAT | os.O_WRONLY))
+descriptors = [os.open(place, os.O_RDONLY) for place in places]
+def go(turn):
+    os.chdir(here + "/" + places[turn % 2]); os.dup2(descriptors[turn % 2], 77)
+def opened(way, turn):
+    go(turn)
+    fd = os.open(f"{way}/{places[turn % 2]}", os.O_RDONLY)
+    go(turn + 1)
+    os.write(1, b"%d %s %s\n" % (os.getpid(), os.fsencode(way), os.fsencode(os.readlink("/proc/self/fd/%d" % fd))))
+    os.close(fd)
+for turn in range(8):
+    for way in ("/proc/self/cwd", "/proc/thread-self/cwd/.", "/proc/self/fd/77", "/dev/fd/77", here + "/link"):
+        opened(way, turn)
+        if os.fork() == 0:
+            # Another process' directory and descriptor, by the same words.
+            opened(way, turn + 1)
+            os._exit(0)
+        os.wait()
+"#,
+    );
+    let here = scratch.text("here");
+    std::fs::create_dir(&here).unwrap();
+    let words = ["python3", "-I", "-S", "-B", &program, &here];
+    let ran = output(&mut traced(&agent, "open", &words));
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let record = agent.finish();
+    let names = [format!("{here}/one"), format!("{here}/two")];
+    let opens = record.of(EventType::Open).into_iter().filter(|event| {
+        let path = &event.kind.file().unwrap().path;
+        path.starts_with(&here) && !names.contains(path) && *path != here
+    });
+    let opens: Vec<_> = opens.skip(2).collect(); // when they were made
+    let said = stdout(&ran);
+    assert_eq!((opens.len(), said.lines().count()), (80, 80));
+    let mut of_process = std::collections::HashMap::<u32, Vec<_>>::new();
+    for event in opens {
+        of_process.entry(event.pid).or_default().push(event);
+    }
+    for (pid, events) in of_process {
+        let lines = said
+            .lines()
+            .filter_map(|line| line.strip_prefix(&format!("{pid} ")));
+        for (event, line) in events.into_iter().zip(lines) {
+            let (way, path) = line.split_once(' ').unwrap();
+            let is_hidden = way.ends_with("link") && event.outcome == Outcome::Unconfirmed;
+            let told = &event.kind.file().unwrap().path;
+            assert!(told == path || is_hidden, "{line}: {event:?}");
+        }
+    }
+}
+
+/// As is a directory that is made, or gone to, by such a path.
+#[test]
+fn changes_by_a_path_that_leads_elsewhere_afterwards_are_told() {
+    let record = record("elsewhere-changes", "mkdir,link,rename", |scratch| {
+        let here = scratch.text("");
+        format!(
+            "python3 -I -S -c 'import os
+os.chdir(\"{here}\"); os.mkdir(\"one\"); os.mkdir(\"two\")
+for way in (\"/proc/self/cwd\", \"/proc/self/fd/77\"):
+    os.chdir(\"{here}one\"); os.dup2(os.open(\".\", os.O_RDONLY), 77); two = os.open(\"../two\", os.O_RDONLY)
+    os.mkdir(way + \"/made\"); os.fchdir(two); os.dup2(two, 77)
+    os.chdir(\"{here}one\"); os.dup2(os.open(\".\", os.O_RDONLY), 77)
+    os.symlink(\"text\", way + \"/soft\"); os.fchdir(two); os.dup2(two, 77)
+    os.chdir(\"{here}one\"); os.dup2(os.open(\".\", os.O_RDONLY), 77)
+    os.rename(way + \"/made\", way + \"/moved\"); os.fchdir(two); os.dup2(two, 77)
+    os.rmdir(\"../one/moved\"); os.unlink(\"../one/soft\")
+'"
+        )
+    });
+    let name = |path: &str| path.rsplit_once("/one/").map(|(_, name)| name.to_owned());
+    let made: Vec<_> = record
+        .paths(EventType::Mkdir)
+        .iter()
+        .filter_map(|path| name(path))
+        .collect();
+    assert_eq!(made, ["made", "made"]);
+    for kind in [EventType::Link, EventType::Rename] {
+        let files = record.of(kind).into_iter().map(|event| match &event.kind {
+            EventKind::Link { link, .. } => name(&link.path),
+            EventKind::Rename { to, .. } => name(&to.path),
+            _ => None,
+        });
+        let expected = if kind == EventType::Link {
+            "soft"
+        } else {
+            "moved"
+        };
+        assert_eq!(
+            files.collect::<Vec<_>>(),
+            vec![Some(expected.to_owned()); 2]
+        );
+    }
+}
+
+/// By calls that nobody asks about, and so not stopped for, everything is as it was before.
+#[test]
+fn what_is_undone_at_once_is_told() {
+    let record = record("undone", "mkdir,link,rename", |scratch| {
+        std::fs::write(scratch.path("file"), "x").unwrap();
+        let program = scratch.script(
+            "program",
+            "
+import os, sys
+os.chdir(sys.argv[1])
+for turn in range(5):
+    os.mkdir('made'); os.rmdir('made')
+    os.symlink('text', 'soft'); os.unlink('soft')
+    os.link('file', 'hard'); os.unlink('hard')
+    os.close(os.open('old', os.O_CREAT | os.O_WRONLY)); os.rename('old', 'new'); os.unlink('new')
+",
+        );
+        format!("python3 -I -S -B {program} {}", scratch.text(""))
+    });
+    let counts = [EventType::Mkdir, EventType::Link, EventType::Rename];
+    assert_eq!(counts.map(|kind| record.of(kind).len()), [5, 10, 5]);
+}
