@@ -72,7 +72,14 @@ pub(crate) fn event(event: &Event, here: &str) -> Option<(Outcome, String)> {
             let code = exit.code.filter(|code| *code != 0)?;
             return Some((Outcome::Returned(0), format!("{code}")));
         }
-        EventKind::Exec(image) => format!("{} {}", image.file.name, image.argv.join(" ")),
+        EventKind::Exec(image) => {
+            // Where a program of the system lies differs from one to the next.
+            let file = match image.file.path.starts_with(here) {
+                true => file(&image.file),
+                false => image.file.name.clone(),
+            };
+            format!("{file} {}", image.argv.join(" "))
+        }
         EventKind::Open {
             file: it,
             flags,
