@@ -49,6 +49,3 @@ pub mod server;
 pub mod sessions;
 pub mod sink;
 pub mod tree;
-
-// Defines what copies call; nothing in it is called by name.
-use picket_copy as _;

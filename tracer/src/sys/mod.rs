@@ -1,5 +1,4 @@
-//! The system call layer: every line of `unsafe` in the tracer is below this module, but for what
-//! copies memory (`tracer/copy`), which the agent has as well.
+//! The system call layer: every line of `unsafe` in the tracer is below this module.
 //!
 //! Functions here do one system call each, take and give safe types, and report failure as
 //! [`Errno`]. They allocate nothing, so that the keeper can use all of them.
@@ -8,6 +7,8 @@
 
 pub(crate) mod acting;
 pub(crate) mod alarm;
+#[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
+mod copy;
 pub(crate) mod files;
 pub(crate) mod inherited;
 pub(crate) mod memory;
@@ -22,9 +23,6 @@ pub(crate) mod stored;
 pub(crate) mod watch;
 
 use std::fmt;
-
-// Defines what copies call; nothing in it is called by name.
-use picket_copy as _;
 
 /// A positive error number from the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -303,10 +303,6 @@ open('other', 'w').close()
         _ => word.to_owned(),
     });
     told = words.collect::<Vec<_>>().join(" ");
-    // The caller's list of mounts does not have what lies outside of its root.
-    if form.name == "beside-root" && call == "mount" {
-        told = told.replacen('+', "?", 1);
-    }
     let directory = form.directory.unwrap_or("-100");
     let arguments = arguments.replace('@', directory).replace("PATH", form.path);
     Some(vec![

@@ -76,7 +76,7 @@ pub(crate) fn event(event: &Event, here: &str) -> Option<(Outcome, String)> {
             // Where a program of the system lies differs from one to the next.
             let file = match image.file.path.starts_with(here) {
                 true => file(&image.file),
-                false => image.file.name.clone(),
+                false => image.file.name.to_string(),
             };
             format!("{file} {}", image.argv.join(" "))
         }

@@ -1,9 +1,9 @@
 //! Copying memory.
 //!
-//! The C library that tracer and agent are linked with (musl, on x86-64) copies by the processor's
-//! string instructions. To begin with one takes longer than to copy what an event consists of, in the
-//! tracer some fifty pieces of up to 400 bytes: a tenth of the worker's time for an open, and more of
-//! the agent's. So what Rust's own copies call is defined here; the linker then takes nothing of the library's. Both of its functions are,
+//! The C library that the tracer is linked with (musl, on x86-64) copies by the processor's string
+//! instructions. To begin with one takes longer than to copy what an event consists of, some fifty
+//! pieces of up to 400 bytes: a tenth of the worker's time for an open. So what Rust's own copies
+//! call is defined here; the linker then takes nothing of the library's. Both of its functions are,
 //! for there they stand in one file.
 
 use std::arch::asm;
