@@ -12,7 +12,8 @@ fn a_child_that_dies_does_not_interrupt_an_exec() {
     let scratch = Scratch::new("dying-child");
     let agent = Agent::start(&scratch);
     let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        (sleep 60 & sleep 0.05; kill $!; exec /bin/true two) || exit 3
+        (sleep 60 & until read -r name </proc/$!/comm && [ \"$name\" = sleep ]; do sleep 0.01; done
+         sleep 0.01; kill $!; exec /bin/true two) || exit 3
     done";
     let output = output(&mut traced(&agent, "exec", &sh(script)));
     assert!(output.status.success(), "{}", stderr(&output));
@@ -30,7 +31,8 @@ fn a_child_that_dies_does_not_interrupt_an_open() {
     let agent = Agent::start(&scratch);
     let script = format!(
         "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-            (sleep 60 & sleep 0.02; kill $!; : >{}) || exit 3
+            (sleep 60 & until read -r name </proc/$!/comm && [ \"$name\" = sleep ]; do sleep 0.01; done
+             sleep 0.01; kill $!; : >{}) || exit 3
         done",
         scratch.text("new")
     );
