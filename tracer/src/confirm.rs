@@ -304,6 +304,11 @@ impl Pending {
                     peer.map(|peer| races::compare_peer(&mut self.kind, &peer, before.as_deref()));
                 match (peer, returned || last) {
                     (Ok(Peer::AsTold | Peer::Corrected), _) => Settled::Emit(Outcome::Succeeded),
+                    // Another thread may have put another path there.
+                    (Ok(Peer::ByAnotherName), _) if races::has_threads(self.pid) => {
+                        Settled::Emit(Outcome::Unconfirmed)
+                    }
+                    (Ok(Peer::ByAnotherName), _) => Settled::Emit(Outcome::Succeeded),
                     (Ok(Peer::AsBefore), false) => Settled::Wait,
                     (Ok(Peer::AsBefore), true) | (Err(_), true) => {
                         Settled::Emit(Outcome::Unconfirmed)

@@ -39,6 +39,8 @@ pub(crate) fn is_unsteady(view: &View<'_>, path: &[u8], since: u64) -> bool {
 pub(crate) enum Peer {
     /// It is the one.
     AsTold,
+    /// It was bound by another name than was told, which may lead to it all the same.
+    ByAnotherName,
     /// It was another, which stands in the event now.
     Corrected,
     /// It has the peer that it had before: of the call, nothing shows.
@@ -54,8 +56,10 @@ pub(crate) fn compare_peer(kind: &mut EventKind, peer: &[u8], before: Option<&[u
     let Some(now) = network::plain_address(peer) else {
         return Peer::AsTold;
     };
-    if is_same(address, &now) {
-        return Peer::AsTold;
+    match is_same(address, &now) {
+        Some(true) => return Peer::AsTold,
+        None => return Peer::ByAnotherName,
+        Some(false) => {}
     }
     if before == Some(peer) {
         return Peer::AsBefore;
@@ -73,9 +77,9 @@ pub(crate) fn has_changed(view: &View<'_>, path: &[u8], since: u64) -> bool {
     found.is_some_and(|found| found.modification_time.saturating_add(CLOCK_TICK) >= since)
 }
 
-/// Whether a connect to the one leads to the other.
-fn is_same(told: &Address, peer: &Address) -> bool {
-    match (told, peer) {
+/// Whether a connect to the one leads to the other; `None` where the addresses do not tell.
+fn is_same(told: &Address, peer: &Address) -> Option<bool> {
+    let is_same = match (told, peer) {
         (
             Address::Ip { ip, port },
             Address::Ip {
@@ -87,18 +91,19 @@ fn is_same(told: &Address, peer: &Address) -> bool {
             // The unspecified address means this machine.
             port == there && (ip == now || ip.is_unspecified())
         }
-        // Paths are told as resolved, sockets know them as they were bound.
-        (Address::UnixPath(_) | Address::UnixAbstract(_), other) => {
-            matches!(
-                other,
-                Address::UnixPath(_) | Address::UnixAbstract(_) | Address::Other { .. }
-            )
-        }
+        (Address::UnixAbstract(told), Address::UnixAbstract(peer)) => told == peer,
+        // Paths are told as resolved, sockets know them as they were bound: relative, by way of a link,
+        // or before they were moved.
+        (Address::UnixPath(told), Address::UnixPath(peer)) if told != peer => return None,
+        (Address::UnixPath(_), Address::UnixPath(_)) => true,
+        (Address::UnixPath(_) | Address::UnixAbstract(_), Address::Other { .. }) => return None,
+        (Address::UnixPath(_) | Address::UnixAbstract(_), _) => false,
         // What could not be read before shows now.
         (Address::Unreadable, _) => false,
         (Address::Other { .. }, _) => true,
         (Address::Ip { .. }, _) => false,
-    }
+    };
+    Some(is_same)
 }
 
 #[cfg(test)]
@@ -141,6 +146,18 @@ mod tests {
             Peer::Corrected
         );
         assert_eq!(kind, connect("10.0.0.2:4444"));
+    }
+
+    #[test]
+    fn a_unix_socket_is_known_by_the_name_that_it_was_bound_by() {
+        let path = |path: &str| Address::UnixPath(path.to_owned());
+        let hidden = |name: &str| Address::UnixAbstract(name.to_owned());
+        assert_eq!(is_same(&path("/run/a"), &path("/run/a")), Some(true));
+        assert_eq!(is_same(&path("/run/a"), &path("a")), None);
+        assert_eq!(is_same(&path("/run/a"), &path("/run/b")), None);
+        assert_eq!(is_same(&path("/run/a"), &hidden("a")), Some(false));
+        assert_eq!(is_same(&hidden("a"), &hidden("a")), Some(true));
+        assert_eq!(is_same(&hidden("a"), &hidden("b")), Some(false));
     }
 
     #[test]

@@ -108,6 +108,74 @@ int main(void) {
     );
 }
 
+/// The same with the path of a Unix socket.
+#[test]
+fn a_connect_to_a_path_that_is_swapped_is_told_truly_or_as_unconfirmed() {
+    let (record, out) = run(
+        "swap-socket",
+        "connect",
+        r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+static struct sockaddr_un to = {.sun_family = AF_UNIX};
+static volatile char *last;
+static void *swap(void *unused) { for (;;) { *last = 'a'; *last = 'b'; } return 0; }
+int main(void) {
+    char here[64];
+    if (!getcwd(here, sizeof here)) return 1;
+    sprintf(to.sun_path, "%s/socket-a", here);
+    last = to.sun_path + strlen(to.sun_path) - 1;
+    for (int i = 0; i < 2; i++) {
+        *last = "ab"[i];
+        if (bind(socket(AF_UNIX, SOCK_DGRAM, 0), (struct sockaddr *)&to, sizeof to)) return 2;
+    }
+    pthread_t thread;
+    pthread_create(&thread, 0, swap, 0);
+    int seen[2] = {0, 0};
+    static int kept[64];
+    time_t end = time(0) + 6;
+    for (int i = 0; i < 40 || (time(0) < end && !(seen[0] && seen[1])); i++) {
+        if (kept[i % 64]) close(kept[i % 64]);
+        int fd = kept[i % 64] = socket(AF_UNIX, SOCK_DGRAM, 0);
+        if (connect(fd, (struct sockaddr *)&to, sizeof to)) return 3;
+        struct sockaddr_un peer; socklen_t length = sizeof peer;
+        getpeername(fd, (struct sockaddr *)&peer, &length);
+        puts(peer.sun_path);
+        seen[peer.sun_path[strlen(peer.sun_path) - 1] == 'b'] = 1;
+    }
+    fflush(stdout);
+    _exit(0);
+}"#,
+    );
+    let events = record.of(EventType::Connect);
+    let real: Vec<&str> = out.lines().collect();
+    assert_eq!(events.len(), real.len());
+    for (event, real) in events.iter().zip(&real) {
+        let EventKind::Connect {
+            address: Address::UnixPath(path),
+            ..
+        } = &event.kind
+        else {
+            panic!("{event:?}")
+        };
+        assert!(
+            path == real || event.outcome == Outcome::Unconfirmed,
+            "{event:?}: {real}"
+        );
+    }
+    for end in ["socket-a", "socket-b"] {
+        assert!(
+            real.iter().any(|real| real.ends_with(end)),
+            "the race was run: {real:?}"
+        );
+    }
+}
+
 /// A second thread swaps the path while a file is opened: what is told as done was done.
 #[test]
 fn an_open_that_may_have_been_another_is_not_said_to_be_seen() {
