@@ -308,3 +308,83 @@ unsigned la_version(unsigned version) { open(getenv("MADE"), O_CREAT | O_WRONLY,
     );
     assert_eq!(record.about(EventType::Open, &made).pid, exec.pid);
 }
+
+/// Arguments and environments are said to be cut from the first thing on that is left out: one argument
+/// over 256, one byte over 32 KiB, one variable over 512; and not before.
+#[test]
+fn what_is_cut_is_said_to_be_and_nothing_else() {
+    let (record, _, _) = executes(
+        "limits",
+        r##"
+static char word[40000];
+static void arguments(const char *name, int count, int bytes) {
+    char **argv = calloc(count + 1, sizeof *argv);
+    argv[0] = (char *)name;
+    for (int i = 1; i < count; i++) argv[i] = "a";
+    if (bytes) {
+        memset(word, 'x', sizeof word);
+        word[bytes - strlen(name) - 2] = 0; /* both with the zeros that end them */
+        argv[1] = word;
+    }
+    run("/bin/true", argv);
+}
+static void variables(const char *name, int count) {
+    static char texts[600][16];
+    static char *all[601];
+    for (int i = 0; i < count; i++) { sprintf(texts[i], "V%d=x", i); all[i] = texts[i]; }
+    all[count] = 0;
+    char **before = environ, *argv[] = {(char *)name, 0};
+    environ = all;
+    run("/bin/true", argv);
+    environ = before;
+}
+int main(void) {
+    for (int twice = 0; twice < 2; twice++) {
+        arguments("256-arguments", 256, 0);
+        arguments("257-arguments", 257, 0);
+        arguments("32768-bytes", 2, 32768);
+        arguments("32769-bytes", 2, 32769);
+        variables("512-variables", 512);
+        variables("513-variables", 513);
+    }
+    return 0;
+}"##,
+    );
+    let images = record.images();
+    let of = |name: &str| {
+        let them = images.iter().map(|(_, image)| *image);
+        let them: Vec<_> = them
+            .filter(|image| image.argv.first().is_some_and(|first| first == name))
+            .collect();
+        assert_eq!(them.len(), 2, "{name}");
+        them
+    };
+    for (name, argv_is_cut, envs_are_cut) in [
+        ("256-arguments", false, false),
+        ("257-arguments", true, false),
+        ("32768-bytes", false, false),
+        ("32769-bytes", true, false),
+        ("512-variables", false, false),
+        ("513-variables", false, true),
+    ] {
+        for image in of(name) {
+            assert_eq!(image.argv_truncated, argv_is_cut, "{name}");
+            assert_eq!(image.envs_truncated, envs_are_cut, "{name}");
+        }
+    }
+    assert!(
+        of("257-arguments")
+            .iter()
+            .all(|image| image.argv.len() == 256)
+    );
+    assert!(
+        of("32768-bytes")
+            .iter()
+            .all(|image| image.argv[1].len() == 32768 - 13)
+    );
+    assert!(
+        of("513-variables")
+            .iter()
+            .all(|image| image.envs.len() == 512)
+    );
+}
