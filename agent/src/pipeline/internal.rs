@@ -84,8 +84,9 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
             "It is not dumpable: it has said so, has changed its user or group, or runs a program \
              that may not be read, or it descends from such a one. What its calls name is not known, \
              and rules on paths do not match; reads of watched files are still seen. Look at what it \
-             runs and at what it descends from. CAP_SYS_PTRACE for the container, where the platform \
-             gives it, makes it readable.",
+             runs and at what it descends from. A server that gives root up and then forks is seen if \
+             the container is started as its user (`runAsUser`), or, where the platform gives that, \
+             with CAP_SYS_PTRACE.",
             "T1562.001",
         ),
         LOST_EVENTS => (
