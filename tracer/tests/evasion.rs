@@ -33,7 +33,13 @@ fn run(name: &str, interest: &str, source: &str) -> (Record, String) {
     let scratch = Scratch::new(name);
     let agent = Agent::start(&scratch);
     let program = build(&scratch, "program", &[], source);
-    let mut command = traced(&agent, interest, &[&program]);
+    let command = traced(&agent, interest, &[&program]);
+    finished(&scratch, &agent, command)
+}
+
+/// Runs a traced command in its folder to its end, which has to be a good one, and gives what was
+/// said about it and what it wrote.
+fn finished(scratch: &Scratch, agent: &Agent, mut command: Command) -> (Record, String) {
     let output = output(command.current_dir(scratch.path("")));
     assert!(
         output.status.success(),

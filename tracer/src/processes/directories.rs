@@ -45,14 +45,19 @@ impl Entry {
         }
     }
 
+    /// Whether its working directory is followed.
+    pub(crate) fn holds_directory(&self) -> bool {
+        self.directory.held().is_some()
+    }
+
     /// It may hide, and where its relative paths start is not known any more.
     pub(crate) fn is_directory_lost(&self) -> bool {
         self.keeps_memory && matches!(self.directory, Directory::Unknown)
     }
 
-    /// The process is about to change to this absolute path, or to one that is not known.
+    /// The process, which has [arrived](Self::arrive), is about to change to this absolute path, or to
+    /// one that is not known.
     pub(crate) fn leaves_for(&mut self, path: Option<Vec<u8>>) {
-        self.arrive();
         self.directory = match (std::mem::take(&mut self.directory), path) {
             (Directory::Held(from), Some(to)) => Directory::Leaving(from, to),
             _ => Directory::Unknown,

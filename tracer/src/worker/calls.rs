@@ -208,7 +208,7 @@ impl Worker<'_> {
             own: &self.own,
         };
         let mut verdict = (row.decode)(&call);
-        let goes_to = (row.name == "chdir")
+        let goes_to = (row.name == "chdir" && process.holds_directory())
             .then(|| call.path(0, true))
             .filter(|to| to.fault.is_none() && to.descriptor.is_none())
             .map(|to| to.path);

@@ -23,18 +23,10 @@ fn run_unprivileged(name: &str, user: Option<&str>, source: &str) -> Record {
         .arg("--")
         .arg(inner.get_program())
         .args(inner.get_args());
-    let output = output(command.current_dir(scratch.path("")));
-    assert!(
-        output.status.success(),
-        "{:?} {}",
-        output.status,
-        stderr(&output)
-    );
-    agent.finish()
+    finished(&scratch, &agent, command).0
 }
 
-/// Names of the files that were opened, or only named, by processes other than the main one, and by
-/// that.
+/// Names of the files that these processes opened, or only named.
 fn named<'a>(record: &'a Record, pids: &[u32]) -> Vec<&'a str> {
     let opens = record.of(EventType::Open);
     let of_them = opens.iter().filter(|event| pids.contains(&event.pid));
