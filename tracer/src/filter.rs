@@ -5,7 +5,7 @@
 use picket_events::{Interest, OpenInterest};
 
 use crate::sys::seccomp::{Instruction, RETURN_ALLOW, RETURN_TRACE, RETURN_USER_NOTIF};
-use crate::table::{Abi, OPEN_NO_TERMINAL, QUESTION_MAX, Row, Test, rows};
+use crate::table::{Abi, DUPLICATE, OPEN_NO_TERMINAL, QUESTION_MAX, Row, Test, rows};
 
 // Classic BPF, as `linux/bpf_common.h` numbers it.
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -239,6 +239,14 @@ fn emit(test: &Test, abi: Abi, wanted: &Wanted<'_>, interested: bool, code: &mut
         Test::AtMost(argument, value) => code.extend([
             instruction(LOAD, low(argument)),
             branch(JUMP_GREATER, value, 1, 0),
+            notify,
+        ]),
+        Test::Duplicates(command, from) => code.extend([
+            instruction(LOAD, low(command)),
+            branch(JUMP_EQUAL, DUPLICATE[0], 1, 0),
+            branch(JUMP_EQUAL, DUPLICATE[1], 0, 3),
+            instruction(LOAD, low(from)),
+            branch(JUMP_GREATER, 2, 1, 0),
             notify,
         ]),
         Test::OpenFlags(argument) => {

@@ -83,6 +83,10 @@ fn holds(test: &Test) -> [u64; 6] {
         Test::Aimed(at) => args[usize::from(at)] = OURS.processes[2].into(),
         Test::AtMost(at, value) => args[usize::from(at)] = value.into(),
         Test::Question(_, at) => args[usize::from(at)] = 1 << 40,
+        Test::Duplicates(command, from) => {
+            args[usize::from(command)] = crate::table::DUPLICATE[1].into();
+            args[usize::from(from)] = 2;
+        }
         Test::OpenFlags(_) => {}
     }
     args
@@ -100,6 +104,10 @@ fn fails(test: &Test) -> Option<[u64; 6]> {
         Test::Not(at, value) => args[usize::from(at)] = value.into(),
         Test::Aimed(at) => args[usize::from(at)] = 9,
         Test::NotZero(_) | Test::Question(..) => {}
+        Test::Duplicates(command, from) => {
+            args[usize::from(command)] = crate::table::DUPLICATE[0].into();
+            args[usize::from(from)] = 3;
+        }
         Test::AtMost(at, value) => args[usize::from(at)] = u64::from(value) + 1,
     }
     Some(args)

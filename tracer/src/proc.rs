@@ -202,7 +202,8 @@ impl OpenStat {
 /// exec that succeeds, and by nothing else.
 const FORKED_ONLY: u32 = 0x40;
 
-fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+/// What a `stat` says.
+pub(crate) fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     // The name stands in parentheses and may itself hold any byte, parentheses included.
     let open = bytes.iter().position(|byte| *byte == b'(')?;
     let close = bytes.iter().rposition(|byte| *byte == b')')?;

@@ -123,6 +123,9 @@ pub(crate) enum Test {
     /// A datagram that may be a question: no longer than this, by the first argument, and with
     /// an address, which is the second. Where a quarantine needs them, every one with an address.
     Question(u8, u8),
+    /// `fcntl`'s command and its argument: a duplicate of a descriptor, which may become standard
+    /// input, output or error.
+    Duplicates(u8, u8),
     /// Open flags, as the interest in opens asks.
     OpenFlags(u8),
 }
@@ -133,6 +136,10 @@ pub(crate) const QUESTION_MAX: u32 = 512;
 /// Flag of opens whose file may not become the controlling terminal: `O_NOCTTY`, on all
 /// architectures.
 pub(crate) const OPEN_NO_TERMINAL: u32 = 0o400;
+
+/// `F_DUPFD`, `F_DUPFD_CLOEXEC` of `fcntl`: duplicates to the first number that is free, from a given
+/// one on.
+pub(crate) const DUPLICATE: [u32; 2] = [0, 1030];
 
 /// Open flags that can change something: `O_WRONLY`, `O_RDWR`, `O_CREAT`, `O_TRUNC`.
 pub(crate) const OPEN_WRITING: u32 = 0o1 | 0o2 | 0o100 | 0o1000;
@@ -148,8 +155,8 @@ pub(crate) struct Row {
     aarch64: u32,
     /// The event it is for.
     pub(crate) event: EventType,
-    /// Another event that it may be for.
-    also: Option<EventType>,
+    /// Other events that it may be for.
+    also: &'static [EventType],
     /// A quarantine refuses it.
     reaches_out: bool,
     /// It tells no event, but that a new program starts. Under ptrace, the kernel tells that.
@@ -174,9 +181,9 @@ impl Row {
         (number != NO).then_some(number)
     }
 
-    /// Another event that it may be for.
-    pub(crate) fn other_event(&self) -> Option<EventType> {
-        self.also
+    /// The events that it may be for.
+    pub(crate) fn events(&self) -> impl Iterator<Item = EventType> {
+        std::iter::once(self.event).chain(self.also.iter().copied())
     }
 
     /// Whether it tells nothing but that a new program starts.
@@ -187,8 +194,7 @@ impl Row {
     /// Whether the filter has to stop for it at all.
     pub(crate) fn is_active(&self, interest: &Interest) -> bool {
         self.always
-            || interest.contains(self.event)
-            || self.also.is_some_and(|event| interest.contains(event))
+            || self.events().any(|event| interest.contains(event))
             || (self.reaches_out && interest.quarantine)
     }
 
@@ -212,7 +218,7 @@ pub(crate) fn served(interest: &Interest) -> Interest {
         served.insert_writable_mappings();
     }
     for row in rows() {
-        for event in [Some(row.event), row.also].into_iter().flatten() {
+        for event in row.events() {
             let is_whole = event != EventType::Mmap || interest.every_mapping;
             if event != EventType::Open && is_whole && interest.contains(event) {
                 served.insert(event);
@@ -269,7 +275,7 @@ const fn row(
         i386,
         aarch64,
         event,
-        also: None,
+        also: &[],
         reaches_out: false,
         is_start: false,
         always: false,
@@ -289,8 +295,8 @@ impl Row {
         self
     }
 
-    const fn also(mut self, event: EventType) -> Self {
-        self.also = Some(event);
+    const fn also(mut self, events: &'static [EventType]) -> Self {
+        self.also = events;
         self
     }
 
@@ -369,7 +375,8 @@ mod tests {
             if let Some(number) = number {
                 assert_eq!(find(Abi::Arm, number).map(|row| row.name), Some(row.name));
             } else {
-                const LACKS: [&str; 5] = ["mmap", "old_mmap", "umount", "utime", "socketcall"];
+                const LACKS: [&str; 6] =
+                    ["mmap", "old_mmap", "umount", "utime", "socketcall", "ipc"];
                 assert!(LACKS.contains(&row.name), "{}", row.name);
             }
         }

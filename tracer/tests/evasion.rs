@@ -2,6 +2,8 @@
 //! them by these names.
 #![allow(missing_docs)]
 
+#[path = "evasion/doors.rs"]
+mod doors;
 #[path = "evasion/edges.rs"]
 mod edges;
 #[path = "evasion/handover.rs"]

@@ -215,6 +215,25 @@ pub(crate) fn mkdirat(call: &Call<'_>) -> Verdict {
     appears(call, call.path_at(call.int(0), 1, false), kind)
 }
 
+/// A file is made, and not opened: told as an open that does only that, its mode with the type of
+/// what is made.
+fn made(call: &Call<'_>, at: Located, mode: u32) -> Verdict {
+    let kind = EventKind::Open {
+        file: File::default(),
+        flags: O_CREAT | O_EXCL,
+        mode,
+    };
+    appears(call, at, kind)
+}
+
+pub(crate) fn mknod(call: &Call<'_>) -> Verdict {
+    made(call, call.path(0, false), call.word(1))
+}
+
+pub(crate) fn mknodat(call: &Call<'_>) -> Verdict {
+    made(call, call.path_at(call.int(0), 1, false), call.word(2))
+}
+
 fn link_as(call: &Call<'_>, target: &Located, link: Located) -> Verdict {
     let (target, resolved) = call.look(target);
     if resolved.is_missing() {

@@ -224,6 +224,55 @@ pub(crate) fn mprotect(call: &Call<'_>) -> Verdict {
     })
 }
 
+/// `SHM_EXEC`, `SHM_RDONLY` of `linux/shm.h`.
+pub(crate) const SHM_EXEC: u32 = 0o100_000;
+const SHM_READ_ONLY: u32 = 0o10_000;
+/// `SHMAT`, which i386's `ipc` is to do.
+pub(crate) const IPC_SHMAT: u32 = 21;
+
+/// Shared memory of System V, attached so that it can be executed.
+fn attached(flags: u32) -> Verdict {
+    const SHARED: u32 = 1;
+    let protection = match flags & SHM_READ_ONLY {
+        0 => 7,
+        _ => 5,
+    };
+    watch(EventKind::Mmap {
+        file: File::default(),
+        protection,
+        flags: SHARED,
+    })
+}
+
+pub(crate) fn shmat(call: &Call<'_>) -> Verdict {
+    attached(call.word(2))
+}
+
+/// i386's one call for all of System V: the first argument's lower half says what it is to do.
+pub(crate) fn ipc(call: &Call<'_>) -> Verdict {
+    match call.word(0) & 0xffff == IPC_SHMAT && call.word(2) & SHM_EXEC != 0 {
+        true => attached(call.word(2)),
+        false => Verdict::Pass,
+    }
+}
+
+/// `READ_IMPLIES_EXEC` of `linux/personality.h`.
+pub(crate) const READ_IMPLIES_EXEC: u32 = 0x0040_0000;
+
+/// With `READ_IMPLIES_EXEC`, memory that is mapped from then on can be executed where it can be read,
+/// without being asked for: told once, as a change of protection.
+pub(crate) fn personality(call: &Call<'_>) -> Verdict {
+    const QUESTION: u32 = u32::MAX;
+    const READ_WRITE: u32 = 3;
+    match call.word(0) {
+        QUESTION => Verdict::Pass,
+        _ => watch(EventKind::Mprotect {
+            before: READ_WRITE,
+            requested: 7,
+        }),
+    }
+}
+
 pub(crate) fn userfaultfd(call: &Call<'_>) -> Verdict {
     watch(EventKind::Userfaultfd {
         flags: call.word(0),

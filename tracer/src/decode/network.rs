@@ -125,7 +125,7 @@ pub(crate) fn listen(call: &Call<'_>) -> Verdict {
     listen_on(call, call.int(0))
 }
 
-fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict {
+pub(super) fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32) -> Verdict {
     let address = address(call, at, length);
     if let Address::UnixPath(path) = &address
         && is_agents_socket(call, path)
@@ -225,11 +225,11 @@ pub(crate) fn socketcall(call: &Call<'_>) -> Verdict {
         5 | 18 => accepting::accept_from(call, descriptor, at, word(2).into()),
         11 => {
             let arguments = [at, word(2).into(), word(4).into(), word(5).into()];
-            traffic::send_to(call, descriptor, arguments)
+            traffic::send_to(call, descriptor, arguments, word(3))
         }
         12 if word(4) != 0 => traffic::receive(call, descriptor, at, word(2) as usize, word(3)),
-        16 => traffic::send_message(call, descriptor, at),
-        20 => traffic::send_all(call, descriptor, at, word(2)),
+        16 => traffic::send_message(call, descriptor, at, word(2)),
+        20 => traffic::send_all(call, descriptor, at, (word(2), word(3))),
         14 => set_option(call, descriptor, word(1), word(2)),
         _ => Verdict::Pass,
     }
@@ -237,7 +237,28 @@ pub(crate) fn socketcall(call: &Call<'_>) -> Verdict {
 
 /// `dup2` and `dup3` onto standard input, output or error.
 pub(crate) fn dup_onto(call: &Call<'_>) -> Verdict {
-    let (old, new) = (call.int(0), call.word(1));
+    becomes(call, call.int(0), call.word(1))
+}
+
+/// `dup`.
+pub(crate) fn dup(call: &Call<'_>) -> Verdict {
+    duplicate(call, 0)
+}
+
+/// A duplicate of the first argument, to the first number that is free from this one on: of interest
+/// where that is standard input, output or error.
+pub(super) fn duplicate(call: &Call<'_>, from: u32) -> Verdict {
+    const STANDARD_ERROR: u32 = 2;
+    let view = call.view();
+    let is_free = |number: &u32| view.directory(*number as i32) == Err(Errno(libc::ENOENT));
+    match (from..=STANDARD_ERROR).find(is_free) {
+        Some(new) => becomes(call, call.int(0), new),
+        None => Verdict::Pass,
+    }
+}
+
+/// A descriptor becomes standard input, output or error.
+fn becomes(call: &Call<'_>, old: i32, new: u32) -> Verdict {
     let link = call.view().directory(old).unwrap_or_default();
     let is_socket = link.starts_with(b"socket:");
     let peer = is_socket

@@ -6,6 +6,7 @@
 use std::os::fd::AsFd;
 
 use super::network::{self, take};
+use super::traffic::MSG_FASTOPEN;
 use super::{Call, Verdict};
 use crate::sys::socket as sockets;
 
@@ -43,7 +44,6 @@ pub(crate) fn refuses(call: &Call<'_>, name: &str) -> bool {
 /// Sends open a way where they need no connection before: datagrams, and TCP's fast open.
 /// Without an address of its own a `sendto` goes where a connection goes already.
 fn sends(call: &Call<'_>, descriptor: i32, address: Option<(u64, u32)>, flags: u32) -> bool {
-    const MSG_FASTOPEN: u32 = 0x2000_0000;
     if address.is_some_and(|(at, _)| at == 0) {
         return false;
     }

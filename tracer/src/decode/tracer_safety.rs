@@ -3,11 +3,12 @@
 
 use picket_events::EventKind;
 
-use super::{Call, Verdict, file_of};
+use super::{Call, Verdict, file_of, network};
 use crate::confirm::{self, Check};
 use crate::proc;
 use crate::resolve::View;
 use crate::sys::process;
+use crate::table::DUPLICATE;
 
 fn watch(kind: EventKind) -> Verdict {
     Verdict::Watch(kind, Check::Nothing)
@@ -55,8 +56,30 @@ pub(crate) fn tgkill(call: &Call<'_>) -> Verdict {
     send(call, call.word(0), call.word(2))
 }
 
-/// The process that a pidfd of the caller's is for; `None` where it has ended or cannot be seen.
+/// The process that a pidfd of the caller's is for, or that a process's folder in `/proc` is, which
+/// the kernel takes in a pidfd's place; `None` where it has ended or cannot be seen.
 fn process_behind(call: &Call<'_>, pidfd: i32) -> Option<u32> {
+    /// `PIDFD_SELF_THREAD`, `PIDFD_SELF_THREAD_GROUP` of `linux/pidfd.h`.
+    const OWN: [i32; 2] = [-10_000, -20_000];
+    if OWN.contains(&pidfd) {
+        return Some(call.process.pid);
+    }
+    told_by_pidfd(call, pidfd).or_else(|| told_by_folder(call, pidfd))
+}
+
+/// The process whose folder in `/proc` a descriptor is for. The file system may be another process
+/// id name space's, in which another process has that id: that it is the same one shows from when
+/// it was started.
+fn told_by_folder(call: &Call<'_>, descriptor: i32) -> Option<u32> {
+    let path = format!("/proc/{}/fd/{descriptor}/stat", call.tid);
+    let text = proc::as_tracee(&call.process.credentials, || proc::read(&path, 4096)).ok()?;
+    let digits = text.split(|byte| !byte.is_ascii_digit()).next()?;
+    let pid = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let started = proc::parse_stat(&text)?.started;
+    (proc::stat(pid).ok()?.started == started).then_some(pid)
+}
+
+fn told_by_pidfd(call: &Call<'_>, pidfd: i32) -> Option<u32> {
     let path = format!("/proc/{}/fdinfo/{pidfd}", call.tid);
     let info = proc::as_tracee(&call.process.credentials, || proc::read(&path, 1024)).ok()?;
     String::from_utf8_lossy(&info)
@@ -163,8 +186,16 @@ fn reaches_us(call: &Call<'_>, target: i32) -> bool {
     }
 }
 
+/// `fcntl`: what becomes standard input, output or error, and whom a descriptor sends signals to.
+pub(crate) fn fcntl(call: &Call<'_>) -> Verdict {
+    match DUPLICATE.contains(&call.word(1)) {
+        true => network::duplicate(call, call.word(2)),
+        false => set_owner(call),
+    }
+}
+
 /// `fcntl(F_SETOWN)`, `fcntl(F_SETOWN_EX)`: signals about a descriptor go to whom it names.
-pub(crate) fn set_owner(call: &Call<'_>) -> Verdict {
+fn set_owner(call: &Call<'_>) -> Verdict {
     const SET_OWNER: i32 = 8;
     let owner = if call.int(1) == SET_OWNER {
         call.int(2)

@@ -234,6 +234,21 @@ fn sent(call: &Call<'_>, descriptor: i32, message: Message) -> Option<EventKind>
     }
 }
 
+/// `MSG_FASTOPEN`: with data that is sent, TCP connects.
+pub(crate) const MSG_FASTOPEN: u32 = 0x2000_0000;
+
+/// The connect that sending makes, if it makes one.
+fn connecting(call: &Call<'_>, descriptor: i32, name: Span, flags: u32) -> Option<Verdict> {
+    if flags & MSG_FASTOPEN == 0 || name.at == 0 {
+        return None;
+    }
+    let kind =
+        take(call, descriptor).and_then(|socket| sockets::option(socket.as_fd(), libc::SO_TYPE));
+    // Where it may not be asked, it may be one.
+    let is_stream = kind.map_or(true, |kind| kind == libc::SOCK_STREAM);
+    is_stream.then(|| network::connect_to(call, descriptor, name.at, name.length as u32))
+}
+
 fn tell(events: Vec<EventKind>, outcome: Outcome) -> Verdict {
     match events.is_empty() {
         true => Verdict::Pass,
@@ -242,7 +257,12 @@ fn tell(events: Vec<EventKind>, outcome: Outcome) -> Verdict {
 }
 
 /// `sendto`, its arguments as given.
-pub(super) fn send_to(call: &Call<'_>, descriptor: i32, arguments: [u64; 4]) -> Verdict {
+pub(super) fn send_to(
+    call: &Call<'_>,
+    descriptor: i32,
+    arguments: [u64; 4],
+    flags: u32,
+) -> Verdict {
     let [data, length, name, name_length] = arguments;
     let message = Message {
         name: Span {
@@ -255,23 +275,29 @@ pub(super) fn send_to(call: &Call<'_>, descriptor: i32, arguments: [u64; 4]) -> 
         },
         control: Span { at: 0, length: 0 },
     };
+    if let Some(connect) = connecting(call, descriptor, message.name, flags) {
+        return connect;
+    }
     let event = sent(call, descriptor, message);
     tell(event.into_iter().collect(), Outcome::Unconfirmed)
 }
 
 pub(crate) fn sendto(call: &Call<'_>) -> Verdict {
     let arguments = [1, 2, 4, 5].map(|argument| call.address(argument));
-    send_to(call, call.int(0), arguments)
+    send_to(call, call.int(0), arguments, call.word(3))
 }
 
 pub(crate) fn sendmsg(call: &Call<'_>) -> Verdict {
-    send_message(call, call.int(0), call.address(1))
+    send_message(call, call.int(0), call.address(1), call.word(2))
 }
 
-pub(super) fn send_message(call: &Call<'_>, descriptor: i32, at: u64) -> Verdict {
+pub(super) fn send_message(call: &Call<'_>, descriptor: i32, at: u64, flags: u32) -> Verdict {
     let Some(message) = message(call, at) else {
         return Verdict::Pass;
     };
+    if let Some(connect) = connecting(call, descriptor, message.name, flags) {
+        return connect;
+    }
     let mut events: Vec<_> = sent(call, descriptor, message).into_iter().collect();
     events.extend(passed(call, message));
     tell(events, Outcome::Unconfirmed)
@@ -301,16 +327,25 @@ fn passed(call: &Call<'_>, message: Message) -> Vec<EventKind> {
 
 /// `sendmmsg`: what resolvers use for the two questions of one name.
 pub(crate) fn sendmmsg(call: &Call<'_>) -> Verdict {
-    send_all(call, call.int(0), call.address(1), call.word(2))
+    let (count, flags) = (call.word(2), call.word(3));
+    send_all(call, call.int(0), call.address(1), (count, flags))
 }
 
-pub(super) fn send_all(call: &Call<'_>, descriptor: i32, at: u64, count: u32) -> Verdict {
+pub(super) fn send_all(
+    call: &Call<'_>,
+    descriptor: i32,
+    at: u64,
+    (count, flags): (u32, u32),
+) -> Verdict {
     let size = mmsghdr_size(call.abi);
     let mut events = Vec::new();
     for index in 0..count.min(MESSAGES_MAX) {
         let Some(message) = message(call, at + u64::from(index) * size) else {
             break;
         };
+        if let Some(connect) = connecting(call, descriptor, message.name, flags) {
+            return connect;
+        }
         events.extend(question(call, descriptor, message));
         events.extend(passed(call, message));
     }

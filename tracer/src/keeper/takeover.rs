@@ -285,8 +285,7 @@ pub(crate) fn let_run(board: &Board, listener: BorrowedFd<'_>, id: u64, data: &s
     let row =
         Abi::of(data.arch, data.number as u32).and_then(|(abi, number)| table::find(abi, number));
     let is_refused = row.is_some_and(|row| {
-        let types = [Some(row.event), row.other_event()];
-        let is_denied = Denials::concern(board, types.into_iter().flatten());
+        let is_denied = Denials::concern(board, row.events());
         let is_quarantined = board.quarantined.load(Ordering::Acquire) != 0;
         is_denied || is_quarantined && quarantine::concerns(row.name)
     });

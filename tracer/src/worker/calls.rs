@@ -223,8 +223,7 @@ impl Worker<'_> {
         {
             verdict = quarantine::refusal(verdict);
         }
-        let types = [Some(row.event), row.other_event()];
-        if Denials::concern(self.start.board, types.into_iter().flatten()) {
+        if Denials::concern(self.start.board, row.events()) {
             verdict = self.deny(&call, row, verdict, &still_waits);
             let is_unseen = matches!(verdict, Verdict::Exec { .. }) && !self.can_see_exec(pid, tid);
             if is_unseen {

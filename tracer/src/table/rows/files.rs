@@ -38,6 +38,9 @@ pub(super) static ROWS: &[Row] = &[
         EVERY,
         files::memfd_create,
     ),
+    // Makes an empty file as well as a device, a FIFO or a socket.
+    row("mknod", [133, 14, NO], E::Open, EVERY, files::mknod),
+    row("mknodat", [259, 297, 33], E::Open, EVERY, files::mknodat),
     row("truncate", [76, 92, 45], E::Open, EVERY, files::truncate),
     row("truncate64", [NO, 193, NO], E::Open, EVERY, files::truncate),
     row("unlink", [87, 10, NO], E::Unlink, EVERY, files::unlink),
@@ -48,7 +51,7 @@ pub(super) static ROWS: &[Row] = &[
         EVERY,
         files::unlinkat,
     )
-    .also(E::Rmdir),
+    .also(&[E::Rmdir]),
     row("rmdir", [84, 40, NO], E::Rmdir, EVERY, files::rmdir),
     row("rename", [82, 38, NO], E::Rename, EVERY, files::rename),
     row(

@@ -112,6 +112,29 @@ pub(super) static ROWS: &[Row] = &[
         &[Test::AnyBit(2, EXECUTABLE)],
         kernel::mprotect,
     ),
+    // Code in shared memory of System V.
+    row(
+        "shmat",
+        [30, 397, 196],
+        E::Mmap,
+        &[Test::AllBits(2, kernel::SHM_EXEC)],
+        kernel::shmat,
+    ),
+    row(
+        "ipc",
+        [NO, 117, NO],
+        E::Mmap,
+        &[Test::AllBits(0, kernel::IPC_SHMAT)],
+        kernel::ipc,
+    ),
+    // What can be read can be executed from then on.
+    row(
+        "personality",
+        [135, 136, 92],
+        E::Mprotect,
+        &[Test::AllBits(0, kernel::READ_IMPLIES_EXEC)],
+        kernel::personality,
+    ),
     row(
         "userfaultfd",
         [323, 374, 282],

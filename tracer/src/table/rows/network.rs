@@ -12,6 +12,29 @@ use crate::table::{NO, Row, Test, row};
 const SOCKET_CALLS: &[u32] = &[1, 2, 3, 4, 5, 11, 12, 14, 18, 20];
 const SOCKETCALL_SENDMSG: u32 = 16;
 
+/// `MSG_FASTOPEN`: TCP connects with the first data that is sent.
+const SENDS_BY_MESSAGE: Test = Test::If(wants_connects, &Test::AnyBit(2, traffic::MSG_FASTOPEN));
+const SENDS: Test = Test::If(wants_connects, &Test::AnyBit(3, traffic::MSG_FASTOPEN));
+
+fn wants_connects(interest: &Interest) -> bool {
+    interest.contains(E::Connect)
+}
+
+/// Whether datagrams that may be questions are stopped for.
+fn looks_at_questions(interest: &Interest) -> bool {
+    interest.contains(E::Dns) || interest.contains(E::Imds) || interest.quarantine
+}
+
+/// Whether several datagrams at once are.
+fn looks_at_many(interest: &Interest) -> bool {
+    interest.contains(E::Dns) || interest.contains(E::PassDescriptor) || interest.quarantine
+}
+
+/// Whether every `sendmsg` of i386 is: its flags stand in memory.
+fn looks_at_any_message(interest: &Interest) -> bool {
+    looks_at_messages(interest) || wants_connects(interest)
+}
+
 /// Whether every `sendmsg` is stopped for.
 fn looks_at_messages(interest: &Interest) -> bool {
     interest.contains(E::Imds) || interest.contains(E::PassDescriptor) || interest.quarantine
@@ -45,7 +68,7 @@ pub(super) static ROWS: &[Row] = &[
         E::Connect,
         &[
             Test::OneOf(0, SOCKET_CALLS),
-            Test::If(looks_at_messages, &Test::OneOf(0, &[SOCKETCALL_SENDMSG])),
+            Test::If(looks_at_any_message, &Test::OneOf(0, &[SOCKETCALL_SENDMSG])),
         ],
         network::socketcall,
     )
@@ -63,24 +86,34 @@ pub(super) static ROWS: &[Row] = &[
         "sendto",
         [44, 369, 206],
         E::Imds,
-        &[Test::Question(2, 4), Test::IfInterested(&Test::Always)],
+        &[
+            Test::If(looks_at_questions, &Test::Question(2, 4)),
+            SENDS,
+            Test::IfInterested(&Test::Always),
+        ],
         traffic::sendto,
     )
-    .also(E::Dns)
+    .also(&[E::Dns, E::Connect])
     .reaches_out(),
-    row("sendmsg", [46, 370, 211], E::Imds, EVERY, traffic::sendmsg)
-        .x32(518)
-        .also(E::PassDescriptor)
-        .reaches_out(),
+    row(
+        "sendmsg",
+        [46, 370, 211],
+        E::Imds,
+        &[Test::If(looks_at_messages, &Test::Always), SENDS_BY_MESSAGE],
+        traffic::sendmsg,
+    )
+    .x32(518)
+    .also(&[E::PassDescriptor, E::Connect])
+    .reaches_out(),
     row(
         "sendmmsg",
         [307, 345, 269],
         E::Dns,
-        EVERY,
+        &[Test::If(looks_at_many, &Test::Always), SENDS],
         traffic::sendmmsg,
     )
     .x32(538)
-    .also(E::PassDescriptor)
+    .also(&[E::PassDescriptor, E::Connect])
     .reaches_out(),
     // Who reads from a connection does not ask who has sent it.
     row(
@@ -91,6 +124,7 @@ pub(super) static ROWS: &[Row] = &[
         traffic::recvfrom,
     )
     .x32(517),
+    row("dup", [32, 41, 23], E::Dup, EVERY, network::dup),
     row(
         "dup2",
         [33, 63, NO],

@@ -1,6 +1,6 @@
 //! Rows: programs, ids, limits, and processes that reach for each other.
 
-use picket_events::EventType as E;
+use picket_events::{EventType as E, Interest};
 
 use super::EVERY;
 use crate::decode::{ids, process, tracer_safety};
@@ -19,6 +19,15 @@ const PTRACE_REQUESTS: &[u32] = &[0, 4, 5, 6, 16, 13, 0x4205, 0x4206];
 const SIGURG: u32 = 23;
 /// Several signal-owner commands: `F_SETOWN`, `F_SETOWN_EX`.
 const SET_OWNER: &[u32] = &[8, 15];
+const FCNTL: &[Test] = &[
+    Test::OneOf(1, SET_OWNER),
+    Test::If(wants_duplicates, &Test::Duplicates(1, 2)),
+];
+
+fn wants_duplicates(interest: &Interest) -> bool {
+    interest.contains(E::Dup)
+}
+
 /// `SECCOMP_SET_MODE_FILTER`.
 const SET_FILTER: &[u32] = &[tracer_safety::SET_MODE_FILTER];
 /// `PR_SET_DUMPABLE`, after which we could not open what we have to read, and `PR_SET_SECCOMP`.
@@ -194,17 +203,19 @@ pub(super) static ROWS: &[Row] = &[
         "fcntl",
         [72, 55, 25],
         E::Signal,
-        &[Test::OneOf(1, SET_OWNER)],
-        tracer_safety::set_owner,
+        FCNTL,
+        tracer_safety::fcntl,
     )
+    .also(&[E::Dup])
     .always(),
     row(
         "fcntl64",
         [NO, 221, NO],
         E::Signal,
-        &[Test::OneOf(1, SET_OWNER)],
-        tracer_safety::set_owner,
+        FCNTL,
+        tracer_safety::fcntl,
     )
+    .also(&[E::Dup])
     .always(),
     row(
         "ioctl",
