@@ -29,7 +29,9 @@ const DEPTH_MAX: usize = 6;
 /// Time between two searches for files, milliseconds.
 const SEARCH_EVERY: u64 = 50;
 
-const FILE_EVENTS: u32 = libc::IN_OPEN;
+/// Of attributes and moves because its name may be another file's by then, while somebody holds this
+/// one open, so that it is never gone.
+const FILE_EVENTS: u32 = libc::IN_OPEN | libc::IN_ATTRIB | libc::IN_MOVE_SELF;
 /// Of attributes because a file may become readable.
 const DIRECTORY_EVENTS: u32 = libc::IN_CREATE
     | libc::IN_MOVED_TO
@@ -223,6 +225,7 @@ impl Watched {
                         inode: found.inode,
                     };
                     self.watch_file(&text, file, &found);
+                    self.watch_link(directory, &text);
                 }
                 libc::S_IFDIR if is_below && depth == 0 => {
                     self.missing.add(UnwatchedReason::TooMany, &path);
@@ -247,6 +250,19 @@ impl Watched {
             Err(errno) => self
                 .missing
                 .refused(errno, &file.path, Some(found), self.who),
+        }
+    }
+
+    /// Of a file that is named by a link to somewhere below its own directory, watches the first name on
+    /// that way too: Kubernetes puts another folder in that one's place.
+    fn watch_link(&mut self, directory: &[u8], path: &CString) {
+        let mut target = [0; 256];
+        let Ok(length) = files::read_link(AT_FDCWD, path, &mut target) else {
+            return; // none
+        };
+        let first = target[..length].split(|byte| *byte == b'/').next();
+        if let Some(first) = first.filter(|first| !first.is_empty() && *first != b".") {
+            self.watch_directory(directory, first);
         }
     }
 

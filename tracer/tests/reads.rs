@@ -1,6 +1,8 @@
 //! Reads of secret files by programs that open files as most do, which the filter lets pass.
 #![allow(missing_docs)]
 
+#[path = "reads/replaced.rs"]
+mod replaced;
 mod support;
 #[path = "reads/unwatched.rs"]
 mod unwatched;
