@@ -63,6 +63,8 @@ pub(crate) struct Watched {
     /// When to search anew (milliseconds, monotonic).
     search_at: Option<u64>,
     searched_at: u64,
+    /// The kernel had more to tell than it kept.
+    has_overflowed: bool,
 }
 
 impl Watched {
@@ -77,6 +79,7 @@ impl Watched {
             directories: HashMap::new(),
             search_at: None,
             searched_at: 0,
+            has_overflowed: false,
         }
     }
 
@@ -141,6 +144,7 @@ impl Watched {
         let mut has_changed = false;
         let noticed = self.watcher.as_ref().map(Watcher::noticed);
         for Noticed { watch, mask, name } in noticed.into_iter().flatten() {
+            self.has_overflowed |= mask & libc::IN_Q_OVERFLOW != 0;
             let is_open = mask & libc::IN_OPEN != 0;
             match (self.files.get(&watch), self.directories.get(&watch)) {
                 (Some(file), _) if is_open && !opened.contains(file) => opened.push(file.clone()),
@@ -150,7 +154,7 @@ impl Watched {
                 }
                 // The last of a watch that has ended.
                 (None, None) if watch >= 0 => {}
-                // It is gone or elsewhere, or the kernel had more to tell than it kept.
+                // It is gone or elsewhere, or what was told of it is lost.
                 _ => has_changed = true,
             }
         }
@@ -177,6 +181,13 @@ impl Watched {
                 None => self.missing.add(UnwatchedReason::NoInstance, &pattern),
             }
             self.patterns.push(pattern);
+        }
+        // Said once: the next search, which is to come, finds it over.
+        if std::mem::take(&mut self.has_overflowed) {
+            for pattern in &self.patterns {
+                self.missing.add(UnwatchedReason::Overflowed, pattern);
+            }
+            self.search_at = Some(self.searched_at + SEARCH_EVERY);
         }
         for watch in before {
             if !self.files.contains_key(&watch) && !self.directories.contains_key(&watch) {

@@ -164,3 +164,40 @@ fn a_file_that_becomes_readable_is_looked_for_again() {
     assert!(watched.search_at().is_some());
     fs::remove_dir_all(home).unwrap();
 }
+
+/// Opens of the same file one after the other are one; of two in turn, each is kept, up to the kernel's limit.
+#[test]
+fn more_opens_than_the_kernel_keeps_are_said_to_be_missed_once() {
+    let home = scratch("flood");
+    let files = [home.join("one"), home.join("other")];
+    files.iter().for_each(|file| fs::write(file, "x").unwrap());
+    let pattern = home.join("*").display().to_string();
+    let mut watched = watching(std::slice::from_ref(&pattern));
+    assert!(watched.missing().is_nothing());
+    let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let kept: usize = kept.trim().parse().unwrap();
+    for _ in 0..=kept / 2 {
+        files
+            .iter()
+            .for_each(|file| drop(File::open(file).unwrap()));
+    }
+    watched.opened();
+    let searches_until = |watched: &mut Watched, is_missing: bool| {
+        let start = Instant::now();
+        while watched.missing().is_nothing() == is_missing {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            watched.search_if_due();
+            std::thread::yield_now();
+        }
+    };
+    searches_until(&mut watched, true);
+    let told = watched.missing().told();
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (told[0].reason, &told[0].paths),
+        (UnwatchedReason::Overflowed, &vec![pattern])
+    );
+    searches_until(&mut watched, false);
+    assert!(sees(&mut watched, &files[0]));
+    fs::remove_dir_all(home).unwrap();
+}

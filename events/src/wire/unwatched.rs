@@ -25,6 +25,9 @@ pub enum UnwatchedReason {
     TooMany,
     /// The tracer's user may not read it, and a process of the container may come to.
     Unreadable,
+    /// It was watched, but more was opened than the kernel keeps for a tracer that is busy
+    /// (`fs.inotify.max_queued_events`): what came then is not known.
+    Overflowed,
 }
 
 impl UnwatchedReason {
@@ -34,6 +37,7 @@ impl UnwatchedReason {
         Self::NoWatchLeft,
         Self::TooMany,
         Self::Unreadable,
+        Self::Overflowed,
     ];
 
     /// The stable word, as findings have it.
@@ -43,6 +47,7 @@ impl UnwatchedReason {
             Self::NoWatchLeft => "NoWatchLeft",
             Self::TooMany => "TooMany",
             Self::Unreadable => "Unreadable",
+            Self::Overflowed => "Overflowed",
         }
     }
 }
