@@ -274,6 +274,8 @@ impl Keeper {
         self.watch.resume_at = None;
         self.watch.resumed_at = poll::monotonic_ms();
         if !self.start_worker(config, None) {
+            // Nobody has died: there is no room for one, and there may be at any moment.
+            self.watch.pause = 0;
             self.go_without(false, poll::monotonic_ms());
         }
     }

@@ -166,3 +166,78 @@ print(sum(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range({CROWD})))
     assert_eq!(pids.len(), CROWD);
     assert!(record.lost().is_empty(), "{:?}", record.lost());
 }
+
+/// No process is left for another worker, as when the program has made as many as the user or the pod may
+/// have: what it does meanwhile is not refused but counted, and as soon as there is room, it is traced again.
+#[test]
+fn where_there_is_no_room_for_another_worker_the_program_goes_on_until_there_is() {
+    need_root();
+    let scratch = Scratch::new("no-room");
+    let agent = Agent::start(&scratch);
+    let program = build(
+        &scratch,
+        "goes-on",
+        &[],
+        r#"
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    char path[32];
+    for (int number = 0; access("enough", F_OK); number++) {
+        sprintf(path, "made-%d", number);
+        int fd = creat(path, 0600), pid = fork();
+        if (fd < 0 || pid < 0) return 1;
+        if (pid == 0) { execl("/bin/true", "true", path, NULL); _exit(1); }
+        int status; if (waitpid(pid, &status, 0) != pid || status) return 2;
+        close(fd); usleep(1000);
+    }
+    return 7;
+}"#,
+    );
+    let traced = traced(&agent, "exec,open:write", &[&program]);
+    // The kernel holds root to no such limit: a user who has no other processes.
+    let as_user = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=54321", "--regid=54321", "--clear-groups"]);
+        command
+    };
+    let mut command = as_user();
+    command.arg(traced.get_program()).args(traced.get_args());
+    command.current_dir(scratch.path("")).stdin(Stdio::null());
+    let mut child = start(&mut command);
+    let made = || std::fs::read_dir(scratch.path("")).unwrap().count();
+    let allow = |processes: &str| {
+        let limit = format!("--nproc={processes}:");
+        let keeper = child.id().to_string();
+        let mut command = as_user();
+        let ran = command.args(["prlimit", "--pid", &keeper, &limit]).status();
+        assert!(ran.unwrap().success());
+    };
+    agent.until("the program", |record| record.images().len() > 1);
+    allow("1");
+    let worker = worker_of(child.id()).expect("a worker");
+    let kill = Command::new("/bin/kill")
+        .args(["-KILL", &worker.to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    eventually("the worker to be gone", || worker_of(child.id()).is_none());
+    let before = made();
+    eventually("the program to go on", || made() > before + 20);
+    assert_eq!(worker_of(child.id()), None);
+    allow("200");
+    let record = agent.until("a program that is traced again", |_| {
+        let last = agent.heard().pop().unwrap_or_default();
+        let is_new = last.hello.is_some_and(|hello| hello.generation > 0);
+        is_new && Record(last.messages).images().len() > 1
+    });
+    let counted = |kind: EventType| {
+        let of = record.lost().into_iter().flat_map(|lost| &lost.by_type);
+        let of = of.filter(|(lost, _)| *lost == kind);
+        of.map(|(_, count)| *count).sum::<u64>()
+    };
+    assert!(counted(EventType::Open) > 20 && counted(EventType::Exec) > 20);
+    std::fs::write(scratch.path("enough"), "").unwrap();
+    assert_eq!(wait(&mut child).code(), Some(7));
+}
