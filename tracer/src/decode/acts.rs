@@ -25,6 +25,8 @@ pub(crate) enum Act {
     },
     /// Make a directory.
     Mkdir { at: Located, mode: u32 },
+    /// Make a file that is not opened: its type stands in the mode.
+    Make { at: Located, mode: u32, device: u32 },
     /// Give a file another name.
     Link { target: Located, to: Located },
     /// Make a symbolic link.
@@ -46,6 +48,7 @@ pub(crate) fn act(call: &Call<'_>, name: &str) -> Result<Act> {
         | Act::Truncate { at, .. }
         | Act::Unlink { at, .. }
         | Act::Mkdir { at, .. }
+        | Act::Make { at, .. }
         | Act::Symlink { at, .. }
         | Act::Chmod { at, .. }
         | Act::Chown { at, .. } => [Some(at), None],
@@ -131,6 +134,16 @@ fn asked(call: &Call<'_>, name: &str) -> Result<Act> {
         "mkdirat" => Act::Mkdir {
             at: path_at(0, 1, false),
             mode: call.word(2),
+        },
+        "mknod" => Act::Make {
+            at: path(0, false),
+            mode: call.word(1),
+            device: call.word(2),
+        },
+        "mknodat" => Act::Make {
+            at: path_at(0, 1, false),
+            mode: call.word(2),
+            device: call.word(3),
         },
         "link" => Act::Link {
             target: path(0, false),

@@ -215,12 +215,15 @@ pub(crate) fn mkdirat(call: &Call<'_>) -> Verdict {
     appears(call, call.path_at(call.int(0), 1, false), kind)
 }
 
+/// `O_CREAT` and `O_EXCL`: how a file that is made without being opened is told and judged.
+pub(crate) const MADE: u32 = O_CREAT | O_EXCL;
+
 /// A file is made, and not opened: told as an open that does only that, its mode with the type of
 /// what is made.
 fn made(call: &Call<'_>, at: Located, mode: u32) -> Verdict {
     let kind = EventKind::Open {
         file: File::default(),
-        flags: O_CREAT | O_EXCL,
+        flags: MADE,
         mode,
     };
     appears(call, at, kind)

@@ -231,6 +231,14 @@ pub(crate) fn mkdir_at(at: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<()>
     Ok(())
 }
 
+/// Makes a file without opening it: the mode says of what type, `device` which one a device is.
+pub(crate) fn make_at((at, name): (BorrowedFd<'_>, &CStr), mode: u32, device: u32) -> Result<()> {
+    let device = device.into();
+    // SAFETY: the name lives during the call.
+    check(unsafe { libc::mknodat(at.as_raw_fd(), name.as_ptr(), mode, device) }.into())?;
+    Ok(())
+}
+
 /// Makes a hard link. Without a directory `from` is a path, and is followed.
 pub(crate) fn link_at(
     from: (Option<BorrowedFd<'_>>, &CStr),

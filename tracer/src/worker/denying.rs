@@ -14,6 +14,7 @@ use super::Worker;
 use super::making::Found;
 use crate::confirm::{self, Check};
 use crate::decode::acts::{self, Act};
+use crate::decode::files::MADE;
 use crate::decode::{self, Answer, Call, Done, Verdict};
 use crate::denials::{self, Denials, Subject, names};
 use crate::pin::{self, Pinned};
@@ -106,10 +107,12 @@ impl Worker<'_> {
             return keep(told);
         }
         // These flags stand in a register, which nobody else can change.
-        if let Act::Open { flags, .. } = &act
-            && row.name != "openat2"
-            && !self.denials.may_refuse_open(*flags)
-        {
+        let flags = match &act {
+            Act::Open { flags, .. } if row.name != "openat2" => Some(*flags),
+            Act::Make { .. } => Some(MADE),
+            _ => None,
+        };
+        if flags.is_some_and(|flags| !self.denials.may_refuse_open(flags)) {
             return keep(told);
         }
         let Ok(status) = proc::status(call.tid, Some(0)) else {
@@ -241,7 +244,7 @@ fn refusal(event: Option<EventKind>) -> Verdict {
 /// The type of event that an act is.
 fn event_of(act: &Act) -> EventType {
     match act {
-        Act::Open { .. } | Act::Truncate { .. } => EventType::Open,
+        Act::Open { .. } | Act::Truncate { .. } | Act::Make { .. } => EventType::Open,
         Act::Unlink { flags, .. } if flags & libc::AT_REMOVEDIR as u32 != 0 => EventType::Rmdir,
         Act::Unlink { .. } => EventType::Unlink,
         Act::Rename { .. } => EventType::Rename,

@@ -4,6 +4,7 @@ use picket_events::EventType;
 
 use super::Worker;
 use crate::decode::acts::Act;
+use crate::decode::files::MADE;
 use crate::decode::{self, Answer, Call};
 use crate::denials::{Subject, names};
 use crate::openers::{self, Manner};
@@ -112,6 +113,22 @@ impl Worker<'_> {
                 }
                 let mode = mode & !umask;
                 done(acting::mkdir_at(entry.directory.file(), &entry.name, mode))
+            }
+            Act::Make { at, mode, device } => {
+                let entry = pin::entry(&view, at)?;
+                let subject = Subject {
+                    flags: MADE,
+                    ..of(&entry.path())
+                };
+                if let Err(denied) = judge(subject, None) {
+                    return Ok(denied);
+                }
+                if !makes {
+                    return nothing();
+                }
+                let mode = mode & !umask;
+                let place = (entry.directory.file(), &*entry.name);
+                done(acting::make_at(place, mode, *device))
             }
             Act::Rename { from, to, flags } => {
                 let (from, to) = (pin::entry(&view, from)?, pin::entry(&view, to)?);

@@ -117,3 +117,44 @@ print(wrong, rang > 10, left)
     let (said, _) = denied.end();
     assert_eq!(said, "{'done'} True 0\n");
 }
+
+/// A file that is made without being opened is judged as an open that makes it.
+#[test]
+fn making_files_that_are_not_opened_is_denied_as_opens_that_make_them_are() {
+    let denied = Denied::start_as(
+        "making",
+        "open:write",
+        &[],
+        r#"
+os.umask(0o22)
+for d in ["kept", "free"]:
+    base = here + "/" + d
+    print(*[
+        got(os.mknod, base + "/empty", 0o666 | stat.S_IFREG),
+        got(os.mkfifo, base + "/fifo", 0o600),
+        got(os.mknod, base + "/old", 0o600 | stat.S_IFREG),
+        os.path.exists(base + "/empty"),
+    ])
+print(oct(os.stat(here + "/free/empty").st_mode), oct(os.stat(here + "/free/fifo").st_mode))
+"#,
+        |scratch| {
+            for directory in ["kept", "free"] {
+                std::fs::create_dir_all(scratch.path(&format!("here/{directory}"))).unwrap();
+                std::fs::write(scratch.path(&format!("here/{directory}/old")), "").unwrap();
+            }
+            vec![rule(EventType::Open, &scratch.text("here/kept/**"))]
+        },
+    );
+    let kept = denied.here("kept/");
+    let (said, record) = denied.end();
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [
+            "EPERM EPERM EPERM False",
+            "done done EEXIST True",
+            "0o100644 0o10600"
+        ]
+    );
+    let told = refused(&record, EventType::Open);
+    assert_eq!(told, ["empty", "fifo"].map(|name| format!("{kept}{name}")));
+}
