@@ -130,12 +130,13 @@ for folder in proc sys; do /bin/busybox mount --move /$folder /whole/$folder; do
 /bin/busybox mkdir -m 1777 /whole/dev/shm
 /bin/busybox mount -t tmpfs tmpfs /whole/dev/shm
 /bin/busybox mount -t tmpfs tmpfs /whole/run
-/bin/busybox cp /run /whole/run/run
+/bin/busybox cp /run /bin/busybox /whole/run/
 /bin/busybox mkdir -m 1777 /whole/run/tmp
 /bin/busybox ip link set lo up 2>/dev/null || /bin/busybox ifconfig lo 127.0.0.1
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/run/tmp
-/bin/busybox chroot /whole /bin/sh -c 'cd /run/tmp && . /run/run; echo "guest: $failed"'
-/bin/busybox poweroff -f
+# It becomes the root, as in a container: a chroot could be left, and its mounts had other names.
+exec /bin/busybox switch_root /whole /bin/sh -c 'cd /run/tmp && . /run/run; echo "guest: $failed"
+/run/busybox poweroff -f'
 INIT
 	share=(-virtfs "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap")
 	machine=(-cpu max -m 1536 -append "console=ttyS0 quiet panic=-1")

@@ -24,6 +24,7 @@ mod support;
 #[path = "evasion/swaps.rs"]
 mod swaps;
 
+use std::path::Path;
 use std::process::Command;
 
 use picket_events::event::ExitCause;

@@ -297,11 +297,11 @@ int main(void) {
 }"#,
     );
     let paths = record.paths(EventType::Open);
+    let temporary = std::env::temp_dir().canonicalize().unwrap();
+    let whole = |path: &String| Path::new(path).starts_with(&temporary);
     for name in ["/at-start", "/one/two/in-two", "/one/in-one"] {
         assert!(
-            paths
-                .iter()
-                .any(|path| path.ends_with(name) && path.starts_with("/tmp")),
+            paths.iter().any(|path| path.ends_with(name) && whole(path)),
             "{name} {paths:?}"
         );
     }
