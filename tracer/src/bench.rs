@@ -25,7 +25,7 @@ use crate::{filter, launch, start};
 /// filter itself costs. Returns only on failure.
 pub fn filter_only(interest: &Interest, command: &[OsString]) -> ExitCode {
     let program = filter::compile(interest, filter::Ours::default(), RETURN_ALLOW);
-    match start::install(&program) {
+    match start::install(&program, false) {
         // Its listener hears of nothing, and is closed by the exec.
         Ok(_listener) => ExitCode::from(launch::execute(command) as u8),
         Err(errno) => {
@@ -52,7 +52,7 @@ fn stop_and_go(interest: &Interest, command: &[OsString]) -> Result<u8, Errno> {
     let program = filter::compile(interest, filter::Ours::default(), RETURN_USER_NOTIF);
     let board = Board::map()?;
     if let Side::Child = process::fork(true)? {
-        let outcome = match start::install(&program) {
+        let outcome = match start::install(&program, false) {
             Ok(listener) => Install::Installed(listener.into_raw_fd()),
             Err(errno) => Install::Failed(errno.0),
         };

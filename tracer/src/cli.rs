@@ -156,12 +156,15 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
     let mut session_token = None;
     let mut engine = Choice::default();
     let mut spare = config::yama_restricts();
+    let mut interruptible = false;
     let mut flags = flags.into_iter();
     while let Some(flag) = flags.next() {
         let mut value = || flags.next();
         match flag.to_str() {
             Some("--require-tracing") => {}
             Some("--spare") => spare = true,
+            // For tests (docs/development.md).
+            Some("--interruptible") => interruptible = true,
             Some("--no-agent") => socket = None,
             Some(name @ ("--socket" | "--container" | "--interest" | "--engine" | "--session")) => {
                 let name = name.to_owned();
@@ -227,6 +230,7 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
         watched,
         engine,
         spare,
+        interruptible,
         require_tracing,
         inherited: files::open_descriptors(),
         command,

@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) engine: Choice,
     /// Keep the next worker ready above the application.
     pub(crate) spare: bool,
+    /// Have signals end any wait for an answer, as before Linux 5.19: for tests on later kernels.
+    pub(crate) interruptible: bool,
     /// Fail rather than run the program untraced.
     pub(crate) require_tracing: bool,
     /// Descriptors above standard error that we were started with.

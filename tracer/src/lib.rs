@@ -28,6 +28,7 @@ mod idmap;
 mod image;
 mod images;
 mod keeper;
+mod kept;
 mod launch;
 mod looks;
 mod memory;

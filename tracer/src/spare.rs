@@ -68,6 +68,7 @@ pub(crate) fn stand(
     files::let_go(&config.inherited);
 
     let status = until_ended(board, worker);
+    board.kept.send_all();
     let listener = listener.as_ref().map(AsFd::as_fd);
     if let (Some(listener), Some(held)) = (listener, board.unanswered()) {
         keeper::let_run(board, listener, held.id, &held.data);

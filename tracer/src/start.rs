@@ -135,7 +135,7 @@ fn start_application(
             .await_seizure()
             .and_then(|()| install_for_ptrace(program))
             .map(|()| 0),
-        _ => install(program).map(IntoRawFd::into_raw_fd),
+        _ => install(program, config.interruptible).map(IntoRawFd::into_raw_fd),
     };
     match installed {
         Ok(number) => {
@@ -155,9 +155,10 @@ fn start_application(
     process::exit(launch::execute(&config.command))
 }
 
-/// Installs the filter with the best flags that the kernel has. Without CAP_SYS_ADMIN that
-/// takes no_new_privs.
-pub(crate) fn install(program: &[Instruction]) -> Result<OwnedFd, Errno> {
+/// Installs the filter with the best flags that the kernel has, but for the one that keeps signals
+/// from ending a wait where they are to be `interruptible`. Without CAP_SYS_ADMIN that takes
+/// no_new_privs.
+pub(crate) fn install(program: &[Instruction], interruptible: bool) -> Result<OwnedFd, Errno> {
     let choices = [
         seccomp::SPEC_ALLOW | seccomp::WAIT_KILLABLE_RECV,
         seccomp::SPEC_ALLOW,
@@ -166,6 +167,9 @@ pub(crate) fn install(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     ];
     let mut result = Err(Errno(libc::EINVAL));
     for flags in choices {
+        if interruptible && flags & seccomp::WAIT_KILLABLE_RECV != 0 {
+            continue;
+        }
         result = seccomp::install(program, flags);
         if matches!(result, Err(Errno(libc::EACCES))) {
             process::set_no_new_privs()?;

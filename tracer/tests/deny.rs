@@ -10,6 +10,8 @@ mod lasting;
 mod opens;
 #[path = "deny/programs.rs"]
 mod programs;
+#[path = "deny/signals.rs"]
+mod signals;
 mod support;
 
 use std::io::Read;

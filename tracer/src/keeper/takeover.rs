@@ -188,6 +188,7 @@ impl Keeper {
         self.stand_in(false);
         self.worker = 0;
         self.board.rests();
+        self.board.kept.send_all();
         if let Some(listener) = self.listener.as_ref().map(AsFd::as_fd) {
             interrupt_blocked(self.board, listener);
         }

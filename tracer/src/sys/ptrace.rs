@@ -3,6 +3,7 @@
 use super::seccomp::Data;
 use super::{Errno, Result, check};
 
+const SET_OPTIONS: libc::c_int = 0x4200;
 const GET_EVENT_MESSAGE: libc::c_int = 0x4201;
 const GET_SIGNAL_INFO: libc::c_int = 0x4202;
 const SET_SIGNAL_INFO: libc::c_int = 0x4203;
@@ -89,6 +90,24 @@ pub(crate) fn interrupted(tid: u32) -> Option<Data> {
     })
 }
 
+/// `ERESTARTNOINTR`: the call is made again whatever handles the signal.
+#[cfg(target_arch = "x86_64")]
+const MADE_AGAIN: i64 = -513;
+
+/// Has a tracee make the call in which it was [`interrupted`] again after the signal's handler, and not
+/// give EINTR where that lacks `SA_RESTART`; false where it cannot be had.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn is_made_again_after(tid: u32) -> bool {
+    poke(tid, RAX, MADE_AGAIN).is_ok()
+}
+
+/// Has a tracee make the call in which it was [`interrupted`] again after the signal's handler, and not
+/// give EINTR where that lacks `SA_RESTART`. It cannot be had: the kernel has decided before the stop.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn is_made_again_after(_tid: u32) -> bool {
+    false
+}
+
 /// The call in which a tracee that has stopped for a signal was interrupted, and which it makes again
 /// where nothing handles the signal: the kernel has set it back before its instruction then. Also one
 /// that it was just about to make. `None` for 32-bit programs.
@@ -107,9 +126,30 @@ pub(crate) fn interrupted(tid: u32) -> Option<Data> {
     is_one.then_some(Data {
         number: number as i32,
         arch: crate::table::Abi::NATIVE[0].arch(),
-        instruction_pointer: counter,
+        // As the filter has it: where the call returns to.
+        instruction_pointer: counter + CALL_LENGTH,
         args: [x0, x1, x2, x3, x4, x5],
     })
+}
+
+/// Has a tracee go on as if the call in which it was [`interrupted`] had returned this, and was not
+/// to be made again.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn set_returned(tid: u32, value: i64) -> Result<()> {
+    const GENERAL: usize = 1; // NT_PRSTATUS
+    let (mut general, length) = registers(tid)?;
+    general[0] = value as u64;
+    general[32] += CALL_LENGTH;
+    set_registers(tid, GENERAL, general.as_mut_ptr().cast(), length)
+}
+
+/// Bytes of the instruction that makes a call.
+#[cfg(target_arch = "aarch64")]
+const CALL_LENGTH: u64 = 4;
+
+/// Has a stopped tracee be told of other things from now on.
+pub(crate) fn set_options(tid: u32, options: usize) -> Result<()> {
+    request(SET_OPTIONS, tid, options)
 }
 
 /// Attaches without stopping.
@@ -255,14 +295,29 @@ pub(crate) fn returned(tid: u32) -> Result<i64> {
 /// Keeps a tracee that stopped before a call from making it: it gets `errno` instead.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn refuse(tid: u32, errno: i32) -> Result<()> {
+    set_returned(tid, -i64::from(errno))
+}
+
+/// Has a tracee go on as if the call in which it was [`interrupted`] had returned this, and was not
+/// to be made again.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn set_returned(tid: u32, value: i64) -> Result<()> {
+    poke(tid, ORIGINAL_RAX, -1)?;
+    poke(tid, RAX, value)
+}
+
+// Offsets in `struct user`, also for 32-bit programs.
+#[cfg(target_arch = "x86_64")]
+const RAX: usize = 10 * 8;
+#[cfg(target_arch = "x86_64")]
+const ORIGINAL_RAX: usize = 15 * 8;
+
+/// Sets a register of a stopped tracee.
+#[cfg(target_arch = "x86_64")]
+fn poke(tid: u32, offset: usize, value: i64) -> Result<()> {
     const POKE_USER: libc::c_int = 6;
-    // Offsets in `struct user`, also for 32-bit programs.
-    const RAX: usize = 10 * 8;
-    const ORIG_RAX: usize = 15 * 8;
-    for (offset, value) in [(ORIG_RAX, -1), (RAX, -i64::from(errno))] {
-        // SAFETY: this request takes only plain values.
-        check(unsafe { libc::syscall(libc::SYS_ptrace, POKE_USER, tid, offset, value) })?;
-    }
+    // SAFETY: this request takes only plain values.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, POKE_USER, tid, offset, value) })?;
     Ok(())
 }
 

@@ -188,12 +188,14 @@ struct Addition {
 ///
 /// Before Linux 5.14 this takes two steps, and the caller may get a signal in between: then `left`
 /// says which number it has got without knowing, to be used when it makes the call again.
+/// `between` is called before the second.
 pub(crate) fn answer_descriptor(
     listener: BorrowedFd<'_>,
     id: u64,
     descriptor: BorrowedFd<'_>,
     close_on_exec: bool,
     left: &mut Option<u32>,
+    between: impl FnOnce(),
 ) -> Result<i64> {
     let mut addition = Addition {
         id,
@@ -214,6 +216,7 @@ pub(crate) fn answer_descriptor(
             };
             let number = add(listener, &addition)?;
             *left = Some(number as u32);
+            between();
             answer_value(listener, id, number)?;
             *left = None;
             Ok(number)

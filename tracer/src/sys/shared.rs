@@ -9,6 +9,7 @@ use super::stored::Stored;
 use super::{Errno, Result, check, last};
 use crate::caution::Cautions;
 use crate::debts::Debts;
+use crate::kept::KeptBack;
 
 /// What the three processes tell each other. Everything is zero at first.
 #[repr(C)]
@@ -66,6 +67,8 @@ pub(crate) struct Board {
     pub(crate) cautions: Cautions,
     /// Calls that were let run and not told yet: their number, for the next worker.
     pub(crate) debts: Debts,
+    /// Signals that the worker keeps back, for whoever comes after it.
+    pub(crate) kept: KeptBack,
     /// Where the worker receives a notification; `id` is 0 once it was answered.
     slot: std::cell::UnsafeCell<Notification>,
 }

@@ -43,6 +43,17 @@ impl Unclaimed {
     fn is_of(&self, data: &Data, act: &Act) -> bool {
         self.data == *data && self.done.act.as_ref() == Some(act)
     }
+
+    /// Whether it is the call in which the thread was interrupted a moment ago.
+    pub(super) fn is_for(&self, data: &Data) -> bool {
+        let age = poll::monotonic_ms().saturating_sub(self.since);
+        self.data == *data && age < CLAIM_WITHIN
+    }
+
+    /// What its thread is to get.
+    pub(super) fn answer(&self) -> &Answer {
+        &self.done.answer
+    }
 }
 
 impl Worker<'_> {
@@ -60,8 +71,13 @@ impl Worker<'_> {
             told,
         } = done;
         let (_, tid, _) = at;
+        let mut may_be_dropped = false;
+        let mut look = || may_be_dropped = self.may_drop(tid);
         let (value, opened) = match &mut answer {
-            Answer::Value(value) => (answer_value(listener, id, *value), None),
+            Answer::Value(value) => {
+                look();
+                (answer_value(listener, id, *value), None)
+            }
             Answer::Descriptor {
                 file,
                 close_on_exec,
@@ -69,7 +85,8 @@ impl Worker<'_> {
             } => {
                 // Before it is theirs, to be closed again at once.
                 let seen = self.file_behind(file.as_fd());
-                let value = answer_descriptor(listener, id, file.as_fd(), *close_on_exec, left);
+                let value =
+                    answer_descriptor((listener, id), file.as_fd(), *close_on_exec, left, look);
                 (value, Some(seen))
             }
             Answer::Later { .. } => {
@@ -79,6 +96,14 @@ impl Worker<'_> {
             }
         };
         self.start.board.answered();
+        if let Some(value) = value
+            && !self.waits_are_killable
+        {
+            if may_be_dropped {
+                self.note_given(tid, data, value);
+            }
+            self.send_kept_back(tid);
+        }
         match (value, told) {
             (Some(value), Some(told)) => self.made(at, told, opened, value),
             // A signal was faster: the kernel makes the call again, which we have made already.
@@ -93,6 +118,18 @@ impl Worker<'_> {
                 self.unclaimed.insert(tid, unclaimed);
             }
             _ => {}
+        }
+    }
+
+    /// A call that we have made was put into the registers of its thread.
+    pub(super) fn tell_made(&mut self, unclaimed: Unclaimed, value: i64) {
+        let Done { answer, told, .. } = unclaimed.done;
+        let opened = match &answer {
+            Answer::Descriptor { file, .. } => Some(self.file_behind(file.as_fd())),
+            _ => None,
+        };
+        if let Some(told) = told {
+            self.made(unclaimed.at, told, opened, value);
         }
     }
 
@@ -211,7 +248,8 @@ impl Worker<'_> {
             let value = match &opened.result {
                 // Where a signal comes in the last moment, the caller keeps it without knowing.
                 Ok(file) => {
-                    answer_descriptor(listener, opened.id, file.as_fd(), close_on_exec, &mut None)
+                    let to = (listener, opened.id);
+                    answer_descriptor(to, file.as_fd(), close_on_exec, &mut None, || ())
                 }
                 Err(errno) => answer_value(listener, opened.id, -i64::from(errno.0)),
             };
@@ -258,13 +296,13 @@ fn answer_value(listener: BorrowedFd<'_>, id: u64, value: i64) -> Option<i64> {
 }
 
 fn answer_descriptor(
-    listener: BorrowedFd<'_>,
-    id: u64,
+    (listener, id): (BorrowedFd<'_>, u64),
     file: BorrowedFd<'_>,
     close_on_exec: bool,
     left: &mut Option<u32>,
+    between: impl FnOnce(),
 ) -> Option<i64> {
-    match seccomp::answer_descriptor(listener, id, file, close_on_exec, left) {
+    match seccomp::answer_descriptor(listener, id, file, close_on_exec, left, between) {
         Ok(number) => Some(number),
         Err(Errno(libc::ENOENT | libc::EINPROGRESS)) => None,
         // It has too many open.

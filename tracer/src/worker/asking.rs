@@ -93,7 +93,7 @@ impl Worker<'_> {
         data: &Data,
         following: Following,
     ) -> bool {
-        if self.seized.contains_key(&tid) {
+        if self.is_seized_otherwise(tid) {
             return false;
         }
         let is_metadata = matches!(
@@ -133,7 +133,7 @@ impl Worker<'_> {
                 false => ptrace::OPTION_MARK_SYSCALLS,
             };
             // A debugger's own tracees stay its own.
-            if ptrace::seize(tid, options).is_err() {
+            if !self.hand_over(pid, tid) && ptrace::seize(tid, options).is_err() {
                 return false;
             }
             // It cannot fail on what was just attached to, unless that is gone.
@@ -243,6 +243,10 @@ impl Worker<'_> {
         let Some(asker) = self.askers.get(&tid) else {
             return stop == Stop::Trap && self.joins_crowd(tid);
         };
+        if stop == Stop::Trap && asker.crowd.is_some() {
+            // It may have been attached to for something else before.
+            let _ = ptrace::set_options(tid, crowd::OPTIONS);
+        }
         let is_over = asker.crowd.is_some() && !self.crowds.contains_key(&asker.pid);
         let signal = match stop {
             Stop::Signal(signal) => signal,

@@ -50,10 +50,14 @@ impl Worker<'_> {
         let board = self.start.board;
         let notification = *board.slot();
         let id = notification.id;
+        if !self.given.is_empty() {
+            self.given.remove(&notification.pid);
+        }
         if let Some((done, at)) = self.claimed(notification.pid, &notification.data) {
             self.answer_in_its_place(listener, (id, notification.data), done, at);
             return;
         }
+        self.gives_up_claim(notification.pid);
         let verdict = self.judge(notification.pid, &notification.data, || {
             seccomp::is_valid(listener, id)
         });
@@ -93,7 +97,7 @@ impl Worker<'_> {
                 None => seccomp::answer_continue(listener, id),
             });
         board.answered();
-        if answered.is_ok() && !self.interrupted.is_empty() {
+        if answered.is_ok() {
             self.send_kept_back(notification.pid);
         }
         match (verdict, answered) {
@@ -224,7 +228,11 @@ impl Worker<'_> {
             verdict = quarantine::refusal(verdict);
         }
         if Denials::concern(self.start.board, row.events()) {
-            verdict = self.deny(&call, row, verdict, &still_waits);
+            let mut is_held = false;
+            verdict = self.deny(&call, row, verdict, &still_waits, &mut is_held);
+            if is_held {
+                self.attend_maker(pid, tid);
+            }
             let is_unseen = matches!(verdict, Verdict::Exec { .. }) && !self.can_see_exec(pid, tid);
             if is_unseen {
                 verdict = Verdict::Refuse {

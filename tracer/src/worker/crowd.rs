@@ -81,7 +81,7 @@ impl Worker<'_> {
         for tid in proc::threads(pid).into_iter().take(THREADS_MAX) {
             if let Some(asker) = self.askers.get_mut(&tid) {
                 asker.crowd.get_or_insert_default();
-            } else if !self.seized.contains_key(&tid) {
+            } else if !self.is_seized_otherwise(tid) {
                 self.follow_sleeper(pid, tid);
             }
         }
@@ -98,7 +98,7 @@ impl Worker<'_> {
             return;
         }
         let has_listener = self.start.listener.is_some();
-        if has_listener && ptrace::seize(tid, OPTIONS).is_err() {
+        if has_listener && !self.hand_over(pid, tid) && ptrace::seize(tid, OPTIONS).is_err() {
             return; // a debugger has it
         }
         // It cannot fail on what is attached to, unless that is gone.

@@ -28,19 +28,21 @@ impl Worker<'_> {
     /// What is decided about a call of a type of which something may be denied.
     ///
     /// `still_waits` says whether the caller does: what nobody asks for any more is not done.
+    /// `is_held` says whether the caller was [seized](super::makers) for what is made in its place.
     pub(super) fn deny(
         &self,
         call: &Call<'_>,
         row: &Row,
         verdict: Verdict,
         still_waits: impl Fn() -> bool,
+        is_held: &mut bool,
     ) -> Verdict {
         match &verdict {
             Verdict::Exec { .. } => self.deny_exec(call, row, verdict),
             Verdict::Refuse { .. } => verdict,
             // It names nothing that was there before.
             Verdict::Watch(_, Check::Descriptor(_)) => verdict,
-            _ => self.deny_act(call, row, verdict, still_waits),
+            _ => self.deny_act(call, row, verdict, still_waits, is_held),
         }
     }
 
@@ -88,6 +90,7 @@ impl Worker<'_> {
         row: &Row,
         verdict: Verdict,
         still_waits: impl Fn() -> bool,
+        is_held: &mut bool,
     ) -> Verdict {
         let told = match verdict {
             Verdict::Watch(kind, check) => Some((kind, check)),
@@ -120,10 +123,12 @@ impl Worker<'_> {
         };
         let identity = identity(call.tid, &status);
         let umask = status.umask;
+        let makes = self.start.listener.is_some();
+        // Before it is asked whether it waits: from then on no signal goes by unseen.
+        *is_held = makes && self.seizes_maker(call.tid);
         if !still_waits() {
             return keep(told); // what was read may be another's
         }
-        let makes = self.start.listener.is_some();
         let found = acting::with_identity(&identity, || {
             self.carry_out(call, event, &act, umask, makes)
         });

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Worker;
 use crate::proc;
+use crate::sys::ptrace::Stop;
 use crate::sys::shared::{WORKER_ENDS, WORKER_STAYS};
 use crate::sys::{poll, process, ptrace};
 
@@ -21,7 +22,7 @@ impl Worker<'_> {
         }
         while let Some(change) = process::peek_change() {
             let pid = change.pid as u32;
-            if ptrace::stop_of(change.status) == ptrace::Stop::Exec {
+            if ptrace::stop_of(change.status) == Stop::Exec {
                 // Let go, or killed meanwhile, it is not stopped any more: mostly there is no
                 // need to take the stop.
                 self.seized.retain(|_, process| *process != pid);
@@ -53,11 +54,14 @@ impl Worker<'_> {
                 continue;
             }
             let stop = ptrace::stop_of(change.status);
-            let is_kept = matches!(stop, ptrace::Stop::Signal(signal) if self.keeps(pid, signal));
+            if matches!(stop, Stop::Signal(_) | Stop::Group(_) | Stop::Trap) {
+                self.put_answer(pid);
+            }
+            let is_kept = matches!(stop, Stop::Signal(signal) if self.keeps(pid, signal));
             if is_kept || self.asker_stopped(pid, stop) {
             } else if let Some(process) = self.seized.remove(&pid) {
                 // A thread that we were still attached to after an exec that failed.
-                let signal = if let ptrace::Stop::Signal(signal) = stop {
+                let signal = if let Stop::Signal(signal) = stop {
                     signal
                 } else {
                     0
@@ -76,7 +80,8 @@ impl Worker<'_> {
         self.seized.remove(&pid);
         self.askers.remove(&pid);
         self.attended.remove(&pid);
-        self.interrupted.remove(&pid);
+        self.given.remove(&pid);
+        self.drop_kept_back(pid);
         if pid == self.main_pid() {
             self.main_ended(change.status);
         }

@@ -7,28 +7,49 @@
 //! `kill $!; exec …` failed up to every second time, for the child dies before we have our turn.
 //!
 //! So a shell is seized as soon as it has a child in the background, and, before Linux 5.19, whoever
-//! executes not for the first time before that is answered: their signals come to us first. One that
-//! has interrupted such a call is kept back: the kernel, which finds nothing to handle, makes the call
+//! executes not for the first time before that is answered, and in whose place we make calls: their
+//! signals come to us first. Where one has interrupted such a call, the kernel is made to repeat the call
+//! after the handler. On aarch64, where it has decided by then, the signal is kept back: the kernel, which finds nothing to handle, makes the call
 //! again. As soon as that was answered, the signal is sent once more, and goes where it would have gone
-//! had it come a moment later: to the new program, or to the handler after the call.
+//! had it come a moment later: to the new program, or to the handler after the call. Should we die
+//! before, whoever stands in for us sends it ([`crate::kept`]).
 
-use picket_events::OpenInterest;
+use picket_events::{EventType, OpenInterest};
 
 use super::Worker;
 use crate::proc;
 use crate::processes::Entry;
 use crate::sys::process;
 use crate::sys::ptrace::{self, SignalInfo};
+use crate::sys::seccomp::Data;
 use crate::table::{self, Abi};
 
+/// Why a thread's signals come to us first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attended {
+    /// It is a shell that has a child in the background.
+    Shell,
+    /// We make calls in its place ([`super::makers`]).
+    Maker,
+}
+
 /// A thread whose call was interrupted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Interrupted {
     /// Its signals that were kept back.
     kept: Vec<SignalInfo>,
+    /// How often its call was.
+    times: u32,
     /// They were sent once more.
     are_sent: bool,
 }
+
+/// How often a call may be interrupted until the signal is delivered all the same: signals that come
+/// faster than our answer would have it wait for ever.
+const TIMES_MAX: u32 = 32;
+/// From here on, each signal counts; of those before, one that comes again while it has not been
+/// delivered is the same.
+const FIRST_QUEUED: i32 = 32;
 
 /// Shells whose handler of SIGCHLD lacks `SA_RESTART`, by the names of their files. That of bash has
 /// it.
@@ -60,7 +81,7 @@ impl Worker<'_> {
             && ptrace::seize(parent, options).is_ok()
         {
             self.seized.insert(parent, parent);
-            self.attended.insert(parent, ());
+            self.attended.insert(parent, Attended::Shell);
         }
     }
 
@@ -84,17 +105,15 @@ impl Worker<'_> {
     }
 
     /// Whether a thread that has stopped for a signal was interrupted in a call that we are asked about,
-    /// and that never gives EINTR, or rarely: an exec, or an open for writing. The open of a FIFO is
-    /// interrupted a second time, by the signal that is sent once more.
-    fn was_waiting(&self, tid: u32) -> bool {
+    /// and that never gives EINTR, or rarely: an exec, an open for writing, or a change of files. The open
+    /// of a FIFO is interrupted a second time, by the signal that is sent once more.
+    fn was_waiting(&self, data: &Data) -> bool {
         const WRITES: u64 = 0o3 | 0o100 | 0o1000; // O_ACCMODE, O_CREAT, O_TRUNC
-        let Some(data) = ptrace::interrupted(tid) else {
-            return false;
-        };
         let row = Abi::of(data.arch, data.number as u32)
             .and_then(|(abi, number)| table::find(abi, number));
         match row.map(|row| row.name) {
             Some("execve" | "execveat") => true,
+            _ if row.is_some_and(|row| self.is_change(row.event)) => true,
             _ if self.interest.open == OpenInterest::None => false,
             Some("open") => data.args[1] & WRITES != 0,
             Some("openat") => data.args[2] & WRITES != 0,
@@ -102,12 +121,27 @@ impl Worker<'_> {
         }
     }
 
+    /// Whether each call of this type is a change of files that we are asked about.
+    fn is_change(&self, event: EventType) -> bool {
+        const CHANGES: [EventType; 7] = [
+            EventType::Unlink,
+            EventType::Rmdir,
+            EventType::Rename,
+            EventType::Mkdir,
+            EventType::Link,
+            EventType::Chmod,
+            EventType::Chown,
+        ];
+        CHANGES.contains(&event) && self.interest.contains(event)
+    }
+
     /// A thread has stopped for a signal. True where it is one that we have seized, and that is left
     /// so: the signal is kept back, or was delivered.
     pub(super) fn keeps(&mut self, tid: u32, signal: i32) -> bool {
-        if !self.seized.contains_key(&tid) {
+        let Some(pid) = self.seized.get(&tid).copied() else {
             return false;
-        }
+        };
+        let mut times = 0;
         if let Some(interrupted) = self.interrupted.get(&tid)
             && interrupted.are_sent
         {
@@ -116,31 +150,66 @@ impl Worker<'_> {
             if let Some(info) = interrupted.kept.iter().find(is_it) {
                 let _ = ptrace::set_signal_info(tid, info);
             }
+            times = interrupted.times;
             self.interrupted.remove(&tid);
-        } else if self.was_waiting(tid)
-            // What has no handler stops the process, ends it, or does nothing: none gives EINTR.
+        }
+        // What has no handler stops the process, ends it, or does nothing: none gives EINTR.
+        if let Some(data) = ptrace::interrupted(tid)
             && proc::is_caught(tid, signal)
-            && let Ok(info) = ptrace::signal_info(tid)
         {
-            let interrupted = self.interrupted.entry(tid).or_insert(Interrupted {
-                kept: Vec::new(),
-                are_sent: false,
-            });
-            interrupted.kept.push(info);
-            // It fails where the thread was killed meanwhile: its end is told next.
-            let _ = ptrace::resume(tid, 0);
-            return true;
+            let is_kept = match self.is_unclaimed(tid, &data) {
+                // Nothing may come before the call that it is owed.
+                true => self.keep_back((pid, tid), signal, times),
+                false => {
+                    self.was_waiting(&data)
+                        && !ptrace::is_made_again_after(tid)
+                        && self.keep_back((pid, tid), signal, times)
+                }
+            };
+            if is_kept {
+                // It fails where the thread was killed meanwhile: its end is told next.
+                let _ = ptrace::resume(tid, 0);
+                return true;
+            }
         }
         let has_children = || self.processes.all().any(|entry| entry.parent == tid);
-        let stays = signal == libc::SIGCHLD && self.attended.contains_key(&tid) && has_children();
+        let stays = match self.attended.get(&tid) {
+            Some(Attended::Maker) => true,
+            Some(Attended::Shell) => signal == libc::SIGCHLD && has_children(),
+            None => false,
+        };
         if stays {
             let _ = ptrace::resume(tid, signal);
         }
         stays
     }
 
+    /// Notes the signal that a thread has stopped for; false where it is to be delivered.
+    fn keep_back(&mut self, (pid, tid): (u32, u32), signal: i32, times: u32) -> bool {
+        let Ok(info) = ptrace::signal_info(tid) else {
+            return false;
+        };
+        let interrupted = self.interrupted.entry(tid).or_default();
+        interrupted.times = interrupted.times.max(times) + 1;
+        if interrupted.times > TIMES_MAX {
+            return false;
+        }
+        let is_it = |kept: &SignalInfo| kept.signal() == signal;
+        if signal < FIRST_QUEUED && interrupted.kept.iter().any(is_it) {
+            return true;
+        }
+        let has_place = self.start.board.kept.note(pid, tid, signal);
+        if has_place {
+            interrupted.kept.push(info);
+        }
+        has_place
+    }
+
     /// A thread has taken an answer: sends the signals that were kept back while it could not.
     pub(super) fn send_kept_back(&mut self, tid: u32) {
+        if self.interrupted.is_empty() {
+            return;
+        }
         let Some(pid) = self.seized.get(&tid).copied() else {
             self.interrupted.remove(&tid);
             return;
@@ -150,6 +219,7 @@ impl Worker<'_> {
         {
             for info in &interrupted.kept {
                 process::signal_thread_of(pid, tid, info.signal());
+                self.start.board.kept.sent(pid, tid, info.signal());
             }
         }
     }
@@ -158,14 +228,24 @@ impl Worker<'_> {
     /// could not be sent yet.
     pub(super) fn attends_no_more(&mut self, pid: u32, tid: u32) {
         self.attended.remove(&tid);
+        self.given.remove(&tid);
         if let Some(Interrupted {
             kept,
             are_sent: false,
+            ..
         }) = self.interrupted.remove(&tid)
         {
             for info in kept {
                 process::signal_thread_of(pid, tid, info.signal());
+                self.start.board.kept.sent(pid, tid, info.signal());
             }
+        }
+    }
+
+    /// A thread has ended, and what was kept back from it with it.
+    pub(super) fn drop_kept_back(&mut self, tid: u32) {
+        if self.interrupted.remove(&tid).is_some() {
+            self.start.board.kept.forget(tid);
         }
     }
 }

@@ -13,6 +13,7 @@ mod ends;
 mod execs;
 mod interrupted;
 mod leaving;
+mod makers;
 mod making;
 mod programs;
 mod reads;
@@ -110,8 +111,8 @@ struct Worker<'a> {
     familiar: Familiar,
     /// Threads that we have seized to see an exec, and their processes.
     seized: IdMap<u32>,
-    /// Shells that we have seized because signals may interrupt them.
-    attended: IdMap<()>,
+    /// Threads that we have seized because signals may interrupt them.
+    attended: IdMap<interrupted::Attended>,
     /// Threads whose calls were interrupted, and their signals that are kept back.
     interrupted: IdMap<interrupted::Interrupted>,
     /// Threads that are followed to the question they send.
@@ -138,6 +139,8 @@ struct Worker<'a> {
     reads: Option<reads::Reads>,
     /// Calls that were made in a thread's place, and whose answer it has not taken.
     unclaimed: IdMap<answering::Unclaimed>,
+    /// What such calls have given, as far as the kernel says that it was taken.
+    given: IdMap<makers::Given>,
     /// Processes that have said that they end, in that order.
     leaving: Vec<leaving::Leaving>,
     /// No process has the filter any more.
@@ -290,9 +293,8 @@ impl<'a> Worker<'a> {
             interrupted: IdMap::default(),
             askers: IdMap::default(),
             crowds: IdMap::default(),
-            waits_are_killable: seccomp::knows_flag(
-                seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV,
-            ),
+            waits_are_killable: !config.interruptible
+                && seccomp::knows_flag(seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV),
             traced: traced::Traced::default(),
             waking,
             backlog: backlog::Backlog::default(),
@@ -302,6 +304,7 @@ impl<'a> Worker<'a> {
             openers: None,
             reads: None,
             unclaimed: IdMap::default(),
+            given: IdMap::default(),
             leaving: Vec::new(),
             all_gone: false,
             is_main_known: false,

@@ -75,49 +75,6 @@ print(got(os.symlink, "text", here + "/free/soft"), os.readlink(here + "/free/so
     assert!(to.path.ends_with("/free/to"), "{to:?}");
 }
 
-/// A call that is made in a program's place must not be made twice because a signal comes: on
-/// kernels before 5.19 it interrupts the wait for the answer.
-#[test]
-fn a_signal_does_not_have_a_call_made_twice() {
-    // An emulated machine is some thirty times slower: it would do nothing but ring.
-    let every = match option_env!("PICKET_SLOW") {
-        Some(_) => "0.03",
-        None => "0.001",
-    };
-    let denied = Denied::start(
-        "signals",
-        "open,mkdir,rmdir",
-        &[
-            rule(EventType::Open, "/nowhere/*"),
-            rule(EventType::Mkdir, "/nowhere/*"),
-            rule(EventType::Rmdir, "/nowhere/*"),
-        ],
-        &r#"
-import signal
-rang = 0
-def ring(*_):
-    global rang
-    rang += 1
-signal.signal(signal.SIGALRM, ring)
-signal.siginterrupt(signal.SIGALRM, False)
-open_before = len(os.listdir("/proc/self/fd"))
-signal.setitimer(signal.ITIMER_REAL, EVERY, EVERY)
-wrong = set()
-for i in range(400):
-    made, name = got(os.mkdir, here + "/d"), here + "/f%d" % i
-    fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY); os.close(fd)
-    wrong |= {made, got(os.rmdir, here + "/d")}
-signal.setitimer(signal.ITIMER_REAL, 0)
-# Before Linux 5.14 a descriptor is given before the call returns, which the signal may prevent.
-left = len(os.listdir("/proc/self/fd")) - open_before
-print(wrong, rang > 10, left)
-"#
-        .replace("EVERY", every),
-    );
-    let (said, _) = denied.end();
-    assert_eq!(said, "{'done'} True 0\n");
-}
-
 /// A file that is made without being opened is judged as an open that makes it.
 #[test]
 fn making_files_that_are_not_opened_is_denied_as_opens_that_make_them_are() {

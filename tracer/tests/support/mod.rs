@@ -36,6 +36,18 @@ pub fn engine() -> &'static str {
     }
 }
 
+/// Whether this suite, one that is named `…_interruptible`, has signals end any wait for an answer, as they
+/// do before Linux 5.19.
+pub fn is_interruptible() -> bool {
+    env!("CARGO_CRATE_NAME").ends_with("_interruptible")
+}
+
+fn engine_flags() -> Vec<&'static str> {
+    let mut flags = vec!["--engine", engine()];
+    flags.extend(is_interruptible().then_some("--interruptible"));
+    flags
+}
+
 /// Whether an outcome says, as exactly as the engine can, that the call has succeeded.
 pub fn is_seen(outcome: picket_events::Outcome) -> bool {
     match engine() {
@@ -251,8 +263,8 @@ fn answer(stream: &mut UnixStream, message: &ToTracer) {
 /// A command under the tracer, told to `agent`.
 pub fn traced(agent: &Agent, interest: &str, command: &[&str]) -> Command {
     let mut run = Command::new(tracer());
-    run.args(["trace", "--engine", engine(), "--socket"])
-        .arg(&agent.socket);
+    run.arg("trace").args(engine_flags());
+    run.arg("--socket").arg(&agent.socket);
     run.args(["--container", "test", "--interest", interest, "--"])
         .args(command);
     run.stdin(Stdio::null());
@@ -262,7 +274,8 @@ pub fn traced(agent: &Agent, interest: &str, command: &[&str]) -> Command {
 /// A command under the tracer, told to nobody.
 pub fn silent(command: &[&str]) -> Command {
     let mut run = Command::new(tracer());
-    run.args(["trace", "--engine", engine(), "--no-agent", "--"])
+    run.arg("trace").args(engine_flags());
+    run.args(["--no-agent", "--"])
         .args(command)
         .stdin(Stdio::null());
     run
