@@ -2,17 +2,19 @@
 //!
 //! Any signal ends a thread's wait for us, before Linux 5.19 until it is answered, since then until
 //! its call is received. The kernel then makes the call again by itself, but not where the signal has a
-//! handler without `SA_RESTART`: there the program gets EINTR, which nobody expects of an exec, or of the open of a file. Of
-//! the usual shells, dash and busybox' have such a handler, for SIGCHLD:
+//! handler without `SA_RESTART`: there the program gets EINTR, which nobody expects of an exec, or of the
+//! open of a file. Of the usual shells, dash and busybox' have such a handler, for SIGCHLD:
 //! `kill $!; exec …` failed up to every second time, for the child dies before we have our turn.
 //!
 //! So a shell is seized as soon as it has a child in the background, and, before Linux 5.19, whoever
 //! executes not for the first time before that is answered, and in whose place we make calls: their
-//! signals come to us first. Where one has interrupted such a call, the kernel is made to repeat the call
-//! after the handler. On aarch64, where it has decided by then, the signal is kept back: the kernel, which finds nothing to handle, makes the call
-//! again. As soon as that was answered, the signal is sent once more, and goes where it would have gone
-//! had it come a moment later: to the new program, or to the handler after the call. Should we die
-//! before, whoever stands in for us sends it ([`crate::kept`]).
+//! signals come to us first. Where one has interrupted such a call, the kernel is made to repeat the
+//! call after the handler.
+//!
+//! On aarch64 the kernel has decided by then. There the signal is kept back: the kernel, which finds
+//! nothing to handle, makes the call again. As soon as that was answered, the signal is sent once more,
+//! and goes where it would have gone had it come a moment later: to the new program, or to the handler
+//! after the call. Should we die before, whoever stands in for us sends it ([`crate::kept`]).
 
 use picket_events::{EventType, OpenInterest};
 
