@@ -32,10 +32,12 @@ pub(super) struct Unclaimed {
     at: (u32, u32, u64),
     /// Milliseconds, monotonic.
     since: u64,
+    /// The thread is attached to: it stops for us before it does anything else, and may take its time.
+    is_attached: bool,
 }
 
-/// How long a thread has to make its call again, milliseconds: a handler of a signal may run
-/// before.
+/// How long a thread that we are not attached to has to make its call again, milliseconds: a handler
+/// of a signal may run before.
 const CLAIM_WITHIN: u64 = 1_000;
 
 impl Unclaimed {
@@ -44,10 +46,13 @@ impl Unclaimed {
         self.data == *data && self.done.act.as_ref() == Some(act)
     }
 
-    /// Whether it is the call in which the thread was interrupted a moment ago.
+    /// Whether it is the call in which the thread, that we are attached to, was interrupted.
     pub(super) fn is_for(&self, data: &Data) -> bool {
-        let age = poll::monotonic_ms().saturating_sub(self.since);
-        self.data == *data && age < CLAIM_WITHIN
+        self.is_attached && self.data == *data
+    }
+
+    fn is_open(&self, now: u64) -> bool {
+        self.is_attached || now.saturating_sub(self.since) < CLAIM_WITHIN
     }
 
     /// What its thread is to get.
@@ -114,6 +119,7 @@ impl Worker<'_> {
                     done,
                     at,
                     since: poll::monotonic_ms(),
+                    is_attached: self.is_attached(tid),
                 };
                 self.unclaimed.insert(tid, unclaimed);
             }
@@ -140,8 +146,7 @@ impl Worker<'_> {
             return None;
         }
         let now = poll::monotonic_ms();
-        self.unclaimed
-            .retain(|_, unclaimed| now.saturating_sub(unclaimed.since) < CLAIM_WITHIN);
+        self.unclaimed.retain(|_, unclaimed| unclaimed.is_open(now));
         // Its memory may say something else by now: then it is another call, in the same place.
         let is_same = self.unclaimed.get(&tid)?.data == *data;
         let act = is_same.then(|| self.act_of(tid, data)).flatten()?;
@@ -343,6 +348,7 @@ mod tests {
             },
             at: (1, 1, 0),
             since: 0,
+            is_attached: false,
         };
         assert!(unclaimed.is_of(&data, &mkdir("/a")));
         assert!(!unclaimed.is_of(&data, &mkdir("/b")));

@@ -81,6 +81,7 @@ impl Worker<'_> {
         self.askers.remove(&pid);
         self.attended.remove(&pid);
         self.given.remove(&pid);
+        self.unclaimed.remove(&pid);
         self.drop_kept_back(pid);
         if pid == self.main_pid() {
             self.main_ended(change.status);

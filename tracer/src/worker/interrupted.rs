@@ -160,12 +160,12 @@ impl Worker<'_> {
             && proc::is_caught(tid, signal)
         {
             let is_kept = match self.is_unclaimed(tid, &data) {
-                // Nothing may come before the call that it is owed.
-                true => self.keep_back((pid, tid), signal, times),
+                // Nothing may come before the call that it is owed, however often.
+                true => self.keep_back((pid, tid), signal, 0, u32::MAX),
                 false => {
                     self.was_waiting(&data)
                         && !ptrace::is_made_again_after(tid)
-                        && self.keep_back((pid, tid), signal, times)
+                        && self.keep_back((pid, tid), signal, times, TIMES_MAX)
                 }
             };
             if is_kept {
@@ -187,13 +187,19 @@ impl Worker<'_> {
     }
 
     /// Notes the signal that a thread has stopped for; false where it is to be delivered.
-    fn keep_back(&mut self, (pid, tid): (u32, u32), signal: i32, times: u32) -> bool {
+    fn keep_back(
+        &mut self,
+        (pid, tid): (u32, u32),
+        signal: i32,
+        times: u32,
+        times_max: u32,
+    ) -> bool {
         let Ok(info) = ptrace::signal_info(tid) else {
             return false;
         };
         let interrupted = self.interrupted.entry(tid).or_default();
         interrupted.times = interrupted.times.max(times) + 1;
-        if interrupted.times > TIMES_MAX {
+        if interrupted.times > times_max {
             return false;
         }
         let is_it = |kept: &SignalInfo| kept.signal() == signal;

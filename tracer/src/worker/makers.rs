@@ -65,8 +65,12 @@ impl Worker<'_> {
     /// thread leave its wait, and stop for us before it does anything else. Without one, a thread that is
     /// found to be interrupted in the same call later makes it a second time.
     pub(super) fn may_drop(&self, tid: u32) -> bool {
-        let is_attached = self.seized.contains_key(&tid) || self.askers.contains_key(&tid);
-        !self.waits_are_killable && is_attached && proc::has_signal(tid)
+        !self.waits_are_killable && self.is_attached(tid) && proc::has_signal(tid)
+    }
+
+    /// Whether a thread stops for us before its signals are delivered.
+    pub(super) fn is_attached(&self, tid: u32) -> bool {
+        self.seized.contains_key(&tid) || self.askers.contains_key(&tid)
     }
 
     /// Says the kernel, a thread has taken this; and it may be wrong.
@@ -104,7 +108,7 @@ impl Worker<'_> {
     /// A thread makes another call than the one whose answer it has not taken. One that is attached to would
     /// have stopped before it did anything else.
     pub(super) fn gives_up_claim(&mut self, tid: u32) {
-        if !self.unclaimed.is_empty() && self.seized.contains_key(&tid) {
+        if !self.unclaimed.is_empty() && self.is_attached(tid) {
             self.unclaimed.remove(&tid);
         }
     }
