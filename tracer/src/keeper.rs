@@ -13,7 +13,7 @@ use picket_events::wire::{Engine, Hello, VERSION};
 
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
-use crate::start::{Before, await_listener, start_worker, step};
+use crate::start::{Before, await_listener, shares_descriptors, start_worker, step};
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Notification};
@@ -179,18 +179,22 @@ impl Keeper {
     ) -> Result<Self, Failure> {
         if *engine == Engine::UserNotification {
             at("user notification", seccomp::has_notifications())?;
+            // The listener comes to us through a table that all share at first.
+            at("unshare", process::unshare_files())?;
         }
+        at("wait", process::can_wait())?;
         let board = at("shared memory", Board::map())?;
         let wake = at("eventfd", poll::event())?;
         let signals = at("signalfd", signals::descriptor())?;
         let poller = at("epoll", Poller::new())?;
+        at("epoll", poller.can_wait())?;
         at("epoll", poller.add(signals.as_fd(), TOKEN_SIGNALS))?;
         at("epoll", poller.add(wake.as_fd(), TOKEN_WAKE))?;
         if process::own_pid() != 1 {
             at("subreaper", process::set_subreaper())?;
         }
         let keeper = process::own_pid();
-        let worker = match at("clone", process::fork(true))? {
+        let worker = match at("clone", process::fork(shares_descriptors(engine)))? {
             Side::Child => {
                 if config.spare {
                     spare::stand(config, board, &wake, engine, keeper, || {
@@ -202,7 +206,9 @@ impl Keeper {
             Side::Parent(pid) => pid,
         };
         let listener = await_listener(board, worker, engine);
-        board.let_go_of_watching();
+        if shares_descriptors(engine) {
+            board.let_go_of_watching();
+        }
         let listener = at(step(engine), listener)?;
         if let Some(failure) = instead {
             tell_fallback(failure);

@@ -35,17 +35,11 @@ pub(crate) fn execute(command: &[OsString]) -> i32 {
 
 fn try_all(name: &OsStr, command: &[OsString]) -> Errno {
     let arguments: Vec<CString> = command.iter().map(|argument| c_string(argument)).collect();
-    let environment: Vec<CString> = std::env::vars_os()
-        .map(|(name, value)| {
-            let entry = [name.as_bytes(), b"=", value.as_bytes()].concat();
-            CString::new(entry).unwrap_or_default()
-        })
-        .collect();
     if name.is_empty() {
         return Errno(libc::ENOENT);
     }
     if name.as_bytes().contains(&b'/') {
-        return run(&c_string(name), &arguments, &environment);
+        return run(&c_string(name), &arguments);
     }
     let path = std::env::var_os("PATH");
     let path = path.as_deref().map_or(DEFAULT_PATH, OsStr::as_bytes);
@@ -57,11 +51,7 @@ fn try_all(name: &OsStr, command: &[OsString]) -> Errno {
             directory
         };
         let candidate = [directory, b"/", name.as_bytes()].concat();
-        match run(
-            &CString::new(candidate).unwrap_or_default(),
-            &arguments,
-            &environment,
-        ) {
+        match run(&CString::new(candidate).unwrap_or_default(), &arguments) {
             // One that may not be run is told of only if there is no other.
             Errno(libc::EACCES) => result = Errno(libc::EACCES),
             Errno(libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT) => {
@@ -72,14 +62,10 @@ fn try_all(name: &OsStr, command: &[OsString]) -> Errno {
     result
 }
 
-fn run(path: &CString, arguments: &[CString], environment: &[CString]) -> Errno {
-    let pointers = |strings: &[CString]| {
-        let mut all: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
-        all.push(std::ptr::null());
-        all
-    };
-    let environment = pointers(environment);
-    let errno = process::execute(path, &pointers(arguments), &environment);
+fn run(path: &CString, arguments: &[CString]) -> Errno {
+    let mut all: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
+    all.push(std::ptr::null());
+    let errno = process::execute(path, &all);
     if errno != Errno(libc::ENOEXEC) {
         return errno;
     }
@@ -88,5 +74,5 @@ fn run(path: &CString, arguments: &[CString], environment: &[CString]) -> Errno 
     let mut script = vec![shell.as_ptr(), path.as_ptr()];
     script.extend(arguments.iter().skip(1).map(|argument| argument.as_ptr()));
     script.push(std::ptr::null());
-    process::execute(shell, &script, &environment)
+    process::execute(shell, &script)
 }

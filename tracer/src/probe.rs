@@ -1,5 +1,6 @@
 //! `probe`: what this kernel and sandbox allow.
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use crate::config;
@@ -58,11 +59,12 @@ fn install_filter() -> Result<(), Errno> {
         jump_false: 0,
         k: seccomp::RETURN_ALLOW,
     };
-    if seccomp::install(&[allow], 0).is_ok() {
-        return Ok(());
+    let mut listener = seccomp::install(&[allow], 0);
+    if listener.is_err() {
+        process::set_no_new_privs()?;
+        listener = seccomp::install(&[allow], 0);
     }
-    process::set_no_new_privs()?;
-    seccomp::install(&[allow], 0).map(drop)
+    seccomp::can_ask(listener?.as_fd())
 }
 
 fn trace_child() -> Result<(), Errno> {
@@ -151,6 +153,18 @@ fn findings() -> Vec<Finding> {
             in_child(install_filter),
         ),
         try_it(
+            "descriptors",
+            "parting ours from the application's",
+            Needed::Notification,
+            process::unshare_files(),
+        ),
+        try_it(
+            "waiting",
+            "being told of the end of a child",
+            Needed::Both,
+            process::can_wait(),
+        ),
+        try_it(
             "memory",
             "reading arguments through /proc/PID/mem",
             Needed::Both,
@@ -218,7 +232,6 @@ fn sync_wake_up() -> Result<(), Errno> {
     };
     let _ = process::set_no_new_privs();
     let listener = seccomp::install(&[allow], 0)?;
-    use std::os::fd::AsFd;
     flag(seccomp::wake_here(listener.as_fd(), true))
 }
 

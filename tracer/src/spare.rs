@@ -12,6 +12,7 @@ use std::time::Duration;
 use picket_events::wire::Engine;
 
 use crate::config::Config;
+use crate::start::shares_descriptors;
 use crate::sys::process::{self, Side};
 use crate::sys::shared::{self, Board, Install};
 use crate::sys::{files, signals};
@@ -31,7 +32,7 @@ pub(crate) fn stand(
     board
         .spare_pid
         .store(process::own_pid() as i32, Ordering::Release);
-    let worker = match process::fork(true) {
+    let worker = match process::fork(shares_descriptors(engine)) {
         Ok(Side::Child) => {
             start_worker();
             process::exit(1)
@@ -60,7 +61,9 @@ pub(crate) fn stand(
         shared::wait_while(&board.worker_ready, 0, Duration::from_millis(50));
     }
     let _ = process::unshare_files();
-    board.let_go_of_watching();
+    if shares_descriptors(engine) {
+        board.let_go_of_watching();
+    }
     let listener = (*engine == Engine::UserNotification).then(|| process::adopt(listener));
     process::set_not_dumpable();
     process::new_session();

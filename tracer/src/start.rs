@@ -37,6 +37,12 @@ impl Before {
     }
 }
 
+/// Whether keeper, worker and application have one descriptor table until the application is
+/// started: a listener is made in the application's process and has to come to the others.
+pub(crate) fn shares_descriptors(engine: &Engine) -> bool {
+    *engine == Engine::UserNotification
+}
+
 /// Becomes the worker: starts the application, then traces it.
 pub(crate) fn start_worker(
     config: &Config,
@@ -52,7 +58,7 @@ pub(crate) fn start_worker(
     };
     let watched = watch(config, board);
     let program = filter::compile(&interest(config, board), ours, action(engine));
-    let main = match process::fork(true) {
+    let main = match process::fork(shares_descriptors(engine)) {
         Ok(Side::Child) => start_application(config, board, engine, &program, before),
         Ok(Side::Parent(pid)) => pid,
         Err(errno) => {
@@ -176,7 +182,10 @@ pub(crate) fn install(program: &[Instruction], interruptible: bool) -> Result<Ow
             result = seccomp::install(program, flags);
         }
         match result {
-            Ok(listener) => return Ok(listener),
+            Ok(listener) => {
+                seccomp::can_ask(listener.as_fd())?;
+                return Ok(listener);
+            }
             Err(Errno(libc::EINVAL)) => {}
             Err(errno) => return Err(errno),
         }

@@ -135,12 +135,18 @@ fn image(root: &Root, scratch: &Scratch) -> String {
     name
 }
 
-/// podman's profile without what containerd before 2.0 refuses on an older kernel.
+/// podman's profile without what containerd's refuses: to who lacks the capabilities (podman lets
+/// all unshare), and before 2.0 on an older kernel (`contrib/seccomp/seccomp_default.go` of its
+/// sources).
 fn containerds_profile(scratch: &Scratch) -> String {
     let script = "
 import json, sys
 profile = json.load(open('/usr/share/containers/seccomp.json'))
-refused = {'process_vm_readv', 'process_vm_writev', 'pidfd_getfd', 'kcmp', 'process_madvise', 'clone3'}
+refused = {'process_vm_readv', 'process_vm_writev', 'pidfd_getfd', 'kcmp', 'process_madvise', 'clone3',
+    'unshare', 'setns', 'mount', 'umount', 'umount2', 'pivot_root', 'move_mount', 'mount_setattr', 'open_tree',
+    'fsopen', 'fsconfig', 'fsmount', 'fspick', 'bpf', 'perf_event_open', 'fanotify_init', 'lookup_dcookie',
+    'name_to_handle_at', 'open_by_handle_at', 'sethostname', 'setdomainname', 'quotactl', 'userfaultfd',
+    'keyctl', 'add_key', 'request_key', 'io_uring_setup', 'io_uring_enter', 'io_uring_register'}
 profile['defaultErrnoRet'], profile['defaultErrno'] = 1, 'EPERM'
 for rule in profile['syscalls']:
     if rule['action'] == 'SCMP_ACT_ALLOW':

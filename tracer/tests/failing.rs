@@ -45,6 +45,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 const SECCOMP: u32 = 317;
 const PRCTL: u32 = 157;
 const PTRACE: u32 = 101;
+const UNSHARE: u32 = 272;
+const CLOSE_RANGE: u32 = 436;
 
 #[test]
 fn a_sandbox_without_seccomp_is_traced_with_ptrace() {
@@ -191,8 +193,9 @@ fn a_tracer_in_a_tracer_runs_the_program_untraced() {
 
 #[test]
 fn refused_calls_of_lesser_weight_change_nothing() {
-    // ptrace, pidfd_getfd, openat2, process_vm_readv, close_range: as old sandboxes have it.
-    for call in [101, 438, 437, 310, 436] {
+    // ptrace, pidfd_getfd, openat2, process_vm_readv, close_range: as old sandboxes have it. unshare:
+    // as containerd and Docker have it for all who lack CAP_SYS_ADMIN. fcntl: as nobody has it.
+    for call in [PTRACE, 438, 437, 310, CLOSE_RANGE, UNSHARE, 72] {
         let scratch = Scratch::new("lesser");
         let agent = Agent::start(&scratch);
         let output = output(&mut where_refused(
@@ -202,11 +205,67 @@ fn refused_calls_of_lesser_weight_change_nothing() {
             &agent,
         ));
         assert_eq!(output.status.code(), Some(4), "{call}: {}", stderr(&output));
-        assert_eq!(stderr(&output), "");
+        let said = (stdout(&output), stderr(&output));
+        assert_eq!(said, ("ran\n".to_owned(), String::new()), "{call}");
+        let hello = agent.heard()[0].hello.clone().unwrap();
+        assert_eq!(hello.engine, Engine::UserNotification, "{call}");
         let record = agent.finish();
         let (event, image) = record.exec("/bin/sh");
         assert!(image.file.path.ends_with("sh"), "{call} {image:?}");
         assert_ne!(event.outcome, picket_events::Outcome::Unconfirmed, "{call}");
+    }
+}
+
+/// Without a descriptor table of its own the worker would close the application's descriptors.
+#[test]
+fn where_tables_of_descriptors_cannot_be_parted_the_program_keeps_its_own() {
+    for (refused, outcome) in [
+        (&[UNSHARE, CLOSE_RANGE][..], "is traced with ptrace"),
+        (&[UNSHARE, CLOSE_RANGE, PTRACE], "runs untraced"),
+    ] {
+        let scratch = Scratch::new("tables");
+        let agent = Agent::start(&scratch);
+        std::fs::write(scratch.path("watched"), scratch.text("secret")).unwrap();
+        let flags = ["--interest", "exec,open:plain", "--spare"];
+        let output = output(&mut where_refused(refused, 1, &flags, &agent));
+        assert_eq!(
+            (stdout(&output).as_str(), output.status.code()),
+            ("ran\n", Some(4)),
+            "{refused:?} {}",
+            stderr(&output)
+        );
+        let said = stderr(&output);
+        let sentence = "unshare failed: Operation not permitted; the sandbox refuses it";
+        assert!(
+            said.lines().count() == 1 && said.contains(outcome) && said.contains(sentence),
+            "{said}"
+        );
+    }
+}
+
+/// ioctl, wait4, epoll_wait, waitid: what would have the program wait for ever is tried before it is
+/// started.
+#[test]
+fn what_the_tracer_cannot_do_without_is_tried_first() {
+    let pid_waits = [61, 232, 247];
+    for call in [&[16][..], &pid_waits].concat() {
+        let scratch = Scratch::new("needed");
+        let agent = Agent::start(&scratch);
+        let output = output(&mut where_refused(&[call], 1, &[], &agent));
+        assert_eq!(
+            (stdout(&output).as_str(), output.status.code()),
+            ("ran\n", Some(4)),
+            "{call}"
+        );
+        let outcome = match pid_waits.contains(&call) {
+            true => "runs untraced",
+            false => "is traced with ptrace",
+        };
+        let said = stderr(&output);
+        assert!(
+            said.lines().count() == 1 && said.contains(outcome) && said.contains("sandbox"),
+            "{call} {said}"
+        );
     }
 }
 
@@ -290,6 +349,8 @@ fn probe_names_the_engine_that_is_left() {
     for (refused, engine, code) in [
         (&[SECCOMP][..], "engine: ptrace", 0),
         (&[PTRACE], "engine: seccomp user notification", 0),
+        (&[UNSHARE], "engine: seccomp user notification", 0),
+        (&[UNSHARE, CLOSE_RANGE], "engine: ptrace", 0),
         (&[SECCOMP, PTRACE], "engine: none", 1),
     ] {
         let mut text = tracer_where_refused(refused, 1);

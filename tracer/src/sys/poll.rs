@@ -25,6 +25,14 @@ impl Poller {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     }
 
+    /// Whether waiting is allowed.
+    pub(crate) fn can_wait(&self) -> Result<()> {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: the kernel writes at most one event.
+        check(unsafe { libc::epoll_wait(self.0.as_raw_fd(), &raw mut event, 1, 0) }.into())?;
+        Ok(())
+    }
+
     /// Watches a descriptor for reading.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, token, false)

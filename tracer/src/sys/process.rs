@@ -35,11 +35,37 @@ pub(crate) fn fork(share_files: bool) -> Result<Side> {
     })
 }
 
-/// Gives this process a descriptor table of its own.
+/// Gives this process a descriptor table of its own, if it shares one.
 pub(crate) fn unshare_files() -> Result<()> {
     // SAFETY: plain value.
-    check(unsafe { libc::unshare(libc::CLONE_FILES) }.into())?;
+    if unsafe { libc::unshare(libc::CLONE_FILES) } == 0 {
+        return Ok(());
+    }
+    // The default profiles of containerd and Docker leave unshare(2), whatever it is to unshare, to
+    // those who have CAP_SYS_ADMIN. This one (Linux 5.9) they leave to all: it closes nothing here,
+    // as no descriptor has the last number of all.
+    const UNSHARE: libc::c_uint = 2;
+    let none = libc::c_uint::MAX;
+    // SAFETY: plain values.
+    check(unsafe { libc::syscall(libc::SYS_close_range, none, none, UNSHARE) })?;
     Ok(())
+}
+
+/// Whether the calls that tell of children are allowed: without them nobody would notice an end.
+pub(crate) fn can_wait() -> Result<()> {
+    let mut status = 0;
+    // SAFETY: siginfo_t is plain data; the kernel writes one of it, and one int. Nothing is reaped
+    // by the first, and there is no child that the second could wait for in vain.
+    let tried = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        let peeked = check(libc::waitid(libc::P_ALL, 0, &raw mut info, options).into());
+        let waited = libc::waitpid(libc::pid_t::MAX, &raw mut status, libc::WNOHANG);
+        [peeked, check(waited.into())]
+    };
+    let refused = tried.into_iter().filter_map(|tried| tried.err());
+    let refused = refused.filter(|errno| *errno != Errno(libc::ECHILD)).last();
+    refused.map_or(Ok(()), Err)
 }
 
 /// Ends the process at once.
@@ -324,16 +350,18 @@ pub(crate) fn with_file_system_ids<T>(uid: u32, gid: u32, work: impl FnOnce() ->
     result
 }
 
-/// Replaces the program. Returns only on failure.
-pub(crate) fn execute(
-    path: &std::ffi::CStr,
-    argv: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
-) -> Errno {
+unsafe extern "C" {
+    static environ: *const *const libc::c_char;
+}
+
+/// Replaces the program; the environment stays as it came, with what is no `NAME=VALUE` in it.
+/// Returns only on failure.
+pub(crate) fn execute(path: &std::ffi::CStr, argv: &[*const libc::c_char]) -> Errno {
     debug_assert!(argv.last().is_some_and(|last| last.is_null()));
-    // SAFETY: both arrays end with a null pointer, and what they point to outlives the call:
-    // the callers build them from CStrings that they still hold.
-    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
+    // SAFETY: the arguments end with a null pointer, and what they point to outlives the call: the
+    // callers build them from CStrings that they still hold. The environment is the C library's,
+    // and nobody here changes it.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environ) };
     super::last()
 }
 

@@ -284,6 +284,19 @@ pub(crate) fn is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {
     check(unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_ID_VALID as _, &id) }.into()).is_ok()
 }
 
+/// Whether a listener can be asked at all: a sandbox may refuse ioctl(2), or know these requests
+/// of it for none of its own.
+pub(crate) fn can_ask(listener: BorrowedFd<'_>) -> Result<()> {
+    const NOBODY: u64 = 0;
+    // SAFETY: the kernel reads one u64.
+    let asked = unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_ID_VALID as _, &NOBODY) };
+    match check(asked.into()) {
+        // EINVAL: Linux before 5.7 has another number for this request, and the same for the others.
+        Ok(_) | Err(Errno(libc::ENOENT | libc::EINVAL)) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Asks for wake-ups on the waker's processor from now on, or for those that the scheduler thinks
 /// best (Linux 6.6). False where the kernel knows no such choice.
 pub(crate) fn wake_here(listener: BorrowedFd<'_>, here: bool) -> bool {

@@ -85,3 +85,60 @@ fn everything_that_is_inherited_is_inherited_unchanged() {
         );
     }
 }
+
+/// Runs a command untraced and traced, each replacing a python that has run `before` (`arguments` is
+/// the command there), and gives what both have said.
+fn both(before: &str, command: &[&str]) -> [String; 2] {
+    let tracer = tracer();
+    let tracer = [tracer.to_str().unwrap(), "trace", "--engine", engine()];
+    [&[][..], &[&tracer[..], &["--no-agent", "--"]].concat()].map(|prefix| {
+        let before = format!("import ctypes, os, sys\narguments = sys.argv[1:]\n{before}");
+        let mut python = Command::new("python3");
+        let ran = output(python.args(["-c", &before]).args(prefix).args(command));
+        assert!(ran.status.success(), "{prefix:?} {}", stderr(&ran));
+        stdout(&ran)
+    })
+}
+
+#[test]
+fn an_environment_that_is_no_list_of_variables_arrives_as_it_is() {
+    let before = r#"
+libc = ctypes.CDLL(None)
+words = [word.encode() for word in arguments]
+entries = [b"A=1", b"no equals sign", b"A=2", b"", b"=x=y", b"=", b"B=\xff\n", b"A=1"]
+array = lambda all: (ctypes.c_char_p * (len(all) + 1))(*all, None)
+libc.execve(words[0], array(words), array(entries))
+"#;
+    let [plain, traced] = both(before, &["/bin/cat", "/proc/self/environ"]);
+    assert!(plain.contains("\0no equals sign\0A=2\0\0=x=y\0=\0"));
+    assert_eq!(plain, traced);
+}
+
+#[test]
+fn closed_standard_descriptors_stay_closed() {
+    for closed in ["[0]", "[1]", "[2]", "[0, 1]", "[1, 2]", "[0, 1, 2]"] {
+        // What a program is told on descriptor 9 is what the test reads.
+        let before = format!(
+            "
+os.dup2(1, 9, inheritable=True)
+for number in range(3): os.dup2(os.open('/dev/zero', os.O_RDWR), number)
+for number in {closed}: os.close(number)
+arguments = [sys.executable if word == 'python' else word for word in arguments]
+os.execv(arguments[0], arguments)
+"
+        );
+        let program = r#"
+import os
+told = []
+for number in range(100):
+    try: link = os.readlink("/proc/self/fd/%d" % number)
+    except FileNotFoundError: continue
+    told.append((number, link.split(":")[0]))
+os.write(9, repr(told).encode())
+os._exit(0)
+"#;
+        let [plain, traced] = both(&before, &["python", "-I", "-S", "-c", program]);
+        assert!(plain.contains("(9, 'pipe')"), "{closed} {plain}");
+        assert_eq!(plain, traced, "{closed}");
+    }
+}
