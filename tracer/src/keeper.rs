@@ -39,6 +39,8 @@ impl Failure {
             libc::EBUSY => "; another tracer has a listener already",
             libc::EPERM | libc::EACCES => "; the sandbox refuses it",
             libc::ENOSYS | libc::EINVAL => "; the kernel does not have it",
+            libc::EMFILE => "; the limit of open files is too low",
+            libc::EAGAIN => "; the limit of processes is too low",
             _ => "",
         }
     }
@@ -148,6 +150,9 @@ pub(crate) fn hello(
     }
 }
 
+/// Descriptors beside the keeper's that a worker cannot begin without.
+const WORKER_DESCRIPTORS: usize = 12;
+
 const TOKEN_SIGNALS: u64 = 0;
 const TOKEN_WAKE: u64 = 1;
 const TOKEN_LISTENER: u64 = 2;
@@ -188,6 +193,10 @@ impl Keeper {
         let signals = at("signalfd", signals::descriptor())?;
         let poller = at("epoll", Poller::new())?;
         at("epoll", poller.can_wait())?;
+        at(
+            "descriptors",
+            process::has_room_for(WORKER_DESCRIPTORS, wake.as_fd()),
+        )?;
         at("epoll", poller.add(signals.as_fd(), TOKEN_SIGNALS))?;
         at("epoll", poller.add(wake.as_fd(), TOKEN_WAKE))?;
         if process::own_pid() != 1 {

@@ -269,6 +269,47 @@ fn what_the_tracer_cannot_do_without_is_tried_first() {
     }
 }
 
+/// However little there is, the program runs; and where it is too little for the tracer, one sentence
+/// says of what.
+#[test]
+fn limits_that_leave_no_room_leave_the_program_untraced() {
+    need_root();
+    let run = |limit: &str, engine: &str, user: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(user).args(["prlimit", limit]).arg(tracer());
+        command.args(["trace", "--no-agent", "--engine", engine, "--"]);
+        output(command.args(["/bin/echo", "ran"]))
+    };
+    for engine in ["auto", "ptrace"] {
+        for files in 4..28 {
+            let ran = run(&format!("--nofile={files}:{files}"), engine, &[]);
+            let said = stderr(&ran);
+            assert_eq!(
+                (stdout(&ran).as_str(), ran.status.code()),
+                ("ran\n", Some(0)),
+                "{files} files {said}"
+            );
+            let names_it = said.contains("untraced") && said.contains("open files is too low");
+            assert!(
+                said.is_empty() || said.lines().count() == 1 && names_it,
+                "{files} files {said}"
+            );
+            assert!(files > 4 || names_it, "{said}");
+        }
+        let ran = run("--nofile=64:64", engine, &[]);
+        assert_eq!((stdout(&ran), stderr(&ran)), ("ran\n".into(), "".into()));
+        // The limit of processes is not one for root; nobody else has this user.
+        let user = ["--reuid=654321", "--clear-groups"];
+        let ran = run("--nproc=1:1", engine, &user);
+        let said = stderr(&ran);
+        assert_eq!(stdout(&ran), "ran\n", "{said}");
+        assert!(
+            said.lines().count() == 1 && said.contains("limit of processes is too low"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn misuse_is_one_sentence_and_the_program_runs() {
     let run = |args: &[&str]| output(Command::new(tracer()).args(args));

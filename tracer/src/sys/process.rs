@@ -63,8 +63,8 @@ pub(crate) fn can_wait() -> Result<()> {
         let waited = libc::waitpid(libc::pid_t::MAX, &raw mut status, libc::WNOHANG);
         [peeked, check(waited.into())]
     };
-    let refused = tried.into_iter().filter_map(|tried| tried.err());
-    let refused = refused.filter(|errno| *errno != Errno(libc::ECHILD)).last();
+    let mut errors = tried.into_iter().filter_map(|tried| tried.err());
+    let refused = errors.find(|errno| *errno != Errno(libc::ECHILD));
     refused.map_or(Ok(()), Err)
 }
 
@@ -148,6 +148,22 @@ pub(crate) fn raise_file_limit() {
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
     }
+}
+
+/// Whether this process may make as many more descriptors, tried on copies of one that it has.
+pub(crate) fn has_room_for(count: usize, one: BorrowedFd<'_>) -> Result<()> {
+    let mut copies = Vec::with_capacity(count);
+    for _ in 0..count {
+        match one.try_clone_to_owned() {
+            Ok(copy) => copies.push(copy),
+            // A sandbox may refuse the copying, which says nothing of the room.
+            Err(error) => match error.raw_os_error() {
+                Some(errno @ (libc::EMFILE | libc::ENFILE)) => return Err(Errno(errno)),
+                _ => return Ok(()),
+            },
+        }
+    }
+    Ok(())
 }
 
 /// How many descriptors this process may have.
