@@ -207,9 +207,9 @@ fn refused_calls_of_lesser_weight_change_nothing() {
         assert_eq!(output.status.code(), Some(4), "{call}: {}", stderr(&output));
         let said = (stdout(&output), stderr(&output));
         assert_eq!(said, ("ran\n".to_owned(), String::new()), "{call}");
+        let record = agent.finish();
         let hello = agent.heard()[0].hello.clone().unwrap();
         assert_eq!(hello.engine, Engine::UserNotification, "{call}");
-        let record = agent.finish();
         let (event, image) = record.exec("/bin/sh");
         assert!(image.file.path.ends_with("sh"), "{call} {image:?}");
         assert_ne!(event.outcome, picket_events::Outcome::Unconfirmed, "{call}");
