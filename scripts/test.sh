@@ -18,14 +18,34 @@ done
 
 cd "$root"
 output=$(mktemp)
+beside=$(mktemp)
 # What the API servers of the tests write down of the rights that were used.
 PICKET_AUDIT=$(mktemp -d)
 export PICKET_AUDIT
-trap 'rm -rf "$output" "$PICKET_AUDIT"' EXIT
+control_plane=
+trap '[ -z "$control_plane" ] || kill -- "-$control_plane" 2>/dev/null; rm -rf "$output" "$beside" "$PICKET_AUDIT"' EXIT
 started=$(date +%s)
-say "running every test of the workspace"
+tests=(cargo test --locked --workspace --all-features --no-fail-fast)
 status=0
-cargo test --locked --workspace --all-features --no-fail-fast "$@" 2>&1 | tee "$output" || status=$?
+if [ $# = 0 ]; then
+	say "building every test of the workspace"
+	"${tests[@]}" --no-run
+	# Whoever tests at a control plane waits for it most of the time, so that others can run beside.
+	say "running every test of the workspace, those at a control plane beside the others"
+	set -m # Else what runs in the background would ignore interrupts.
+	"${tests[@]}" --test 'control_plane_*' >"$beside" 2>&1 </dev/null &
+	control_plane=$!
+	set +m
+	runner=CARGO_TARGET_$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
+	env "$runner=$root/scripts/all-but-control-plane.sh" "${tests[@]}" 2>&1 | tee "$output" || status=$?
+	say "waiting for the tests at a control plane"
+	wait "$control_plane" || status=$?
+	control_plane=
+	tee -a "$output" <"$beside"
+else
+	say "running tests of the workspace"
+	"${tests[@]}" "$@" 2>&1 | tee "$output" || status=$?
+fi
 
 # Cargo ends with a line for each test binary; this is their sum.
 sum() { awk -v word="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i ~ "^" word) n += $(i - 1) } END { print n + 0 }' "$output"; }

@@ -130,8 +130,10 @@ fn who_asks_too_often_waits_and_others_do_not() {
     let (token, others) = (relay.token(&pod, "picket"), relay.token(&other, "picket"));
     known(&relay, &token);
     known(&relay, &others);
-    let refused = (0..200).any(|_| status(&relay, HEARTBEAT, &token, "{}") == 429);
-    assert!(refused);
+    // On one connection, for a busy machine takes longer over a handshake than the limit asks for.
+    let told = relay.until_closed(HEARTBEAT, &token, &["{}"; 200]);
+    let told = told.expect("it is closed");
+    assert_eq!((told.first(), told.last()), (Some(&204), Some(&429)));
     assert_eq!(status(&relay, HEARTBEAT, &others, "{}"), 204);
 }
 

@@ -18,7 +18,7 @@ pub use record::Record;
 /// Generous: the machine may be busy, or an emulated one (`scripts/guest.sh`).
 pub const LIMIT: Duration = match option_env!("PICKET_SLOW") {
     Some(_) => Duration::from_secs(150),
-    None => Duration::from_secs(20),
+    None => Duration::from_secs(60),
 };
 
 pub fn tracer() -> PathBuf {
