@@ -137,7 +137,7 @@ pub fn flood(socket: &Path, rate: u32, limit: Duration) -> io::Result<Flood> {
         interest: Interest::everything().to_string(),
         ..Hello::default()
     };
-    let mut transport = Transport::new(Some(path), hello, 0);
+    let mut transport = Transport::new(Some(path), hello);
     if !transport.try_connect() {
         return Err(io::ErrorKind::NotConnected.into());
     }

@@ -134,7 +134,7 @@ pub(crate) struct Transport {
 
 impl Transport {
     /// A transport to `path`; without one, everything is dropped silently.
-    pub(crate) fn new(path: Option<CString>, hello: Hello, sequence: u64) -> Self {
+    pub(crate) fn new(path: Option<CString>, hello: Hello) -> Self {
         Self {
             path,
             hello,
@@ -149,14 +149,21 @@ impl Transport {
             told: Told::default(),
             environments: Environments::default(),
             lost: Vec::new(),
-            sequence,
-            sent: sequence,
+            sequence: 0,
+            sent: 0,
             retry_at: 0,
             retry_delay: RETRY_FIRST,
             retry_last: RETRY_LAST,
             was_connected: false,
             flush_at: None,
         }
+    }
+
+    /// Goes on after a transport that has numbered events up to `sequence`, and written them, or their
+    /// loss, up to `sent`. That those in between are lost is to be pushed: until it was written, they
+    /// are not sent, so that whoever comes after us says it again.
+    pub(crate) fn go_on_after(&mut self, sequence: u64, sent: u64) {
+        (self.sequence, self.sent) = (sequence, sent);
     }
 
     /// Has the agent hold this descriptor, one of two at most, from what is written next until our
@@ -321,6 +328,8 @@ impl Transport {
     }
 
     fn close_frame(&mut self) {
+        // Its number stands for what was lost, too.
+        self.report_losses();
         if !self.open_frame.is_empty() {
             let bytes = self.open_frame.take();
             self.frames_bytes += bytes.len();

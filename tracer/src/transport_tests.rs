@@ -36,7 +36,7 @@ fn to(name: &str) -> (Transport, std::os::unix::net::UnixListener) {
     let _ = std::fs::remove_file(&path);
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let path = CString::new(path.into_os_string().into_encoded_bytes()).unwrap();
-    (Transport::new(Some(path), Hello::default(), 0), listener)
+    (Transport::new(Some(path), Hello::default()), listener)
 }
 
 fn read_all(stream: &mut UnixStream, transport: &mut Transport) -> Vec<ToAgent> {
@@ -88,6 +88,39 @@ fn what_waited_comes_after_the_greeting_and_losses_before_what_fits_again() {
     assert!(!transport.has_unsent());
 }
 
+/// Should we die, whoever comes after us counts what comes after the last number that was sent.
+#[test]
+fn what_is_lost_is_sent_when_its_loss_was_told() {
+    let (mut transport, listener) = to("counted");
+    transport.go_on_after(10, 7);
+    assert!(transport.try_connect());
+    let (mut stream, _) = listener.accept().unwrap();
+    let greeting = read_all(&mut stream, &mut transport);
+    assert_eq!((greeting.len(), transport.sent()), (1, 7));
+    let lost = Lost {
+        count: 3,
+        by_type: Vec::new(),
+        reason: LossReason::WorkerDied,
+    };
+    transport.push(&ToAgent::Lost(lost));
+    read_all(&mut stream, &mut transport);
+    assert_eq!(transport.sent(), 10);
+
+    while transport.has_room(EventType::Open) {
+        assert!(transport.push_event(open(1000)));
+    }
+    let fitted = transport.sequence() - 10;
+    assert!(!transport.push_event(open(10)));
+    let told = read_all(&mut stream, &mut transport);
+    let count = |message: &ToAgent| match message {
+        ToAgent::Event(_) => 1,
+        ToAgent::Lost(lost) => lost.count,
+        _ => 0,
+    };
+    assert_eq!(told.iter().map(count).sum::<u64>(), fitted + 1);
+    assert_eq!(transport.sent(), transport.sequence());
+}
+
 #[test]
 fn a_frame_that_was_cut_goes_again_in_full() {
     let (mut transport, listener) = to("cut");
@@ -118,7 +151,7 @@ fn a_frame_that_was_cut_goes_again_in_full() {
 #[test]
 fn retries_slow_down_and_a_welcome_resets_them() {
     let path = CString::new("/nonexistent/agent.sock").unwrap();
-    let mut transport = Transport::new(Some(path), Hello::default(), 0);
+    let mut transport = Transport::new(Some(path), Hello::default());
     let mut delays = Vec::new();
     for _ in 0..7 {
         transport.retry_at = 0;
@@ -132,7 +165,7 @@ fn retries_slow_down_and_a_welcome_resets_them() {
 
 #[test]
 fn without_an_agent_nothing_is_kept() {
-    let mut transport = Transport::new(None, Hello::default(), 0);
+    let mut transport = Transport::new(None, Hello::default());
     assert!(transport.push_event(unlink()));
     assert!(!transport.has_unsent());
     assert_eq!(transport.retry_at(), None);

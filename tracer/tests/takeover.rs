@@ -4,6 +4,8 @@
 #[path = "takeover/holding.rs"]
 mod holding;
 mod support;
+#[path = "takeover/uncounted.rs"]
+mod uncounted;
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

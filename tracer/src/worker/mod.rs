@@ -185,9 +185,7 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     if worker.start.listener.is_none() {
         worker.seize_all();
     }
-    worker.take_over();
-    worker.watch(worker.start.config.watched.clone());
-    worker.connect();
+    // Before anything that has a number: what is written with that is not counted a second time.
     worker
         .transport
         .push(&ToAgent::Notice(Notice::Restarted { signal: died_by }));
@@ -202,6 +200,9 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
             worker.transport.push(&ToAgent::Lost(lost));
         }
     }
+    worker.take_over();
+    worker.watch(worker.start.config.watched.clone());
+    worker.connect();
     worker.serve()
 }
 
@@ -247,8 +248,10 @@ impl<'a> Worker<'a> {
         };
         let interest = interest(config, start.board);
         let hello = keeper::hello(config, &interest, engine, start.generation);
-        let sequence = start.board.sequence.load(Ordering::Acquire);
-        let mut transport = Transport::new(config.socket.clone(), hello, sequence);
+        let mut transport = Transport::new(config.socket.clone(), hello);
+        let numbers = [&start.board.sequence, &start.board.sent];
+        let [sequence, sent] = numbers.map(|number| number.load(Ordering::Acquire));
+        transport.go_on_after(sequence, sent);
         if let Some(watches) = looks.descriptor() {
             transport.hand_over(watches);
         }
