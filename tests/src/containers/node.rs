@@ -21,7 +21,8 @@ pub enum Node {
     /// As containerd before 2.0 on an older kernel: another process' memory and
     /// descriptors are out of reach through `process_vm_*` and `pidfd_getfd`,
     /// `clone3` does not exist, `io_uring` is allowed, and what is unknown is
-    /// refused with EPERM.
+    /// refused with EPERM. podman lets everybody unshare, enter and mount; containerd
+    /// those who have CAP_SYS_ADMIN (`contrib/seccomp/seccomp_default.go` of its sources).
     Containerd,
     /// As [`Node::Containerd`], with `ptrace` refused as well.
     WithoutPtrace,
@@ -50,6 +51,20 @@ impl Node {
             "pidfd_getfd",
             "kcmp",
             "process_madvise",
+            "unshare",
+            "setns",
+            "mount",
+            "umount",
+            "umount2",
+            "pivot_root",
+            "move_mount",
+            "mount_setattr",
+            "open_tree",
+            "fsopen",
+            "fsconfig",
+            "fsmount",
+            "fspick",
+            "name_to_handle_at",
         ];
         if self == Self::WithoutPtrace {
             refused.push("ptrace");
@@ -102,7 +117,8 @@ mod tests {
         let base = json!({
             "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38, "defaultErrno": "ENOSYS",
             "syscalls": [
-                {"names": ["read", "ptrace", "clone3", "process_vm_readv"], "action": "SCMP_ACT_ALLOW"},
+                {"names": ["read", "ptrace", "clone3", "process_vm_readv", "unshare"],
+                 "action": "SCMP_ACT_ALLOW"},
                 {"names": ["kcmp"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
             ]
         });
@@ -112,6 +128,7 @@ mod tests {
         assert_eq!(action(&containerd, "ptrace"), allowed);
         assert_eq!(action(&containerd, "io_uring_setup"), allowed);
         assert_eq!(action(&containerd, "process_vm_readv"), None);
+        assert_eq!(action(&containerd, "unshare"), None);
         assert_eq!(
             action(&containerd, "clone3"),
             Some(("SCMP_ACT_ERRNO".to_owned(), Some(38)))
