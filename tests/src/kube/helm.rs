@@ -56,6 +56,8 @@ impl Helm {
             ("HELM_CACHE_HOME", "cache"),
             ("HELM_CONFIG_HOME", "config"),
             ("HELM_DATA_HOME", "data"),
+            // Without a HOME it would be kept in the working directory.
+            ("KUBECACHEDIR", "discovery"),
         ] {
             command.env(variable, self.home.path().join(folder));
         }

@@ -78,6 +78,35 @@ pub(super) fn until_closed(
     )
 }
 
+/// Posts a body so often on one connection, each time after the answer, or until that is not 204: the
+/// status of each answer.
+pub(super) fn until_refused(
+    port: u16,
+    path: &str,
+    head: &str,
+    (body, most): (&str, usize),
+    trust: &[u8],
+) -> Option<Vec<u16>> {
+    const NO_CONTENT: u16 = 204;
+    let mut stream = connect(port, trust)?;
+    let mut told = Vec::new();
+    while told.len() < most && told.last().is_none_or(|status| *status == NO_CONTENT) {
+        stream
+            .write_all(request("POST", path, head, body).as_bytes())
+            .ok()?;
+        // The head of the answer, which has no body where there is another after it.
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).ok()?;
+            answer.push(byte[0]);
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        told.push(answer.split(' ').nth(1)?.parse().ok()?);
+    }
+    Some(told)
+}
+
 fn request(method: &str, path: &str, head: &str, body: &str) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{head}\

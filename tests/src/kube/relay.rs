@@ -243,6 +243,20 @@ impl Relay {
         https::until_closed(self.ports[0], path, &bearer(token), bodies, &trust)
     }
 
+    /// Posts a body so often on one connection, or until it is refused: the status of each answer.
+    #[must_use]
+    pub fn until_refused(
+        &self,
+        path: &str,
+        token: &str,
+        body: &str,
+        most: usize,
+    ) -> Option<Vec<u16>> {
+        let trust = self.operator.trust()?;
+        let port = self.ports[0];
+        https::until_refused(port, path, &bearer(token), (body, most), &trust)
+    }
+
     /// Starts an agent that speaks for this pod, with its own folder.
     ///
     /// # Panics
