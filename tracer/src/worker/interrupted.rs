@@ -16,6 +16,7 @@
 //! and goes where it would have gone had it come a moment later: to the new program, or to the handler
 //! after the call. Should we die before, whoever stands in for us sends it ([`crate::kept`]).
 
+use picket_events::deny::DENIABLE;
 use picket_events::{EventType, OpenInterest};
 
 use super::Worker;
@@ -125,16 +126,9 @@ impl Worker<'_> {
 
     /// Whether each call of this type is a change of files that we are asked about.
     fn is_change(&self, event: EventType) -> bool {
-        const CHANGES: [EventType; 7] = [
-            EventType::Unlink,
-            EventType::Rmdir,
-            EventType::Rename,
-            EventType::Mkdir,
-            EventType::Link,
-            EventType::Chmod,
-            EventType::Chown,
-        ];
-        CHANGES.contains(&event) && self.interest.contains(event)
+        let is_one =
+            DENIABLE.contains(&event) && !matches!(event, EventType::Exec | EventType::Open);
+        is_one && self.interest.contains(event)
     }
 
     /// A thread has stopped for a signal. True where it is one that we have seized, and that is left

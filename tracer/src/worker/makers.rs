@@ -2,7 +2,8 @@
 //!
 //! Before Linux 5.19 a signal that comes meanwhile keeps the thread from taking our answer. The kernel
 //! drops it, now and then after it has said that it was taken (where the thread has seen the signal and
-//! waits for the lock, `seccomp_do_user_notification`), and the call is made again, or gives EINTR. Made twice, a call would tell of what it has done itself: EEXIST, ENOENT.
+//! waits for the lock, `seccomp_do_user_notification`), and the call is made again, or gives EINTR. Made
+//! twice, a call would tell of what it has done itself: EEXIST, ENOENT.
 //!
 //! So the thread is seized before we make its call. From then on its signals come to us first, and with
 //! them its registers as the signal has found them, which tell whether it has taken the answer. Has it

@@ -27,17 +27,9 @@ assert os.waitpid(child, 0)[1] == signal.SIGTERM
 ctypes.CDLL(None).syscall(424, -20000, signal.SIGWINCH, None, 0)
 print(child, os.getpid())
 ";
-    let mut command = traced(&agent, "exec,signal", &["python3", "-c", program]);
-    let output = output(command.current_dir(scratch.path("")));
-    assert!(
-        output.status.success(),
-        "{:?} {}",
-        output.status,
-        stderr(&output)
-    );
-    let record = agent.finish();
+    let command = traced(&agent, "exec,signal", &["python3", "-c", program]);
+    let (record, out) = finished(&scratch, &agent, command);
     assert_eq!(record.notices().len(), 6, "{:?}", record.notices());
-    let out = stdout(&output);
     let sent: Vec<String> = record
         .of(EventType::Signal)
         .iter()

@@ -11,8 +11,6 @@ pub struct Record(pub Vec<ToAgent>);
 
 impl Record {
     pub fn events(&self) -> Vec<&Event> {
-        let event = |message: &'_ ToAgent| matches!(message, ToAgent::Event(_));
-        let _ = event;
         self.0
             .iter()
             .filter_map(|message| match message {
