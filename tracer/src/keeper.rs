@@ -52,8 +52,7 @@ fn at<T>(step: &'static str, result: Result<T, Errno>) -> Result<T, Failure> {
 
 /// Runs the command, traced if at all possible, and gives its exit code.
 pub(crate) fn run(config: Config) -> ExitCode {
-    // A panic in any of our processes must not unwind into a copy of main.
-    std::panic::set_hook(Box::new(|_| std::process::abort()));
+    abort_on_panic();
     let before = Before {
         mask: signals::block_all(),
         child_signal_ignored: signals::set_default(libc::SIGCHLD),
@@ -77,6 +76,11 @@ pub(crate) fn run(config: Config) -> ExitCode {
         errno: Errno(libc::ENOSYS),
     });
     untraced(&config, before, &failure)
+}
+
+/// A panic in any of our processes must not unwind into a copy of main.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|_| std::process::abort()));
 }
 
 /// Whether a tracer of ours stands above us: it sees what we would, and more.
@@ -222,6 +226,10 @@ impl Keeper {
         if let Some(failure) = instead {
             tell_fallback(failure);
         }
+        std::panic::set_hook(Box::new(|_| {
+            board.keeper_failed.store(1, Ordering::Release);
+            std::process::abort()
+        }));
         process::set_not_dumpable();
         process::set_name(c"picket-keeper");
         files::let_go(&config.inherited);

@@ -10,8 +10,8 @@ mod uncounted;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use picket_events::EventType;
 use picket_events::wire::{LossReason, Notice, ToTracer};
+use picket_events::{Event, EventType, Image};
 use support::*;
 
 /// The worker below a tracer.
@@ -249,22 +249,43 @@ fn the_main_process_is_still_mirrored_after_a_takeover() {
     }
 }
 
+/// Kubelet does so to a probe that takes too long, and `timeout -s KILL` to anything.
 #[test]
-fn without_a_keeper_the_application_goes_on() {
-    let scratch = Scratch::new("keeperless");
-    let agent = Agent::start(&scratch);
-    let (go, done) = (scratch.text("go"), scratch.text("done"));
-    let script =
-        format!("while [ ! -e {go} ]; do sleep 0.05; done; ls / >/dev/null && echo ok >{done}");
-    let mut child = start(&mut traced(&agent, "exec", &sh(&script)));
-    agent.until("the program", |record| record.images().len() > 1);
-    signal(child.id(), "KILL");
-    wait(&mut child);
-    std::fs::write(go, "").unwrap();
-    eventually("the program's end", || {
-        std::fs::read_to_string(&done).is_ok_and(|text| text == "ok\n")
-    });
-    agent.finish().exec("ls");
+fn whoever_kills_the_keeper_kills_the_main_process_and_nobody_else() {
+    let ways: [&[&str]; 3] = [&[], &["--spare"], &["--engine", "ptrace"]];
+    for flags in ways {
+        let scratch = Scratch::new("keeperless");
+        let agent = Agent::start(&scratch);
+        let (go, done) = (scratch.text("go"), scratch.text("done"));
+        let script = format!(
+            "(while [ ! -e {go} ]; do sleep 0.05; done; ls / >/dev/null; echo ok >{done}) &
+            exec tail -f /dev/null"
+        );
+        let mut command = Command::new(tracer());
+        command.args([
+            "trace",
+            "--engine",
+            engine,
+            "--interest",
+            "exec",
+            "--socket",
+        ]);
+        command.arg(&agent.socket).arg("--").args(sh(&script));
+        let mut keeper = start(&mut command);
+        let is_tail = |(_, image): &(&Event, &Image)| image.comm == "tail";
+        let record = agent.until("the programs", |record| record.images().iter().any(is_tail));
+        let (main, _) = record.exec("tail");
+        signal(keeper.id(), "KILL");
+        wait(&mut keeper);
+        eventually("the main process's end", || {
+            !std::path::Path::new(&format!("/proc/{}/root", main.pid)).exists()
+        });
+        std::fs::write(go, "").unwrap();
+        eventually("the other's end", || {
+            std::fs::read_to_string(&done).is_ok_and(|text| text == "ok\n")
+        });
+        agent.finish().exec("ls");
+    }
 }
 
 #[test]
@@ -458,7 +479,9 @@ os.rename('{done}.part', '{done}')
 time.sleep(60)
 "
     );
-    let words = ["python3", "-I", "-S", "-c", &program];
+    // The main process goes with the keeper.
+    let script = "python3 -I -S -c \"$1\" & wait";
+    let words = ["/bin/sh", "-c", script, "sh", &program];
     let mut child = start(&mut traced(&agent, "exec", &words));
     eventually("the program", || {
         std::path::Path::new(&format!("{done}.ready")).exists()

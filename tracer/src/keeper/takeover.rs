@@ -223,6 +223,7 @@ impl Keeper {
         let generation = self.board.generation.fetch_add(1, Ordering::AcqRel) + 1;
         match process::fork(false) {
             Ok(Side::Child) => {
+                super::abort_on_panic();
                 let keeper = process::parent_pid();
                 worker::resume(worker::Start {
                     config,

@@ -33,6 +33,8 @@ pub(crate) struct Board {
     pub(crate) main_ended: AtomicU32,
     /// Raw wait status of the main process.
     pub(crate) main_status: AtomicI32,
+    /// 1 when the keeper has failed by itself.
+    pub(crate) keeper_failed: AtomicU32,
     /// Counted up each time the main process stops.
     pub(crate) main_stops: AtomicU32,
     /// Set when the keeper may go: [`WORKER_STAYS`] or [`WORKER_ENDS`].

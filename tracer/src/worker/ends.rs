@@ -1,12 +1,13 @@
 //! Ends: of children and stops of tracees, of the main process, and of the worker itself.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use super::Worker;
 use crate::proc;
 use crate::sys::ptrace::Stop;
 use crate::sys::shared::{WORKER_ENDS, WORKER_STAYS};
-use crate::sys::{poll, process, ptrace};
+use crate::sys::{poll, process, ptrace, signals};
 
 /// How long after the main process' end other processes may take to be gone as well, before
 /// the keeper is let go and we stay behind for them.
@@ -124,6 +125,24 @@ impl Worker<'_> {
             self.note_main_status(status.or(said).unwrap_or(libc::SIGKILL));
             poll::notify(self.start.wake);
         }
+    }
+
+    /// Whoever kills the keeper means the process that it stands for: that dies of it too, and
+    /// whatever it has started goes on. A keeper that has failed by itself takes nobody along.
+    pub(super) fn keeper_ended(&mut self) {
+        self.keeper = None;
+        let board = self.start.board;
+        let [ended, failed] =
+            [&board.main_ended, &board.keeper_failed].map(|flag| flag.load(Ordering::Acquire) != 0);
+        if ended || failed {
+            return;
+        }
+        let main = self.main_pid();
+        let entry = self.processes.get(main);
+        let _ = match entry.and_then(|entry| entry.pidfd.as_ref()) {
+            Some(pidfd) => process::signal_pidfd(pidfd.as_fd(), libc::SIGKILL),
+            None => signals::kill(main as i32, libc::SIGKILL),
+        };
     }
 
     /// Ends when there is nothing left to trace.

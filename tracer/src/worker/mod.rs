@@ -22,7 +22,7 @@ mod settling;
 mod traced;
 pub(crate) mod waking;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use backlog::Wait;
@@ -78,6 +78,7 @@ const TOKEN_WATCHES: u64 = 3 << 32;
 const TOKEN_SUMS: u64 = 4 << 32;
 const TOKEN_OPENED: u64 = 5 << 32;
 const TOKEN_READS: u64 = 6 << 32;
+const TOKEN_KEEPER: u64 = 7 << 32;
 // A token below 1 << 32 is a process id: its pidfd tells of its end.
 
 /// How long the last events may take to get out, milliseconds: to an agent that is or was
@@ -145,6 +146,8 @@ struct Worker<'a> {
     leaving: Vec<leaving::Leaving>,
     /// No process has the filter any more.
     all_gone: bool,
+    /// Tells of the keeper's end, where that does not end us as well.
+    keeper: Option<OwnedFd>,
     /// The main process has been in the table.
     is_main_known: bool,
     /// When the main process was seen to have ended (milliseconds, monotonic).
@@ -241,6 +244,12 @@ impl<'a> Worker<'a> {
         if let Some(watches) = looks.descriptor() {
             must(poller.add(watches, TOKEN_WATCHES));
         }
+        let keeper = (start.keeper != 1)
+            .then(|| process::open_pidfd(start.keeper).ok())
+            .flatten();
+        if let Some(keeper) = &keeper {
+            must(poller.add(keeper.as_fd(), TOKEN_KEEPER));
+        }
         let worker = process::own_pid();
         let engine = match start.listener {
             Some(_) => Engine::UserNotification,
@@ -310,6 +319,7 @@ impl<'a> Worker<'a> {
             given: IdMap::default(),
             leaving: Vec::new(),
             all_gone: false,
+            keeper,
             is_main_known: false,
             ended_at: None,
             start,
@@ -363,6 +373,7 @@ impl<'a> Worker<'a> {
                     TOKEN_WATCHES => self.looks.changed(),
                     TOKEN_SUMS => self.summed(),
                     TOKEN_OPENED => self.opened(),
+                    TOKEN_KEEPER => self.keeper_ended(),
                     pid => self.process_ended(pid as u32),
                 }
             }
