@@ -262,14 +262,8 @@ fn whoever_kills_the_keeper_kills_the_main_process_and_nobody_else() {
             exec tail -f /dev/null"
         );
         let mut command = Command::new(tracer());
-        command.args([
-            "trace",
-            "--engine",
-            engine,
-            "--interest",
-            "exec",
-            "--socket",
-        ]);
+        command.arg("trace").args(flags);
+        command.args(["--interest", "exec", "--socket"]);
         command.arg(&agent.socket).arg("--").args(sh(&script));
         let mut keeper = start(&mut command);
         let is_tail = |(_, image): &(&Event, &Image)| image.comm == "tail";
