@@ -104,8 +104,14 @@ impl Supervised {
     /// Whether the program still runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        // A zombie has an empty command line.
-        fs::read(format!("/proc/{}/cmdline", self.process)).is_ok_and(|line| !line.is_empty())
+        // Its command line would not do: that is empty for a moment in the midst of an exec, too.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process));
+        stat.is_ok_and(|stat| {
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            state.is_some_and(|state| !"ZX".contains(state))
+        })
     }
 
     /// Everything that the program wrote.
