@@ -21,10 +21,12 @@ fi
 
 case $target in
 *-musl)
-	# ring has some C in it that needs nothing of the C library, so the
-	# machine's own compiler will do where there is no musl-gcc.
+	# ring and mimalloc have some C in them. It is built with musl's headers where those can be had, so
+	# that whatever installs them later (the tests do) does not have it all built anew; the machine's
+	# own will do.
 	if ! command -v musl-gcc >/dev/null 2>&1; then
-		export "CC_${target//-/_}=${CC:-cc}"
+		{ [ "$(id -u)" = 0 ] && command -v dpkg-query >/dev/null 2>&1 && "$root/scripts/packages.sh" musl-tools; } ||
+			export "CC_${target//-/_}=${CC:-cc}"
 	fi
 	;;
 *) export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" ;;
