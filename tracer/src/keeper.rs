@@ -2,6 +2,7 @@
 //! the exit code on, reaps orphans, and answers notifications while there is no worker, so
 //! that the application never notices the death of ours.
 
+mod lifeline;
 mod takeover;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +15,7 @@ use picket_events::wire::{Engine, Hello, VERSION};
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
 use crate::start::{Before, await_listener, shares_descriptors, start_worker, step};
+use crate::sys::handed::Handed;
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Notification};
@@ -23,6 +25,7 @@ use crate::sys::{Errno, files, poll};
 use crate::worker::WORKER_NAME;
 use crate::{launch, proc, scrub, spare, table, transport};
 
+use self::lifeline::Lifeline;
 use self::takeover::Watch;
 pub(crate) use self::takeover::{interrupt_blocked, let_run};
 
@@ -57,6 +60,7 @@ pub(crate) fn run(config: Config) -> ExitCode {
     let before = Before {
         mask: signals::block_all(),
         child_signal_ignored: signals::set_default(libc::SIGCHLD),
+        handed: Handed::take(),
     };
     let engines: &[Engine] = match config.engine {
         Choice::Auto => &[Engine::UserNotification, Engine::Ptrace],
@@ -171,6 +175,8 @@ struct Keeper {
     stops_seen: u32,
     /// When we were last continued after a stop (milliseconds, monotonic).
     continued_at: u64,
+    /// The parent that we were to be killed with.
+    lifeline: Option<Lifeline>,
 }
 
 impl Keeper {
@@ -236,6 +242,7 @@ impl Keeper {
             watch: Watch::default(),
             stops_seen: 0,
             continued_at: 0,
+            lifeline: Lifeline::take(),
         })
     }
 
@@ -263,6 +270,13 @@ impl Keeper {
                     self.forward(received);
                 }
             }
+            if self
+                .lifeline
+                .take_if(|lifeline| lifeline.is_cut())
+                .is_some()
+            {
+                let _ = signals::kill(self.main_pid(), libc::SIGKILL);
+            }
             self.reap(config);
             self.follow_stop();
             self.watch_over(config);
@@ -281,8 +295,7 @@ impl Keeper {
             return;
         }
         let shares_group = || process::group_of(main) == process::group_of(0);
-        // The terminal signals whole groups.
-        if received.code == libc::SI_KERNEL && shares_group() {
+        if received.code == libc::SI_KERNEL && is_for_the_group(signal) && shares_group() {
             return;
         }
         // So did this very process, says the worker. We may have been kept from running since.
@@ -298,7 +311,8 @@ impl Keeper {
             return;
         }
         let _ = match received.code {
-            libc::SI_QUEUE => signals::queue(main, signal, received.value),
+            // The only one that may be sent in another's name.
+            libc::SI_QUEUE => signals::queue(main, received),
             _ => signals::kill(main, signal),
         };
     }
@@ -356,6 +370,17 @@ impl Keeper {
 
     fn is_spare(&self, pid: i32) -> bool {
         self.board.spare_pid.load(Ordering::Acquire) == pid
+    }
+}
+
+/// Whether the kernel sends a signal to whole groups, and so to the application where it is in ours:
+/// the terminal does. But its hang-up, and the SIGCONT that follows, are for a session's leader
+/// alone, and timers are for one process.
+fn is_for_the_group(signal: i32) -> bool {
+    match signal {
+        libc::SIGALRM | libc::SIGVTALRM | libc::SIGPROF => false,
+        libc::SIGHUP | libc::SIGCONT => !process::leads_session(),
+        _ => true,
     }
 }
 
