@@ -274,9 +274,16 @@ fn what_the_tracer_cannot_do_without_is_tried_first() {
 #[test]
 fn limits_that_leave_no_room_leave_the_program_untraced() {
     need_root();
+    // Where anybody can get at it, whoever may enter the folder of the sources.
+    let scratch = Scratch::new("limits");
+    let tracer_for_all = scratch.path("picket-tracer");
+    std::fs::copy(tracer(), &tracer_for_all).unwrap();
     let run = |limit: &str, engine: &str, user: &[&str]| {
         let mut command = Command::new("setpriv");
-        command.args(user).args(["prlimit", limit]).arg(tracer());
+        command
+            .args(user)
+            .args(["prlimit", limit])
+            .arg(&tracer_for_all);
         command.args(["trace", "--no-agent", "--engine", engine, "--"]);
         output(command.args(["/bin/echo", "ran"]))
     };
