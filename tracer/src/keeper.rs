@@ -14,6 +14,7 @@ use picket_events::wire::{Engine, Hello, VERSION};
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
 use crate::start::{Before, await_listener, shares_descriptors, start_worker, step};
+use crate::sys::handed::Handed;
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Notification};
@@ -56,6 +57,7 @@ pub(crate) fn run(config: Config) -> ExitCode {
     let before = Before {
         mask: signals::block_all(),
         child_signal_ignored: signals::set_default(libc::SIGCHLD),
+        handed: Handed::take(),
     };
     let engines: &[Engine] = match config.engine {
         Choice::Auto => &[Engine::UserNotification, Engine::Ptrace],
@@ -289,8 +291,7 @@ impl Keeper {
             return;
         }
         let shares_group = || process::group_of(main) == process::group_of(0);
-        // The terminal signals whole groups.
-        if received.code == libc::SI_KERNEL && shares_group() {
+        if received.code == libc::SI_KERNEL && is_for_the_group(signal) && shares_group() {
             return;
         }
         // So did this very process, says the worker. We may have been kept from running since.
@@ -306,7 +307,8 @@ impl Keeper {
             return;
         }
         let _ = match received.code {
-            libc::SI_QUEUE => signals::queue(main, signal, received.value),
+            // The only one that may be sent in another's name.
+            libc::SI_QUEUE => signals::queue(main, received),
             _ => signals::kill(main, signal),
         };
     }
@@ -364,6 +366,17 @@ impl Keeper {
 
     fn is_spare(&self, pid: i32) -> bool {
         self.board.spare_pid.load(Ordering::Acquire) == pid
+    }
+}
+
+/// Whether the kernel sends a signal to whole groups, and so to the application where it is in ours:
+/// the terminal does. But its hang-up, and the SIGCONT that follows, are for a session's leader
+/// alone, and timers are for one process.
+fn is_for_the_group(signal: i32) -> bool {
+    match signal {
+        libc::SIGALRM | libc::SIGVTALRM | libc::SIGPROF => false,
+        libc::SIGHUP | libc::SIGCONT => !process::leads_session(),
+        _ => true,
     }
 }
 

@@ -9,6 +9,7 @@ use picket_events::{Interest, OpenInterest};
 
 use crate::config::Config;
 use crate::filter::{self, Ours};
+use crate::sys::handed::Handed;
 use crate::sys::process::{self, Side};
 use crate::sys::seccomp::{self, Instruction};
 use crate::sys::shared::{self, Board, Install};
@@ -24,6 +25,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Before {
     pub(crate) mask: Mask,
     pub(crate) child_signal_ignored: bool,
+    pub(crate) handed: Handed,
 }
 
 impl Before {
@@ -33,6 +35,7 @@ impl Before {
             signals::set_ignored(libc::SIGCHLD);
         }
         inherited::restore();
+        self.handed.give();
         signals::restore(&self.mask);
     }
 }

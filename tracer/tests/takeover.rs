@@ -379,12 +379,20 @@ fn below(pid: u32) -> Vec<(u32, String)> {
 }
 
 /// The worker below the spare of a tracer.
-fn worker_of_spare(keeper: u32) -> Option<(u32, u32)> {
-    let children = below(keeper);
-    let (spare, _) = children.iter().find(|(_, name)| name == "picket-spare")?;
-    let workers = below(*spare);
-    let (worker, _) = workers.iter().find(|(_, name)| name == "picket-tracer")?;
-    Some((*spare, *worker))
+fn worker_of_spare(keeper: u32) -> (u32, u32) {
+    let found = std::cell::Cell::new(None);
+    // The spare takes its name once the program is on its way.
+    eventually("spare and worker", || {
+        let named = |children: &[(u32, String)], wanted: &str| {
+            let child = children.iter().find(|(_, name)| name == wanted);
+            child.map(|(pid, _)| *pid)
+        };
+        let spare = named(&below(keeper), "picket-spare");
+        let worker = spare.and_then(|spare| named(&below(spare), "picket-tracer"));
+        found.set(spare.zip(worker));
+        found.get().is_some()
+    });
+    found.get().unwrap()
 }
 
 #[test]
@@ -403,7 +411,7 @@ fn a_spare_becomes_the_worker_and_can_read_the_application() {
     agent.until("the orphan", |record| {
         record.paths(EventType::Open).contains(&orphans)
     });
-    let (spare, worker) = worker_of_spare(child.id()).expect("spare and worker");
+    let (spare, worker) = worker_of_spare(child.id());
     signal(worker, "KILL");
     agent.until("the notice", |record| !record.notices().is_empty());
     assert_eq!(worker_of(child.id()), Some(spare));
@@ -438,7 +446,7 @@ fn a_tracer_with_a_spare_ends_as_one_without() {
         let script = format!("while [ ! -e {go} ]; do sleep 0.05; done; /bin/echo after; exit 3");
         let mut child = start(spared(&agent, &sh(&script)).stdout(Stdio::null()));
         agent.until("the program", |record| record.images().len() > 1);
-        let (spare, worker) = worker_of_spare(child.id()).expect("spare and worker");
+        let (spare, worker) = worker_of_spare(child.id());
         let order = if spare_first {
             [spare, worker]
         } else {

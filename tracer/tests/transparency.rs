@@ -1,6 +1,8 @@
 //! The application does not notice that it is traced, and nor does whoever started it.
 #![allow(missing_docs)]
 
+#[path = "transparency/handed.rs"]
+mod handed;
 #[path = "transparency/inherited.rs"]
 mod inherited;
 #[path = "transparency/interrupted.rs"]

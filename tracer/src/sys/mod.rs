@@ -10,6 +10,7 @@ pub(crate) mod alarm;
 #[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
 mod copy;
 pub(crate) mod files;
+pub(crate) mod handed;
 pub(crate) mod inherited;
 pub(crate) mod memory;
 pub(crate) mod poll;

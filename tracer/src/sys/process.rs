@@ -87,6 +87,12 @@ pub(crate) fn group_of(pid: i32) -> Result<i32> {
     Ok(check(unsafe { libc::getpgid(pid) }.into())? as i32)
 }
 
+/// Whether this process leads its session.
+pub(crate) fn leads_session() -> bool {
+    // SAFETY: plain value; the own session is always there.
+    unsafe { libc::getsid(0) == own_pid() as i32 }
+}
+
 /// Effective user and group of this process.
 pub(crate) fn effective_ids() -> (u32, u32) {
     // SAFETY: always succeed.
@@ -425,10 +431,11 @@ pub(crate) fn is_stopped(pid: i32) -> bool {
 
 /// `struct sched_attr` up to what every kernel with the call has.
 #[repr(C)]
-struct Scheduling {
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Scheduling {
     size: u32,
     policy: u32,
-    flags: u64,
+    pub(super) flags: u64,
     nice: i32,
     priority: u32,
     runtime: u64,

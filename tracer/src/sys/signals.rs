@@ -133,6 +133,8 @@ pub(crate) struct Received {
     pub(crate) code: i32,
     /// Who sent it; 0 from the kernel or from outside the PID name space.
     pub(crate) sender: i32,
+    /// That one's user.
+    pub(crate) user: u32,
     /// What came with a queued signal.
     pub(crate) value: u64,
 }
@@ -148,6 +150,7 @@ pub(crate) fn next(descriptor: BorrowedFd<'_>) -> Option<Received> {
             signal: info.ssi_signo as i32,
             code: info.ssi_code,
             sender: info.ssi_pid as i32,
+            user: info.ssi_uid,
             value: info.ssi_ptr,
         })
     }
@@ -181,12 +184,39 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     Ok(())
 }
 
-/// Sends a queued signal with its value, as `sigqueue` did.
-pub(crate) fn queue(pid: i32, signal: i32, value: u64) -> Result<()> {
-    let value = libc::sigval {
-        sival_ptr: value as *mut libc::c_void,
+/// `siginfo_t` of a signal that carries a value, on 64-bit machines.
+#[repr(C)]
+struct Queued {
+    signal: i32,
+    errno: i32,
+    code: i32,
+    padding: i32,
+    sender: i32,
+    user: u32,
+    value: u64,
+    rest: [u64; 12],
+}
+
+/// Sends a signal that came with a value, as the one it came from did: with that sender and value.
+pub(crate) fn queue(pid: i32, received: Received) -> Result<()> {
+    let info = Queued {
+        signal: received.signal,
+        errno: 0,
+        code: received.code,
+        padding: 0,
+        sender: received.sender,
+        user: received.user,
+        value: received.value,
+        rest: [0; 12],
     };
-    // SAFETY: the pointer is only a value to be passed on; nobody follows it.
-    check(unsafe { libc::sigqueue(pid, signal, value) }.into())?;
+    // SAFETY: the kernel reads one siginfo_t, which is as long; the value is only passed on.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigqueueinfo,
+            pid,
+            received.signal,
+            &raw const info,
+        )
+    })?;
     Ok(())
 }
