@@ -43,7 +43,7 @@ pub(crate) fn stand(
             process::exit(0)
         }
     };
-    let worker_ended = || process::peek_ended().is_some();
+    let worker_ended = || process::has_ended(worker);
     while board.install() == Install::Undecided {
         board.await_install();
         if worker_ended() {

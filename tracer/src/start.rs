@@ -75,7 +75,7 @@ pub(crate) fn start_worker(
     }
     while board.install() == Install::Undecided {
         board.await_install();
-        if process::peek_ended().is_some() {
+        if process::has_ended(main) {
             board.decide(Install::Failed(libc::ECHILD));
         }
     }
@@ -230,7 +230,8 @@ pub(crate) fn await_listener(
 ) -> Result<Option<OwnedFd>, Errno> {
     let start = poll::monotonic_ms();
     let is_late = || poll::monotonic_ms() - start > START_LIMIT.as_millis() as u64;
-    let worker_ended = || process::peek_ended().is_some();
+    // Whoever was started by what has executed us may end at any time.
+    let worker_ended = || process::has_ended(worker);
     while board.install() == Install::Undecided {
         board.await_install();
         // One that somebody stopped would keep the application from starting.
@@ -241,7 +242,7 @@ pub(crate) fn await_listener(
     }
     let listener = match board.install() {
         Install::Installed(listener) => listener,
-        Install::Failed(errno) => return Err(clean_up(worker, errno)),
+        Install::Failed(errno) => return Err(clean_up(board, worker, errno)),
         Install::Undecided => return Err(Errno(libc::ECHILD)),
     };
     while board.worker_ready.load(Ordering::Acquire) == 0 && !worker_ended() {
@@ -252,11 +253,13 @@ pub(crate) fn await_listener(
 }
 
 /// After a failed start: leaves no process behind.
-fn clean_up(worker: i32, errno: i32) -> Errno {
-    while !process::next_change().is_some_and(|change| change.pid == worker && change.ended()) {
-        std::thread::sleep(Duration::from_millis(1));
+fn clean_up(board: &Board, worker: i32, errno: i32) -> Errno {
+    process::await_end(worker);
+    // The application's process, if it came to be, has become our child. It will start nothing any more.
+    let main = board.main_pid.load(Ordering::Acquire);
+    if main != 0 && process::is_child(main) {
+        let _ = signals::kill(main, libc::SIGKILL);
+        process::await_end(main);
     }
-    // The application's process, if it came to be, has become our child, and ends by itself.
-    while process::next_change().is_some() {}
     Errno(errno)
 }

@@ -254,6 +254,36 @@ pub(crate) fn peek_change() -> Option<Change> {
     }
 }
 
+/// Whether this child has ended; it is not reaped.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    peek(pid) == Some(true)
+}
+
+/// Whether this is a child of ours.
+pub(crate) fn is_child(pid: i32) -> bool {
+    peek(pid).is_some()
+}
+
+/// Whether a child has ended; `None` for a process that is none.
+fn peek(pid: i32) -> Option<bool> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: siginfo_t is plain data, filled by the kernel; si_pid is valid for what waitid reports.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let result = libc::waitid(libc::P_PID, pid as u32, &raw mut info, options);
+        (result == 0).then(|| info.si_pid() != 0)
+    }
+}
+
+/// Waits until this child has ended, and reaps it. Not a child, it is not waited for.
+pub(crate) fn await_end(pid: i32) {
+    let mut status = 0;
+    // SAFETY: the kernel writes one int.
+    while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } < 0
+        && super::last() == Errno(libc::EINTR)
+    {}
+}
+
 /// Takes the change of state of this child or tracee, reaping it if it has ended.
 pub(crate) fn take_change(pid: i32) -> Option<Change> {
     changed(pid)
