@@ -93,7 +93,11 @@ pub(crate) fn finding(finding: &Value, style: Style) -> String {
         " · ",
     );
     let _ = writeln!(out, "  {}", style.dim(&place));
-    tree(&mut out, &finding["process"], style);
+    match &finding["process"] {
+        // Of an event about Picket, only the programs are told.
+        Value::Null => lineage(&mut out, own(finding), style),
+        process => tree(&mut out, process, style),
+    }
     let _ = writeln!(out, "  {} {}", style.dim("what:"), what(finding));
     let remediation = text(&meaning["remediation"]);
     if !remediation.is_empty() {
@@ -117,17 +121,38 @@ fn tree(out: &mut String, process: &Value, style: Style) {
     let ancestors = process["ancestors"].as_array().unwrap_or(&none);
     // Nearest first in the JSON, as in SECL; a tree is read from the top.
     for (depth, process) in ancestors.iter().rev().chain([process]).enumerate() {
-        let branch = if depth == 0 {
-            String::new()
-        } else {
-            "   ".repeat(depth - 1) + "└─ "
-        };
+        let branch = branch(depth);
         let last = depth == ancestors.len();
         let command = shorten(&command(process), 100);
         let command = if last { style.bold(&command) } else { command };
         let pid = style.dim(&format!("({})", process["pid"]));
         let _ = writeln!(out, "  {branch}{command} {pid}");
     }
+}
+
+/// What stands before a process that has so many above it.
+fn branch(depth: usize) -> String {
+    match depth {
+        0 => String::new(),
+        _ => "   ".repeat(depth - 1) + "└─ ",
+    }
+}
+
+/// The programs of a process and of what it descends from.
+fn lineage(out: &mut String, own: &Value, style: Style) {
+    let none = Vec::new();
+    let programs = own["lineage"].as_array().unwrap_or(&none);
+    for (depth, program) in programs.iter().rev().enumerate() {
+        let path = shorten(&printable(text(program)), 100);
+        let last = depth + 1 == programs.len();
+        let path = if last { style.bold(&path) } else { path };
+        let _ = writeln!(out, "  {}{path}", branch(depth));
+    }
+}
+
+/// What an event has of its own: its body has its name.
+fn own(finding: &Value) -> &Value {
+    &finding[text(&finding["evt"]["name"])]
 }
 
 fn command(process: &Value) -> String {
@@ -151,11 +176,18 @@ fn what(finding: &Value) -> String {
         path => path,
     };
     let destination = text(&finding["file"]["destination"]["path"]);
+    let own = own(finding);
     let mut what = joined(&[event, file], " ");
+    if finding["process"].is_null() {
+        what = joined(&[&what, text(&own["path"]), text(&own["syscall"])], " ");
+        if let Some(pid) = own["pid"].as_u64() {
+            let _ = write!(what, " ({pid})");
+        }
+    }
     if !destination.is_empty() {
         let _ = write!(what, " → {destination}");
     }
-    let address = &finding[event]["addr"];
+    let address = &own["addr"];
     if let Some(ip) = address["ip"].as_str() {
         let _ = write!(what, " {ip}:{}", address["port"]);
     }
@@ -262,6 +294,28 @@ mod tests {
             !shown.contains(is_control) && !shown.contains("\nHIGH"),
             "{shown:?}"
         );
+    }
+
+    #[test]
+    fn an_event_about_picket_shows_what_it_is_about() {
+        let shown = finding(
+            &json!({"evt": {"name": "privilege_lost"},
+                    "privilege_lost": {"pid": 9, "path": "/usr/bin/su\u{1b}c",
+                                       "lineage": ["/usr/bin/dash", "/shop"]}}),
+            Style::PLAIN,
+        );
+        let expected = "  /shop\n  └─ /usr/bin/dash\n  what: privilege_lost /usr/bin/su";
+        assert!(
+            shown.contains(expected) && shown.contains("c (9)\n"),
+            "{shown}"
+        );
+        assert!(!shown.contains('\u{1b}'), "{shown}");
+        let shown = finding(
+            &json!({"evt": {"name": "tampering"}, "tampering": {"pid": 9, "syscall": "kill"}}),
+            Style::PLAIN,
+        );
+        assert!(shown.contains("what: tampering kill (9)\n"), "{shown}");
+        assert!(!shown.contains("null"), "{shown}");
     }
 
     #[test]

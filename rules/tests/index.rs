@@ -1,7 +1,9 @@
-//! The index may only save work: whatever it skips could not have matched.
+//! The index and the order of a condition's parts may only save work: no rule matches by them, or
+//! without them, that would not otherwise.
 
 use std::sync::Arc;
 
+use picket_rules::tools::eval::answer;
 use picket_rules::tools::event::WrittenEvent;
 use picket_rules::{Catalogue, Evaluator, LoadOptions, PolicySource, RuleSet};
 use proptest::prelude::*;
@@ -175,6 +177,49 @@ proptest! {
             indexed.evaluate(event_type, &event, &mut with);
             plain.evaluate_plainly(event_type, &event, &mut without);
             prop_assert_eq!(with, without);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// What a rule set has put into the quickest order says what the condition says as it was
+    /// written, which is how a single expression is evaluated.
+    #[test]
+    fn the_order_of_the_parts_cannot_be_seen(
+        conditions in prop::collection::vec(condition(), 1..20),
+        events in prop::collection::vec(event(), 1..10),
+    ) {
+        // A variable that the first rule sets would be another for those after it.
+        let conditions: Vec<String> =
+            conditions.into_iter().filter(|condition| !condition.contains("${")).collect();
+        prop_assume!(!conditions.is_empty());
+        let rules = rule_set(&conditions);
+        let catalogue = Catalogue::standard();
+        for event in &events {
+            let written = WrittenEvent::read(&catalogue, event).unwrap();
+            let mut matches = Vec::new();
+            Evaluator::new(Arc::clone(&rules)).evaluate_plainly(
+                written.event_type().unwrap(),
+                &written,
+                &mut matches,
+            );
+            let mut ordered: Vec<String> =
+                matches.iter().map(|found| rules.rules()[found.rule].id.to_string()).collect();
+            let mut as_written = Vec::new();
+            for (number, condition) in conditions.iter().enumerate() {
+                let expression = format!("{condition} && open.file.mode == 0");
+                let line = json!({"expr": expression, "event": event}).to_string();
+                let answer = answer(&catalogue, &line, 0);
+                prop_assert_eq!(&answer.error, &None, "{}", expression);
+                if answer.result == Some(true) {
+                    as_written.push(format!("r{number}"));
+                }
+            }
+            as_written.sort();
+            ordered.sort();
+            prop_assert_eq!(ordered, as_written);
         }
     }
 }

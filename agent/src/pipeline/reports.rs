@@ -124,8 +124,12 @@ impl Pipeline {
             .into_iter()
             .chain(ancestors)
             .map(|node| node.program.image.file.path.as_str())
+            // Before its first exec is told, nobody knows what a process runs.
+            .filter(|path| !path.is_empty())
             .collect();
-        body["lineage"] = json!(lineage);
+        if !lineage.is_empty() {
+            body["lineage"] = json!(lineage);
+        }
         body
     }
 
