@@ -104,6 +104,17 @@ pub(crate) enum Check {
 }
 
 impl Check {
+    /// The path that is looked at, as it was read.
+    pub(crate) fn place(&self) -> Option<&Located> {
+        match self {
+            Self::Open { at, .. }
+            | Self::Appears(at)
+            | Self::Exists(at)
+            | Self::Moved { to: at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
     /// Paths, as they were written, that lead to what is looked at: names on them that another process
     /// gives to something else make it something else.
     pub(super) fn ways(&self) -> [&[u8]; 2] {

@@ -7,6 +7,7 @@ use picket_events::wire::{Notice, ToAgent};
 use picket_events::{EventKind, EventType, Outcome};
 
 use super::Worker;
+use super::closed;
 use super::denying::ENDED;
 use super::execs;
 use super::settling::Look;
@@ -216,6 +217,7 @@ impl Worker<'_> {
             .then(|| call.path(0, true))
             .filter(|to| to.fault.is_none() && to.descriptor.is_none())
             .map(|to| to.path);
+        let is_closed = closed::names_what_is_closed(&call, &verdict);
         let adds_filter = tracer_safety::adds_filter(&call, row.name);
         let asked = match &verdict {
             Verdict::Exec { .. } => execs::first_exec(&call, row),
@@ -246,6 +248,9 @@ impl Worker<'_> {
         // only told, or can be taken back, the answer itself shows that, one system call cheaper.
         if has_consequences(&verdict) && !still_waits() {
             return None;
+        }
+        if is_closed && let Some(entry) = self.processes.get_mut(pid) {
+            entry.is_hidden = true;
         }
         if adds_filter && let Some(entry) = self.processes.get_mut(pid) {
             entry.has_own_filter = true;
