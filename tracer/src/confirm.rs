@@ -316,7 +316,11 @@ impl Pending {
                     (Err(_), false) => Settled::Wait,
                 }
             }
-            Check::Accepted { room, before } => {
+            Check::Accepted {
+                room,
+                before,
+                is_there,
+            } => {
                 let written = room.as_ref().and_then(|room| room.written(view));
                 let listening = match &self.kind {
                     EventKind::Accept { local, .. } => local.as_ref(),
@@ -332,6 +336,8 @@ impl Pending {
                         }
                         Settled::Emit(Outcome::Succeeded)
                     }
+                    // The new descriptor is one of too many, or closed again already.
+                    None if returned && *is_there => Settled::Emit(Outcome::Unconfirmed),
                     None if returned || !proc::exists(self.tid) => Settled::Drop,
                     None => Settled::Wait,
                 }

@@ -105,6 +105,34 @@ fn build_go(scratch: &Scratch, name: &str, source: &str) -> String {
     program
 }
 
+/// Where the new socket is one of too many to be looked through, or is closed at once, and the program
+/// does not keep the peer's address either: who it was is not known then, but that it was.
+#[test]
+fn connections_that_are_accepted_among_many_or_closed_at_once_are_told() {
+    let record = in_world(
+        "accept-many",
+        "accept",
+        r#"
+import os, resource, socket
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 2000), most))
+server = socket.create_server(("127.0.0.1", 0)); address = server.getsockname()
+# One at once, and then nobody is there.
+client = socket.create_connection(address)
+server.accept()[0].close()
+server.setblocking(False)
+try: server.accept()
+except BlockingIOError: pass
+many = [os.dup(0) for _ in range(300)]
+kept = []
+for _ in range(20):
+    kept.append(socket.create_connection(address))
+    kept.append(server.accept())
+"#,
+    );
+    assert_eq!(record.of(EventType::Accept).len(), 21);
+}
+
 #[test]
 fn accepted_connections_are_told_with_their_peer() {
     let record = in_world(

@@ -91,8 +91,10 @@ pub(crate) enum Check {
     Accepted {
         /// Where the peer goes.
         room: Option<accepting::Room>,
-        /// Descriptors before.
+        /// Descriptors before, or the first of many.
         before: Vec<i32>,
+        /// A connection was there to be accepted.
+        is_there: bool,
     },
     /// A DNS answer stands in the program's buffer.
     Answered {
