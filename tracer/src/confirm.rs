@@ -292,13 +292,20 @@ impl Pending {
                     _ => unless_seen(Some(false)),
                 }
             }
-            Check::Connected { descriptor, before } => {
+            Check::Connected {
+                descriptor,
+                cookie,
+                before,
+            } => {
                 let peer = pidfd
                     .ok_or(Errno(libc::EBADF))
                     .and_then(|pidfd| process::take_descriptor(pidfd, *descriptor))
                     .and_then(|socket| {
                         use std::os::fd::AsFd;
-                        socket::address(socket.as_fd(), socket::End::Peer)
+                        match socket::cookie(socket.as_fd()).ok() == *cookie {
+                            true => socket::address(socket.as_fd(), socket::End::Peer),
+                            false => Err(Errno(libc::EBADF)),
+                        }
                     });
                 let peer =
                     peer.map(|peer| races::compare_peer(&mut self.kind, &peer, before.as_deref()));

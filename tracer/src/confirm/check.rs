@@ -83,6 +83,8 @@ pub(crate) enum Check {
     Connected {
         /// The socket.
         descriptor: i32,
+        /// Its number in the kernel: the descriptor may be for another one by the time of the look.
+        cookie: Option<u64>,
         /// Its raw peer before the call, if it had one.
         before: Option<Vec<u8>>,
     },

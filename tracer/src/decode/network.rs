@@ -143,7 +143,11 @@ pub(super) fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32)
     let before = socket.and_then(|socket| sockets::address(socket, sockets::End::Peer).ok());
     Verdict::Watch(
         EventKind::Connect { address, protocol },
-        Check::Connected { descriptor, before },
+        Check::Connected {
+            descriptor,
+            cookie: socket.and_then(|socket| sockets::cookie(socket).ok()),
+            before,
+        },
     )
 }
 
