@@ -174,17 +174,26 @@ impl Pending {
                 }
             }
             Check::Opened(before) => {
-                let mut open = accepting::descriptors(view).into_iter();
-                let found = open.find(|number| !before.contains(number));
-                if let Some(number) = found {
-                    let file = decode::file_of(&view.descriptor(number), known_mounts);
-                    set_file(&mut self.kind, file);
+                let open = accepting::descriptors(view).into_iter();
+                let new = open.filter(|number| !before.contains(number));
+                let mut new = new.map(|number| view.descriptor(number));
+                let has_threads = races::has_threads(self.pid);
+                // A new descriptor may already be for something else again. Another thread may have had
+                // something else opened.
+                let meant = self.kind.file().filter(|file| file.inode != 0);
+                let found = match meant.filter(|_| !has_threads) {
+                    Some(meant) => new.find(|found| {
+                        let found = found.metadata.as_ref();
+                        let found = found.map(|found| (found.inode, found.device));
+                        found == Some((meant.inode, meant.device))
+                    }),
+                    None => new.next(),
+                };
+                if let Some(found) = &found {
+                    set_file(&mut self.kind, decode::file_of(found, known_mounts));
                 }
                 match (found.is_some(), returned || last) {
-                    // Another thread may have opened something else.
-                    (true, _) if races::has_threads(self.pid) => {
-                        Settled::Emit(Outcome::Unconfirmed)
-                    }
+                    (true, _) if has_threads => Settled::Emit(Outcome::Unconfirmed),
                     (true, _) => Settled::Emit(Outcome::Succeeded),
                     (false, true) => Settled::Emit(Outcome::Unconfirmed),
                     (false, false) => Settled::Wait,
