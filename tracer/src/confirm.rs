@@ -21,7 +21,8 @@ use crate::proc;
 use crate::races::{self, Peer};
 use crate::resolve::{Resolved, Root, View};
 use crate::sys::files::Metadata;
-use crate::sys::{Errno, process, socket};
+use crate::sys::{Errno, socket};
+use crate::taking;
 
 /// What a look at the effect has shown.
 #[derive(Debug)]
@@ -306,16 +307,13 @@ impl Pending {
                 cookie,
                 before,
             } => {
-                let peer = pidfd
-                    .ok_or(Errno(libc::EBADF))
-                    .and_then(|pidfd| process::take_descriptor(pidfd, *descriptor))
-                    .and_then(|socket| {
-                        use std::os::fd::AsFd;
-                        match socket::cookie(socket.as_fd()).ok() == *cookie {
-                            true => socket::address(socket.as_fd(), socket::End::Peer),
-                            false => Err(Errno(libc::EBADF)),
-                        }
-                    });
+                let peer = taking::take(view, pidfd, *descriptor).and_then(|socket| {
+                    use std::os::fd::AsFd;
+                    match socket::cookie(socket.as_fd()).ok() == *cookie {
+                        true => socket::address(socket.as_fd(), socket::End::Peer),
+                        false => Err(Errno(libc::EBADF)),
+                    }
+                });
                 let peer =
                     peer.map(|peer| races::compare_peer(&mut self.kind, &peer, before.as_deref()));
                 match (peer, returned || last) {

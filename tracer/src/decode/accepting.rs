@@ -11,7 +11,8 @@ use crate::confirm::Check;
 use crate::memory::Memory;
 use crate::proc;
 use crate::resolve::View;
-use crate::sys::{Errno, poll, process, socket as sockets};
+use crate::sys::{Errno, poll, socket as sockets};
+use crate::taking;
 
 pub(super) fn accept_from(call: &Call<'_>, descriptor: i32, peer: u64, length: u64) -> Verdict {
     let socket = take(call, descriptor);
@@ -64,7 +65,7 @@ pub(crate) fn new_socket(
         if !link.starts_with(b"socket:") {
             return None;
         }
-        let ends = process::take_descriptor(pidfd?, number).and_then(|socket| {
+        let ends = taking::take(view, pidfd, number).and_then(|socket| {
             let local = sockets::address(socket.as_fd(), sockets::End::Local)?;
             Ok((local, sockets::address(socket.as_fd(), sockets::End::Peer)?))
         });

@@ -274,7 +274,7 @@ impl Worker<'_> {
         }
         self.note_contacts(pid, row, &verdict);
         let descriptor = data.args[0] as u32 as i32;
-        let followed = self.followed_from(pid, abi, row, descriptor, &verdict);
+        let followed = self.followed_from((pid, tid), abi, row, descriptor, &verdict);
         let is_made_again = followed
             .is_some_and(|following| still_waits() && self.follow_asker(pid, tid, data, following));
         Some(Judged {
