@@ -292,9 +292,8 @@ impl Pending {
                 Err(_) => Settled::Emit(Outcome::Unconfirmed),
             },
             Check::Root => {
-                // A chroot of one thread changes it for all that share it, so the process's
-                // own root is the one to look at.
-                match Root::of(view.pid, view.credentials) {
+                // A chroot of one thread changes it for all that share it, which not all do.
+                match Root::of(view.tid, view.credentials) {
                     Ok(root) if !root.is(view.root) => Settled::Root(root),
                     Err(Errno(libc::EACCES | libc::EPERM)) if returned || last => {
                         Settled::Root(Root::Unknown)

@@ -202,7 +202,9 @@ impl Worker<'_> {
         if may_hide(row, data) {
             self.processes.keep_memory(pid, tid);
         }
-        self.processes.get_mut(pid)?.arrive();
+        let entry = self.processes.get_mut(pid)?;
+        entry.arrive();
+        entry.turn_to(tid);
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,
