@@ -257,7 +257,8 @@ pub enum Notice {
         path: String,
     },
     /// A process cannot be looked into: the kernel keeps its memory from the tracer, because it is
-    /// not dumpable (`prctl(2)`, `PR_SET_DUMPABLE`). What its calls name is not known.
+    /// not dumpable (`prctl(2)`, `PR_SET_DUMPABLE`), or what it names stands in memory that the kernel
+    /// reads for that process alone. What its calls name is not known.
     Hidden {
         /// The process.
         pid: u32,

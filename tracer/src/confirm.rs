@@ -21,7 +21,8 @@ use crate::proc;
 use crate::races::{self, Peer};
 use crate::resolve::{Resolved, Root, View};
 use crate::sys::files::Metadata;
-use crate::sys::{Errno, process, socket};
+use crate::sys::{Errno, socket};
+use crate::taking;
 
 /// What a look at the effect has shown.
 #[derive(Debug)]
@@ -174,17 +175,26 @@ impl Pending {
                 }
             }
             Check::Opened(before) => {
-                let mut open = accepting::descriptors(view).into_iter();
-                let found = open.find(|number| !before.contains(number));
-                if let Some(number) = found {
-                    let file = decode::file_of(&view.descriptor(number), known_mounts);
-                    set_file(&mut self.kind, file);
+                let open = accepting::descriptors(view).into_iter();
+                let new = open.filter(|number| !before.contains(number));
+                let mut new = new.map(|number| view.descriptor(number));
+                let has_threads = races::has_threads(self.pid);
+                // A new descriptor may already be for something else again. Another thread may have had
+                // something else opened.
+                let meant = self.kind.file().filter(|file| file.inode != 0);
+                let found = match meant.filter(|_| !has_threads) {
+                    Some(meant) => new.find(|found| {
+                        let found = found.metadata.as_ref();
+                        let found = found.map(|found| (found.inode, found.device));
+                        found == Some((meant.inode, meant.device))
+                    }),
+                    None => new.next(),
+                };
+                if let Some(found) = &found {
+                    set_file(&mut self.kind, decode::file_of(found, known_mounts));
                 }
                 match (found.is_some(), returned || last) {
-                    // Another thread may have opened something else.
-                    (true, _) if races::has_threads(self.pid) => {
-                        Settled::Emit(Outcome::Unconfirmed)
-                    }
+                    (true, _) if has_threads => Settled::Emit(Outcome::Unconfirmed),
                     (true, _) => Settled::Emit(Outcome::Succeeded),
                     (false, true) => Settled::Emit(Outcome::Unconfirmed),
                     (false, false) => Settled::Wait,
@@ -282,9 +292,8 @@ impl Pending {
                 Err(_) => Settled::Emit(Outcome::Unconfirmed),
             },
             Check::Root => {
-                // A chroot of one thread changes it for all that share it, so the process's
-                // own root is the one to look at.
-                match Root::of(view.pid, view.credentials) {
+                // A chroot of one thread changes it for all that share it, which not all do.
+                match Root::of(view.tid, view.credentials) {
                     Ok(root) if !root.is(view.root) => Settled::Root(root),
                     Err(Errno(libc::EACCES | libc::EPERM)) if returned || last => {
                         Settled::Root(Root::Unknown)
@@ -292,14 +301,18 @@ impl Pending {
                     _ => unless_seen(Some(false)),
                 }
             }
-            Check::Connected { descriptor, before } => {
-                let peer = pidfd
-                    .ok_or(Errno(libc::EBADF))
-                    .and_then(|pidfd| process::take_descriptor(pidfd, *descriptor))
-                    .and_then(|socket| {
-                        use std::os::fd::AsFd;
-                        socket::address(socket.as_fd(), socket::End::Peer)
-                    });
+            Check::Connected {
+                descriptor,
+                cookie,
+                before,
+            } => {
+                let peer = taking::take(view, pidfd, *descriptor).and_then(|socket| {
+                    use std::os::fd::AsFd;
+                    match socket::cookie(socket.as_fd()).ok() == *cookie {
+                        true => socket::address(socket.as_fd(), socket::End::Peer),
+                        false => Err(Errno(libc::EBADF)),
+                    }
+                });
                 let peer =
                     peer.map(|peer| races::compare_peer(&mut self.kind, &peer, before.as_deref()));
                 match (peer, returned || last) {
@@ -316,7 +329,11 @@ impl Pending {
                     (Err(_), false) => Settled::Wait,
                 }
             }
-            Check::Accepted { room, before } => {
+            Check::Accepted {
+                room,
+                before,
+                is_there,
+            } => {
                 let written = room.as_ref().and_then(|room| room.written(view));
                 let listening = match &self.kind {
                     EventKind::Accept { local, .. } => local.as_ref(),
@@ -332,6 +349,8 @@ impl Pending {
                         }
                         Settled::Emit(Outcome::Succeeded)
                     }
+                    // The new descriptor is one of too many, or closed again already.
+                    None if returned && *is_there => Settled::Emit(Outcome::Unconfirmed),
                     None if returned || !proc::exists(self.tid) => Settled::Drop,
                     None => Settled::Wait,
                 }

@@ -47,6 +47,7 @@ mod start;
 mod sums;
 mod sys;
 mod table;
+mod taking;
 mod told;
 mod transport;
 mod unwatched;

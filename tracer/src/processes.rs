@@ -21,6 +21,7 @@ use crate::debts::Owed;
 use crate::idmap::IdMap;
 use crate::memory::Memory;
 use crate::proc;
+use crate::races;
 use crate::resolve::{Root, View};
 use crate::sys::{Result, poll, process};
 
@@ -65,6 +66,8 @@ pub(crate) struct Entry {
     pub(crate) executed_at: u64,
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) root: Root,
+    /// Its threads may have different ones (`unshare(CLONE_FS)`): `root` is that of the one looked at last.
+    has_roots: bool,
     /// That is its own, and not its parent's because its own was not to be seen.
     is_root_seen: bool,
     /// Its address space, once something had to be read from it.
@@ -127,6 +130,22 @@ impl Entry {
     pub(crate) fn set_root(&mut self, root: Root) {
         self.is_root_seen = !matches!(root, Root::Unknown);
         self.root = root;
+    }
+
+    /// Another root of one of its threads than was known.
+    pub(crate) fn set_root_of_thread(&mut self, root: Root) {
+        self.has_roots |= races::has_threads(self.pid);
+        self.set_root(root);
+    }
+
+    /// A thread is looked at next, which may have a root of its own.
+    pub(crate) fn turn_to(&mut self, tid: u32) {
+        if self.has_roots
+            && let Ok(root) = Root::of(tid, &self.credentials)
+            && !root.is(&self.root)
+        {
+            self.set_root(root);
+        }
     }
 
     /// It runs another program: one that hid can be looked into again, mostly.
@@ -366,6 +385,7 @@ impl Processes {
             executed_at: 0,
             pidfd,
             root,
+            has_roots: false,
             is_root_seen,
             memory: None,
             keeps_memory: false,

@@ -105,6 +105,34 @@ fn build_go(scratch: &Scratch, name: &str, source: &str) -> String {
     program
 }
 
+/// Where the new socket is one of too many to be looked through, or is closed at once, and the program
+/// does not keep the peer's address either: who it was is not known then, but that it was.
+#[test]
+fn connections_that_are_accepted_among_many_or_closed_at_once_are_told() {
+    let record = in_world(
+        "accept-many",
+        "accept",
+        r#"
+import os, resource, socket
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 2000), most))
+server = socket.create_server(("127.0.0.1", 0)); address = server.getsockname()
+# One at once, and then nobody is there.
+client = socket.create_connection(address)
+server.accept()[0].close()
+server.setblocking(False)
+try: server.accept()
+except BlockingIOError: pass
+many = [os.dup(0) for _ in range(300)]
+kept = []
+for _ in range(20):
+    kept.append(socket.create_connection(address))
+    kept.append(server.accept())
+"#,
+    );
+    assert_eq!(record.of(EventType::Accept).len(), 21);
+}
+
 #[test]
 fn accepted_connections_are_told_with_their_peer() {
     let record = in_world(
@@ -182,7 +210,7 @@ child(libc.syscall(435, arguments, 64))
 
 /// What reaches out, after a line on standard input; prints one word for each.
 const REACHING: &str = r#"
-import errno, os, socket, sys
+import ctypes, errno, os, socket, sys, threading
 own = socket.create_server(("127.0.0.1", 0))
 kept = socket.create_connection(own.getsockname())
 datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -192,8 +220,19 @@ def how(work):
     try: work()
     except OSError as error: return errno.errorcode[error.errno]
     return "done"
+# By a thread that has descriptors of its own, whose number is a Unix socket's in the process's first.
+os.dup2(a.fileno(), 50)
+def apart(work):
+    def run():
+        assert ctypes.CDLL(None).unshare(0x400) == 0 # CLONE_FILES
+        other = socket.socket(); os.dup2(other.fileno(), 50)
+        words.append(how(lambda: work(socket.socket(fileno=50))))
+    words = []
+    thread = threading.Thread(target=run); thread.start(); thread.join()
+    return words[0]
 def words():
     return [
+        apart(lambda own: own.connect(("127.0.0.1", 80))),
         how(lambda: socket.create_connection(("127.0.0.1", 80))),
         how(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))),
         how(lambda: socket.socket().bind(("127.0.0.1", 0))),
@@ -235,12 +274,12 @@ fn a_quarantine_refuses_what_reaches_out_and_is_lifted_again() {
         eventually(name, || std::path::Path::new(&done).exists());
         std::fs::read_to_string(done).unwrap()
     };
-    let free = "done done done done done done done done done";
+    let free = "done done done done done done done done done done";
     assert_eq!(phase("one"), free);
     agent.say(&ToTracer::Quarantine(true));
     assert_eq!(
         phase("two"),
-        "EPERM EPERM EPERM EPERM EPERM EPERM done done done"
+        "EPERM EPERM EPERM EPERM EPERM EPERM EPERM done done done"
     );
     agent.say(&ToTracer::Quarantine(false));
     assert_eq!(phase("three"), free);

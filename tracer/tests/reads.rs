@@ -275,6 +275,9 @@ assert libc.name_to_handle_at(-100, b"secret", handle, ctypes.byref(ctypes.c_int
 for mount in (-100, os.open(".", os.O_RDONLY | os.O_CLOEXEC)):
     descriptor = libc.open_by_handle_at(mount, handle, os.O_RDONLY | os.O_NOCTTY)
     os.close(descriptor)
+# Its number is for something else at once.
+descriptor = libc.open_by_handle_at(-100, handle, os.O_RDONLY | os.O_NOCTTY)
+kept = os.dup(descriptor); os.dup2(1, descriptor)
 "#;
     need_root();
     let scratch = Scratch::new("reads-handle");
@@ -288,7 +291,7 @@ for mount in (-100, os.open(".", os.O_RDONLY | os.O_CLOEXEC)):
     assert!(output.status.success(), "{}", stderr(&output));
     let record = agent.finish();
     let stopped_for = stopped_for(&record, &secret);
-    assert_eq!(stopped_for.len(), 2, "{:?}", record.of(EventType::Open));
+    assert_eq!(stopped_for.len(), 3, "{:?}", record.of(EventType::Open));
     for read in stopped_for {
         assert!(is_by(&record, read, &record.images()[0].1.file.name));
         let file = read.kind.file().unwrap();

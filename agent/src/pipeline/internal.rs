@@ -82,7 +82,8 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
             Severity::Medium,
             "A process keeps the tracer from looking into it",
             "It is not dumpable: it has said so, has changed its user or group, or runs a program \
-             that may not be read, or it descends from such a one. What its calls name is not known, \
+             that may not be read, or it descends from such a one; or what it names stands in memory \
+             that only the kernel shares with it. What its calls name is not known, \
              and rules on paths do not match; reads of watched files are still seen. Look at what it \
              runs and at what it descends from. A server that gives root up and then forks is seen if \
              the container is started as its user (`runAsUser`), or, where the platform gives that, \

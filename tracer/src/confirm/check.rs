@@ -83,6 +83,8 @@ pub(crate) enum Check {
     Connected {
         /// The socket.
         descriptor: i32,
+        /// Its number in the kernel: the descriptor may be for another one by the time of the look.
+        cookie: Option<u64>,
         /// Its raw peer before the call, if it had one.
         before: Option<Vec<u8>>,
     },
@@ -91,8 +93,10 @@ pub(crate) enum Check {
     Accepted {
         /// Where the peer goes.
         room: Option<accepting::Room>,
-        /// Descriptors before.
+        /// Descriptors before, or the first of many.
         before: Vec<i32>,
+        /// A connection was there to be accepted.
+        is_there: bool,
     },
     /// A DNS answer stands in the program's buffer.
     Answered {
@@ -104,6 +108,17 @@ pub(crate) enum Check {
 }
 
 impl Check {
+    /// The path that is looked at, as it was read.
+    pub(crate) fn place(&self) -> Option<&Located> {
+        match self {
+            Self::Open { at, .. }
+            | Self::Appears(at)
+            | Self::Exists(at)
+            | Self::Moved { to: at, .. } => Some(at),
+            _ => None,
+        }
+    }
+
     /// Paths, as they were written, that lead to what is looked at: names on them that another process
     /// gives to something else make it something else.
     pub(super) fn ways(&self) -> [&[u8]; 2] {

@@ -11,17 +11,24 @@ use crate::confirm::Check;
 use crate::memory::Memory;
 use crate::proc;
 use crate::resolve::View;
-use crate::sys::{Errno, process, socket as sockets};
+use crate::sys::{Errno, poll, socket as sockets};
+use crate::taking;
 
 pub(super) fn accept_from(call: &Call<'_>, descriptor: i32, peer: u64, length: u64) -> Verdict {
-    let local = take(call, descriptor)
-        .and_then(|socket| sockets::address(socket.as_fd(), sockets::End::Local))
-        .ok()
+    let socket = take(call, descriptor);
+    let socket = socket.as_ref().ok().map(AsFd::as_fd);
+    let local = socket
+        .and_then(|socket| sockets::address(socket, sockets::End::Local).ok())
         .and_then(|raw| network::plain_address(&raw));
     let before = descriptors(&call.view());
     let room = Room::of(call, peer, length);
     let kind = EventKind::Accept { peer: None, local };
-    Verdict::Watch(kind, Check::Accepted { room, before })
+    let check = Check::Accepted {
+        room,
+        before,
+        is_there: socket.is_some_and(poll::is_readable),
+    };
+    Verdict::Watch(kind, check)
 }
 
 /// `accept` and `accept4`.
@@ -58,7 +65,7 @@ pub(crate) fn new_socket(
         if !link.starts_with(b"socket:") {
             return None;
         }
-        let ends = process::take_descriptor(pidfd?, number).and_then(|socket| {
+        let ends = taking::take(view, pidfd, number).and_then(|socket| {
             let local = sockets::address(socket.as_fd(), sockets::End::Local)?;
             Ok((local, sockets::address(socket.as_fd(), sockets::End::Peer)?))
         });

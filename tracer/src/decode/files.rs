@@ -98,6 +98,24 @@ pub(crate) fn memfd_create(call: &Call<'_>) -> Verdict {
     Verdict::Watch(kind, Check::Descriptor(link))
 }
 
+/// Memory that only its own process can read: no tracer could know what a call names whose path stands
+/// there. So it is said not to exist; kernels without it, or that are told not to have it, say the same.
+pub(crate) fn memfd_secret(_call: &Call<'_>) -> Verdict {
+    let file = File {
+        name: "secretmem".into(),
+        ..File::default()
+    };
+    Verdict::Refuse {
+        errno: libc::ENOSYS,
+        event: Some(EventKind::Open {
+            file,
+            flags: (libc::O_CREAT | libc::O_RDWR) as u32,
+            mode: 0,
+        }),
+        tampering: false,
+    }
+}
+
 pub(crate) fn truncate(call: &Call<'_>) -> Verdict {
     let flags = (libc::O_WRONLY | libc::O_TRUNC) as u32;
     let (file, resolved) = call.look(&call.path(0, true));

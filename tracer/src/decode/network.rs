@@ -6,7 +6,8 @@ use picket_events::{Address, EventKind, Protocol};
 
 use super::{Call, Verdict, accepting, traffic};
 use crate::confirm::Check;
-use crate::sys::{Errno, Result, process, socket as sockets};
+use crate::sys::{Errno, Result, socket as sockets};
+use crate::taking;
 
 /// Longest socket address (`struct sockaddr_storage`).
 pub(super) const ADDRESS_MAX: usize = 128;
@@ -24,8 +25,8 @@ pub(crate) fn socket(call: &Call<'_>) -> Verdict {
 /// A copy of one of the caller's sockets. Some sandboxes refuse it; then what only the socket
 /// itself knows stays unknown.
 pub(super) fn take(call: &Call<'_>, descriptor: i32) -> Result<OwnedFd> {
-    let pidfd = call.process.pidfd.as_ref().ok_or(Errno(libc::EBADF))?;
-    process::take_descriptor(pidfd.as_fd(), descriptor)
+    let pidfd = call.process.pidfd.as_ref().map(AsFd::as_fd);
+    taking::take(&call.view(), pidfd, descriptor)
 }
 
 fn protocol_of(call: &Call<'_>, descriptor: i32) -> Protocol {
@@ -143,7 +144,11 @@ pub(super) fn connect_to(call: &Call<'_>, descriptor: i32, at: u64, length: u32)
     let before = socket.and_then(|socket| sockets::address(socket, sockets::End::Peer).ok());
     Verdict::Watch(
         EventKind::Connect { address, protocol },
-        Check::Connected { descriptor, before },
+        Check::Connected {
+            descriptor,
+            cookie: socket.and_then(|socket| sockets::cookie(socket).ok()),
+            before,
+        },
     )
 }
 

@@ -9,6 +9,7 @@ use super::network::{self, take};
 use super::traffic::MSG_FASTOPEN;
 use super::{Call, Verdict};
 use crate::sys::socket as sockets;
+use crate::taking;
 
 /// Calls that reach out, by name, and what is asked of each.
 const CALLS: [&str; 6] = [
@@ -64,6 +65,7 @@ fn is_network(call: &Call<'_>, descriptor: i32, address: Option<(u64, u32)>) -> 
         take(call, descriptor).and_then(|socket| sockets::option(socket.as_fd(), libc::SO_DOMAIN));
     match (domain, address) {
         (Ok(domain), _) => !matches!(domain, libc::AF_UNIX | libc::AF_NETLINK),
+        (Err(taking::ANOTHER), _) => true,
         (Err(_), Some((at, length))) => {
             let family = network::family(call, at, length);
             !matches!(

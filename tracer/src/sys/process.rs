@@ -319,6 +319,15 @@ pub(crate) fn open_pidfd(pid: u32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// A descriptor for a thread (Linux 6.9).
+pub(crate) fn open_thread_pidfd(tid: u32) -> Result<OwnedFd> {
+    const THREAD: i32 = libc::O_EXCL; // PIDFD_THREAD
+    // SAFETY: plain values.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, THREAD) })?;
+    // SAFETY: the kernel has just made this descriptor for us (close-on-exec).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// The calling thread.
 pub(crate) fn own_tid() -> i32 {
     // SAFETY: always succeeds.

@@ -92,6 +92,24 @@ pub(crate) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
     Ok(value)
 }
 
+/// The kernel's number of a socket, which no other socket ever has.
+pub(crate) fn cookie(socket: BorrowedFd<'_>) -> Result<u64> {
+    let mut value = 0u64;
+    let mut length = size_of::<u64>() as u32;
+    // SAFETY: the kernel writes at most eight bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    check(result.into())?;
+    Ok(value)
+}
+
 /// Whether calls on a socket return at once instead of sleeping.
 pub(crate) fn is_nonblocking(socket: BorrowedFd<'_>) -> Result<bool> {
     // SAFETY: plain values.

@@ -55,6 +55,7 @@ pub(super) const NUMBERS: &[(&str, u32)] = &[
     ("lremovexattr", 236),
     ("lsetxattr", 227),
     ("memfd_create", 385),
+    ("memfd_secret", 447),
     ("mkdir", 39),
     ("mkdirat", 323),
     ("mknod", 14),

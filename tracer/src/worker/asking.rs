@@ -19,8 +19,9 @@ use crate::decode::{Call, Verdict, streams};
 use crate::processes::Contacts;
 use crate::sys::ptrace::{self, Stop};
 use crate::sys::seccomp::Data;
-use crate::sys::{poll, process, socket};
+use crate::sys::{poll, socket};
 use crate::table::{Abi, Row};
+use crate::taking;
 
 /// Calls among which the question is looked for, and then the answer.
 const CALLS_MAX: u32 = 24;
@@ -173,7 +174,7 @@ impl Worker<'_> {
     /// see.
     pub(super) fn followed_from(
         &self,
-        pid: u32,
+        (pid, tid): (u32, u32),
         abi: Abi,
         row: &Row,
         descriptor: i32,
@@ -201,7 +202,7 @@ impl Worker<'_> {
                 let is_metadata = self.interest.contains(requests) && to.metadata;
                 let is_followed = self.interest.contains(names) && to.name_server || is_metadata;
                 let may_sleep = is_followed
-                    .then(|| self.connect_may_sleep(pid, descriptor))
+                    .then(|| self.connect_may_sleep((pid, tid), descriptor))
                     .flatten()?;
                 Some(Following::Stream {
                     socket: descriptor,
@@ -226,12 +227,13 @@ impl Worker<'_> {
     /// Whether a connect of this socket may sleep; `None` where the program would notice that it
     /// was interrupted: its time limit makes the kernel give up with EINTR. Before Linux 5.19, and
     /// under ptrace, it is not interrupted.
-    fn connect_may_sleep(&self, pid: u32, descriptor: i32) -> Option<bool> {
+    fn connect_may_sleep(&self, (pid, tid): (u32, u32), descriptor: i32) -> Option<bool> {
         if self.start.listener.is_none() || !self.waits_are_killable {
             return Some(true);
         }
-        let pidfd = self.processes.get(pid)?.pidfd.as_ref()?;
-        let socket = process::take_descriptor(pidfd.as_fd(), descriptor).ok()?;
+        let entry = self.processes.get(pid)?;
+        let pidfd = entry.pidfd.as_ref().map(AsFd::as_fd);
+        let socket = taking::take(&entry.view(tid), pidfd, descriptor).ok()?;
         if socket::is_nonblocking(socket.as_fd()).ok()? {
             return Some(false);
         }

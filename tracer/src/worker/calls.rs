@@ -7,6 +7,7 @@ use picket_events::wire::{Notice, ToAgent};
 use picket_events::{EventKind, EventType, Outcome};
 
 use super::Worker;
+use super::closed;
 use super::denying::ENDED;
 use super::execs;
 use super::settling::Look;
@@ -201,7 +202,9 @@ impl Worker<'_> {
         if may_hide(row, data) {
             self.processes.keep_memory(pid, tid);
         }
-        self.processes.get_mut(pid)?.arrive();
+        let entry = self.processes.get_mut(pid)?;
+        entry.arrive();
+        entry.turn_to(tid);
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,
@@ -216,6 +219,7 @@ impl Worker<'_> {
             .then(|| call.path(0, true))
             .filter(|to| to.fault.is_none() && to.descriptor.is_none())
             .map(|to| to.path);
+        let is_closed = closed::names_what_is_closed(&call, &verdict);
         let adds_filter = tracer_safety::adds_filter(&call, row.name);
         let asked = match &verdict {
             Verdict::Exec { .. } => execs::first_exec(&call, row),
@@ -247,6 +251,9 @@ impl Worker<'_> {
         if has_consequences(&verdict) && !still_waits() {
             return None;
         }
+        if is_closed && let Some(entry) = self.processes.get_mut(pid) {
+            entry.is_hidden = true;
+        }
         if adds_filter && let Some(entry) = self.processes.get_mut(pid) {
             entry.has_own_filter = true;
         }
@@ -269,7 +276,7 @@ impl Worker<'_> {
         }
         self.note_contacts(pid, row, &verdict);
         let descriptor = data.args[0] as u32 as i32;
-        let followed = self.followed_from(pid, abi, row, descriptor, &verdict);
+        let followed = self.followed_from((pid, tid), abi, row, descriptor, &verdict);
         let is_made_again = followed
             .is_some_and(|following| still_waits() && self.follow_asker(pid, tid, data, following));
         Some(Judged {

@@ -7,6 +7,7 @@ mod asking;
 mod backlog;
 mod callers;
 mod calls;
+mod closed;
 mod crowd;
 mod denying;
 mod ends;

@@ -54,9 +54,10 @@ impl Worker<'_> {
 
     /// Looks once; what stays open goes back in line.
     pub(super) fn look(&mut self, mut pending: Pending, look: Look) {
-        let Some(entry) = self.processes.get(pending.pid) else {
+        let Some(entry) = self.processes.get_mut(pending.pid) else {
             return;
         };
+        entry.turn_to(pending.tid);
         self.start.board.is_about(pending.pid);
         let returned = look != Look::Due;
         let view = entry.view(pending.tid);
@@ -92,7 +93,7 @@ impl Worker<'_> {
             }
             Settled::Root(root) => {
                 if let Some(entry) = self.processes.get_mut(pid) {
-                    entry.set_root(root);
+                    entry.set_root_of_thread(root);
                 }
                 Outcome::Succeeded
             }

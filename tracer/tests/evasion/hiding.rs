@@ -309,3 +309,69 @@ int main(void) {
     assert_eq!(paths[paths.len() - 2..], ["still-in-two", "somewhere"]);
     assert_eq!(hidden(&record), [main_of(&record)]);
 }
+
+/// Memory that the kernel reads for its own process and for nobody else: what is named there could not
+/// be told, so there is none.
+#[test]
+fn memory_that_only_its_process_can_read_is_refused_and_told() {
+    let record = record("secret-memory", "exec,open", |scratch| {
+        let source = r#"
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) { return !(syscall(447, 0) == -1 && errno == ENOSYS); }"#;
+        build(scratch, "program", &["-static"], source)
+    });
+    let event = record.of(EventType::Open).into_iter();
+    let of_it: Vec<_> = event
+        .filter(|event| event.kind.file().unwrap().name == "secretmem")
+        .map(|event| event.outcome)
+        .collect();
+    assert_eq!(of_it, [picket_events::Outcome::Denied(38)]);
+}
+
+/// Since Linux 6.14 the pages that `perf_event_open` shares with a program are such memory. What stands
+/// there is told, or else that it is not known; and a bad address alone says nothing.
+#[test]
+fn a_path_in_memory_that_is_shared_with_the_kernel_is_told_or_told_to_be_hidden() {
+    let record = record("kernel-memory", "exec,mkdir", |scratch| {
+        let source = r#"
+#include <linux/perf_event.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    struct perf_event_attr kind = {.type = PERF_TYPE_SOFTWARE, .size = sizeof kind,
+        .config = PERF_COUNT_SW_DUMMY, .exclude_kernel = 1};
+    int event = syscall(SYS_perf_event_open, &kind, 0, -1, -1, 0);
+    char *shared = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, event, 0);
+    if (shared == MAP_FAILED) return 2;
+    if (fork() == 0) {
+        char *end = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        munmap(end + 4096, 4096);
+        memset(end, 'x', 4096);
+        mkdir((char *)8, 0755);
+        mkdir(end + 4000, 0755);
+        _exit(0);
+    }
+    wait(0);
+    strcpy(shared + 2048, argv[1]);
+    return mkdir(shared + 2048, 0755) != 0;
+}"#;
+        let program = build(scratch, "program", &["-static"], source);
+        format!("exec {program} {}", scratch.text("made"))
+    });
+    let main = main_of(&record);
+    let names = record.of(EventType::Mkdir).into_iter();
+    let is_told = names
+        .filter(|event| event.pid == main)
+        .any(|event| event.kind.file().unwrap().name == "made");
+    let expected = match is_told {
+        true => vec![],
+        false => vec![main],
+    };
+    assert_eq!(hidden(&record), expected);
+}

@@ -259,3 +259,73 @@ int main(void) {
     );
     assert_eq!(record.of(EventType::Unlink).len(), 30);
 }
+
+/// A thread's own descriptors are those that its calls are about, not the ones that its process's first
+/// thread has by the same numbers.
+#[test]
+fn a_connect_by_a_thread_with_descriptors_of_its_own_is_told_with_where_it_went() {
+    let (record, out) = run(
+        "own-descriptors",
+        "connect",
+        r#"
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+enum { NUMBER = 50 };
+static pthread_barrier_t both;
+static volatile int goes;
+static struct sockaddr_in at(int port) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return to;
+}
+static void *thread(void *unused) {
+    struct sockaddr_in to = at(1002);
+    if (unshare(CLONE_FILES)) _exit(1);
+    for (int i = 1; i <= 20; i++) {
+        dup2(socket(AF_INET, SOCK_DGRAM, 0), NUMBER + i);
+        pthread_barrier_wait(&both);
+        goes = i;
+        if (connect(NUMBER + i, (struct sockaddr *)&to, sizeof to)) _exit(2);
+        pthread_barrier_wait(&both);
+    }
+    return 0;
+}
+int main(void) {
+    struct sockaddr_in to = at(1001);
+    pthread_t other;
+    pthread_barrier_init(&both, 0, 2);
+    pthread_create(&other, 0, thread, 0);
+    for (int i = 1; i <= 20; i++) {
+        dup2(socket(AF_INET, SOCK_DGRAM, 0), NUMBER + i);
+        pthread_barrier_wait(&both);
+        while (goes != i) {}
+        if (connect(NUMBER + i, (struct sockaddr *)&to, sizeof to)) _exit(3);
+        pthread_barrier_wait(&both);
+    }
+    pthread_join(other, 0);
+    puts("done");
+    fflush(stdout);
+    _exit(0);
+}"#,
+    );
+    assert_eq!(out, "done\n");
+    let events = record.of(EventType::Connect);
+    let of = |wanted: u16| {
+        let to = events.iter().filter(move |event| match &event.kind {
+            EventKind::Connect {
+                address: Address::Ip { port, .. },
+                ..
+            } => *port == wanted,
+            _ => false,
+        });
+        to.map(|event| is_seen(event.outcome)).collect::<Vec<_>>()
+    };
+    assert_eq!((of(1001).len(), of(1002).len()), (20, 20));
+    let seen = of(1002).into_iter().filter(|is_seen| *is_seen).count();
+    assert!(seen >= 10, "the sockets stay open: most can be looked at");
+}

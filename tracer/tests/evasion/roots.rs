@@ -189,3 +189,35 @@ os.open(sys.argv[1] + '/beside', os.O_RDONLY)
     assert_eq!(told[..2], roots[..2]);
     assert_eq!(told[2], "/");
 }
+
+/// A thread may have a root of its own; those of the others stay.
+#[test]
+fn a_root_that_only_a_thread_has_is_that_thread_s() {
+    let (record, scratch) = run_beside_a_jail(
+        "thread-root",
+        "open,mkdir,chroot",
+        r#"
+import ctypes, os, sys, threading
+os.chdir(sys.argv[1])
+def apart():
+    assert ctypes.CDLL(None).unshare(0x200) == 0 # CLONE_FS
+    os.chroot("jail")
+    os.mkdir("/made")
+    os.close(os.open("/secret", os.O_RDONLY))
+    turn.set(); back.wait()
+    os.mkdir("/again")
+turn, back = threading.Event(), threading.Event()
+thread = threading.Thread(target=apart); thread.start(); turn.wait()
+os.mkdir(sys.argv[1] + "/by-main")
+os.close(os.open(sys.argv[1] + "/beside", os.O_RDONLY))
+back.set(); thread.join()
+"#,
+    );
+    let made = record.paths(EventType::Mkdir);
+    let expected = ["jail/made", "by-main", "jail/again"].map(|name| scratch.text(name));
+    assert_eq!(made, expected);
+    let opened = record.paths(EventType::Open);
+    for name in ["jail/secret", "beside"] {
+        assert!(opened.contains(&scratch.text(name)), "{name}: {opened:?}");
+    }
+}

@@ -57,6 +57,28 @@ c=s.socket(s.AF_UNIX); c.connect(\"{}\")",
     assert!(unix.2, "{unix:?}");
 }
 
+/// A connection is not taken for one to whoever the descriptor is connected with a moment later.
+#[test]
+fn a_descriptor_that_is_for_another_socket_afterwards_does_not_change_where_it_went() {
+    let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [good, other] = listeners
+        .each_ref()
+        .map(|listener| listener.local_addr().unwrap().port());
+    let all = connects("exchanged", |_| {
+        format!(
+            "import os
+good=s.socket(); good.connect((\"127.0.0.1\",{good}))
+for _ in range(20):
+    used=s.socket(); kept=os.dup(used.fileno())
+    used.connect((\"127.0.0.1\",{other})); os.dup2(good.fileno(),used.fileno())"
+        )
+    });
+    let told: Vec<_> = all.iter().map(|(address, ..)| address.clone()).collect();
+    let mut expected = vec![ip("127.0.0.1", good)];
+    expected.extend(vec![ip("127.0.0.1", other); 20]);
+    assert_eq!(told, expected);
+}
+
 /// Where the machine has no IPv6 the call fails: one engine knows, the other cannot tell.
 #[test]
 fn ipv6_connects_are_told_too() {

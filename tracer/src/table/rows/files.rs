@@ -38,6 +38,14 @@ pub(super) static ROWS: &[Row] = &[
         EVERY,
         files::memfd_create,
     ),
+    row(
+        "memfd_secret",
+        [447, 447, 447],
+        E::Open,
+        EVERY,
+        files::memfd_secret,
+    )
+    .always(),
     // Makes an empty file as well as a device, a FIFO or a socket.
     row("mknod", [133, 14, NO], E::Open, EVERY, files::mknod),
     row("mknodat", [259, 297, 33], E::Open, EVERY, files::mknodat),
