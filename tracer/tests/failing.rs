@@ -274,9 +274,13 @@ fn what_the_tracer_cannot_do_without_is_tried_first() {
 #[test]
 fn limits_that_leave_no_room_leave_the_program_untraced() {
     need_root();
+    // Where another user may run it.
+    let scratch = Scratch::new("no-room");
+    let program = scratch.path("picket-tracer");
+    std::fs::copy(tracer(), &program).unwrap();
     let run = |limit: &str, engine: &str, user: &[&str]| {
         let mut command = Command::new("setpriv");
-        command.args(user).args(["prlimit", limit]).arg(tracer());
+        command.args(user).args(["prlimit", limit]).arg(&program);
         command.args(["trace", "--no-agent", "--engine", engine, "--"]);
         output(command.args(["/bin/echo", "ran"]))
     };

@@ -110,6 +110,9 @@ impl Worker<'_> {
     /// The thread did not wait for our answer any more: what was prepared for its call was for
     /// nothing, and may not even have been its.
     fn take_back(&mut self, judged: &Judged) {
+        if let Some(entry) = self.processes.get_mut(judged.pid) {
+            entry.received = Data::default();
+        }
         match judged.verdict {
             Verdict::Exec { .. } => self.forget_exec(judged.pid, judged.tid),
             Verdict::ExitGroup(_) => {
@@ -201,7 +204,9 @@ impl Worker<'_> {
         if may_hide(row, data) {
             self.processes.keep_memory(pid, tid);
         }
-        self.processes.get_mut(pid)?.arrive();
+        let entry = self.processes.get_mut(pid)?;
+        entry.arrive();
+        entry.received = *data;
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,
