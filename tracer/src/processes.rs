@@ -23,6 +23,7 @@ use crate::memory::Memory;
 use crate::proc;
 use crate::races;
 use crate::resolve::{Root, View};
+use crate::sys::seccomp::Data;
 use crate::sys::{Result, poll, process};
 
 /// Services that a process, or one that it descends from, has spoken to: whose traffic is
@@ -108,6 +109,8 @@ pub(crate) struct Entry {
     /// It, or one that it descends from, may have a seccomp filter of its own: that can keep ours from
     /// stopping for a call.
     pub(crate) has_own_filter: bool,
+    /// Its last call that we were asked about.
+    pub(crate) received: Data,
     /// It, or one that it descends from, has held a worker up.
     pub(crate) caution: Caution,
 }
@@ -406,6 +409,7 @@ impl Processes {
             stat: None,
             may_change_login,
             has_own_filter,
+            received: Data::default(),
             caution: self.cautions.of(pid).unwrap_or(caution),
         };
         let seen = poll::monotonic_ms();

@@ -198,8 +198,7 @@ impl Row {
             || (self.reaches_out && interest.quarantine)
     }
 
-    /// Whether the filter stops for it whatever its arguments.
-    #[cfg(feature = "bench")]
+    /// Whether the filter, where it stops for it at all, does so whatever its arguments.
     pub(crate) fn is_unconditional(&self, interest: &Interest) -> bool {
         self.tests.iter().any(|test| match test {
             Test::Always => true,

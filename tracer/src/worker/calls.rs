@@ -111,6 +111,9 @@ impl Worker<'_> {
     /// The thread did not wait for our answer any more: what was prepared for its call was for
     /// nothing, and may not even have been its.
     fn take_back(&mut self, judged: &Judged) {
+        if let Some(entry) = self.processes.get_mut(judged.pid) {
+            entry.received = Data::default();
+        }
         match judged.verdict {
             Verdict::Exec { .. } => self.forget_exec(judged.pid, judged.tid),
             Verdict::ExitGroup(_) => {
@@ -205,6 +208,7 @@ impl Worker<'_> {
         let entry = self.processes.get_mut(pid)?;
         entry.arrive();
         entry.turn_to(tid);
+        entry.received = *data;
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,

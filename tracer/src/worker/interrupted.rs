@@ -58,6 +58,22 @@ const FIRST_QUEUED: i32 = 32;
 /// it.
 const SHELLS: [&str; 4] = ["dash", "sh", "ash", "busybox"];
 
+/// Whether a signal may interrupt calls of this type also where nobody looks. All others do what they
+/// do at once.
+fn waits_by_nature(event: EventType) -> bool {
+    use EventType as E;
+    const AT_ONCE: [EventType; 7] = [
+        E::Chdir,
+        E::Chroot,
+        E::Dup,
+        E::Signal,
+        E::SetUid,
+        E::SetGid,
+        E::Utimes,
+    ];
+    event == E::Open || !(DENIABLE.contains(&event) || AT_ONCE.contains(&event))
+}
+
 fn is_shell(entry: &Entry) -> bool {
     let image = &entry.image;
     let running = image.interpreter.as_ref().unwrap_or(&image.file);
@@ -108,27 +124,40 @@ impl Worker<'_> {
     }
 
     /// Whether a thread that has stopped for a signal was interrupted in a call that we are asked about,
-    /// and that never gives EINTR, or rarely: an exec, an open for writing, or a change of files. The open
-    /// of a FIFO is interrupted a second time, by the signal that is sent once more.
-    fn was_waiting(&self, data: &Data) -> bool {
+    /// and that never gives EINTR, or rarely. The open of a FIFO for writing is interrupted a second time,
+    /// by the signal that is sent once more.
+    fn was_waiting(&self, tid: u32, data: &Data, signal: i32) -> bool {
         const WRITES: u64 = 0o3 | 0o100 | 0o1000; // O_ACCMODE, O_CREAT, O_TRUNC
+        const DUPLICATES: [u64; 2] = [libc::F_DUPFD as u64, libc::F_DUPFD_CLOEXEC as u64];
         let row = Abi::of(data.arch, data.number as u32)
             .and_then(|(abi, number)| table::find(abi, number));
-        match row.map(|row| row.name) {
-            Some("execve" | "execveat") => true,
-            _ if row.is_some_and(|row| self.is_change(row.event)) => true,
-            _ if self.interest.open == OpenInterest::None => false,
-            Some("open") => data.args[1] & WRITES != 0,
-            Some("openat") => data.args[2] & WRITES != 0,
-            _ => false,
-        }
-    }
-
-    /// Whether each call of this type is a change of files that we are asked about.
-    fn is_change(&self, event: EventType) -> bool {
-        let is_one =
-            DENIABLE.contains(&event) && !matches!(event, EventType::Exec | EventType::Open);
-        is_one && self.interest.contains(event)
+        let Some(row) = row else {
+            return false;
+        };
+        // What is kept back is sent when the call was answered, so that there has to be an answer.
+        let is_always_asked =
+            || row.is_active(&self.interest) && row.is_unconditional(&self.interest);
+        let is_answered = || cfg!(target_arch = "x86_64") || is_always_asked();
+        let flags = match row.name {
+            "open" => data.args[1],
+            "openat" => data.args[2],
+            "fcntl" => return DUPLICATES.contains(&data.args[1]) && is_answered(),
+            "ioctl" => return false,
+            _ => return !waits_by_nature(row.event) && is_answered(),
+        };
+        // A shell's, unless it was let go: where it waits for the other end of a FIFO, SIGCHLD has it give
+        // EINTR without us, too.
+        let let_go = || {
+            self.processes
+                .get(tid)
+                .is_some_and(|entry| entry.received == *data)
+        };
+        let is_spared = || {
+            self.attended.get(&tid) == Some(&Attended::Shell)
+                && signal == libc::SIGCHLD
+                && !let_go()
+        };
+        self.interest.open != OpenInterest::None && (flags & WRITES != 0 || is_spared())
     }
 
     /// A thread has stopped for a signal. True where it is one that we have seized, and that is left
@@ -157,7 +186,7 @@ impl Worker<'_> {
                 // Nothing may come before the call that it is owed, however often.
                 true => self.keep_back((pid, tid), signal, 0, u32::MAX),
                 false => {
-                    self.was_waiting(&data)
+                    self.was_waiting(tid, &data, signal)
                         && !ptrace::is_made_again_after(tid)
                         && self.keep_back((pid, tid), signal, times, TIMES_MAX)
                 }

@@ -42,6 +42,34 @@ fn a_child_that_dies_does_not_interrupt_an_open() {
     assert_eq!(agent.finish().of(EventType::Open).len(), 20);
 }
 
+/// `kill $!; cd …`, and redirections for reading.
+#[cfg(feature = "test-tools")]
+#[test]
+fn a_child_that_dies_does_not_interrupt_what_a_shell_does_at_once() {
+    let scratch = Scratch::new("dying-reader");
+    std::fs::write(scratch.path("old"), "a line\n").unwrap();
+    let here = scratch.path("").to_str().unwrap().to_owned();
+    for shell in [&["dash"][..], &["busybox", "sh"]] {
+        for work in ["cd", "read -r line <old; cd"] {
+            let script = format!(
+                "cd {here}
+                for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+                    (sleep 60 & until read -r name </proc/$!/comm && [ \"$name\" = sleep ]; do sleep 0.01; done
+                     sleep 0.01; kill $!; {work} {here} && echo done)
+                done"
+            );
+            let command = [shell, &["-c", &script]].concat();
+            let output = output(&mut silent(&command));
+            assert_eq!(
+                stdout(&output),
+                "done\n".repeat(20),
+                "{command:?}: {}",
+                stderr(&output)
+            );
+        }
+    }
+}
+
 /// The signal is not lost where the exec fails. A program with the name of a shell is taken for one.
 #[test]
 fn a_signal_that_comes_during_an_exec_is_handled() {
