@@ -3,7 +3,7 @@
 # under qemu, and runs the tracer's tests in it: guest.sh amd64|arm64 [SUITE...]
 #
 # amd64: this machine's own root is the guest's, read-only, so that the tests
-# find their programs. arm64: busybox and static binaries only. PICKET_GUEST_SECONDS is how
+# find their programs. arm64: busybox, Debian 11's python3 and static binaries only. PICKET_GUEST_SECONDS is how
 # long the guest may run, where the machine has other work as well; PICKET_GUEST_CASES are words
 # of the names of the only tests to run, PICKET_GUEST_TIMES how often.
 source "$(dirname "$0")/lib.sh"
@@ -50,8 +50,14 @@ if [ ! -e "$folder/$arch/boot/vmlinuz-${kernel#linux-image-}" ]; then
 	[ "$arch" = amd64 ] || packages+=("busybox-static:$arch")
 	fetch "${packages[@]}"
 fi
+if [ "$arch" = arm64 ] && [ ! -e "$folder/arm64/usr/bin/python3.9" ]; then
+	say "fetching python3 of Debian 11 (once)"
+	fetch {libc6,libgcc-s1,libexpat1,zlib1g,libffi7,coreutils,{libpython3.9,python3.9}-minimal,libpython3.9-stdlib}:arm64
+fi
 
 guest=$(mktemp -d)
+# It becomes the root, which other users than root pass through as well.
+chmod 0755 "$guest"
 trap 'rm -rf "$guest"' EXIT
 mkdir -p "$guest"/{bin,proc,sys,dev,tmp,root}
 
@@ -140,6 +146,15 @@ INIT
 else
 	source "$root/scripts/aarch64.sh"
 	cp "$folder/arm64/bin/busybox" "$guest/bin/busybox"
+	# What the programs of the tests of denials need.
+	libraries=lib/aarch64-linux-gnu
+	mkdir -p "$guest"/usr/{bin,lib} "$guest/$libraries" "$guest/usr/$libraries"
+	cp -a "$folder/arm64/lib/ld-linux-aarch64.so.1" "$guest/lib/"
+	cp -a "$folder/arm64/$libraries"/{ld-2*,lib{c,dl,expat,gcc_s,m,pthread,rt,util,z}[.-]*} "$guest/$libraries/"
+	cp -a "$folder/arm64/usr/$libraries"/libffi.* "$guest/usr/$libraries/"
+	cp -a "$folder/arm64/usr/lib/python3.9" "$guest/usr/lib/"
+	cp "$folder/arm64/usr/bin/python3.9" "$guest/usr/bin/python3"
+	cp "$folder/arm64/bin/touch" "$guest/usr/bin/touch"
 	# The cases that need no more than a shell whose tools are all the one program.
 	cases=(every_event_follows double_fork the_kernel_means open_of_nothing
 		argument_lists_are_cut after_the_call do_not_leave_the_tracer
@@ -148,13 +163,18 @@ else
 		new_worker_knows stopped_worker still_mirrored next_worker_goes_on does_not_interrupt)
 	[ ${#only[@]} -eq 0 ] || cases=("${only[@]}")
 	suites=("${@:2}")
-	[ ${#suites[@]} -gt 0 ] || suites=(agent events events_ptrace transparency transparency_ptrace takeover)
+	[ ${#suites[@]} -gt 0 ] || suites=(agent events events_ptrace transparency transparency_ptrace takeover deny deny_ptrace)
 	aarch64_is_there || die "rustup cannot fetch $aarch64_target"
 	mapfile -t built < <(build "$aarch64_target" "${suites[@]}")
 	for program in "${built[@]}"; do
 		name=$(basename "$program")
 		install -m 0755 "$program" "$guest/bin/$name"
-		[ "$name" = picket-tracer ] || echo "run /bin/$name --test-threads 2 ${cases[*]}" >>"$guest/run"
+		case $name in
+		picket-tracer) ;;
+		# All but the one whose program would have to be compiled there.
+		deny*) echo "run /bin/$name --test-threads 2 --skip what_a_handler_does ${only[*]}" >>"$guest/run" ;;
+		*) echo "run /bin/$name --test-threads 2 ${cases[*]}" >>"$guest/run" ;;
+		esac
 	done
 	cat >"$guest/init" <<'INIT'
 #!/bin/busybox sh
@@ -165,7 +185,7 @@ else
 /bin/busybox --install -s /bin
 /bin/busybox mkdir /etc
 /bin/busybox ifconfig lo 127.0.0.1
-export PATH=/bin HOME=/root PICKET_TRACER=/bin/picket-tracer
+export PATH=/bin:/usr/bin HOME=/root PICKET_TRACER=/bin/picket-tracer
 cd /tmp && . /run
 echo "guest: $failed"
 poweroff -f
