@@ -209,6 +209,8 @@ impl Worker<'_> {
         entry.arrive();
         entry.turn_to(tid);
         entry.received = *data;
+        // Before the first look: what others change from here on may be what the call meets.
+        let time = poll::now();
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,
@@ -289,7 +291,7 @@ impl Worker<'_> {
             pid,
             tid,
             verdict,
-            time: poll::now(),
+            time,
             owed,
         })
     }
