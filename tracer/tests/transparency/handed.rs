@@ -201,9 +201,10 @@ while True:
     try: pid, status = os.wait()
     except ChildProcessError: break
     ended[pid] = status
-print(sorted(set(ended.values())), os.path.exists(f"/proc/{program}"))
+# Of a tracer, the worker comes to us as well, and has nothing to complain of.
+print({status for status in ended.values() if status}, os.path.exists(f"/proc/{program}"))
 "#,
     );
-    assert_eq!(plain, "[9] False\n");
+    assert_eq!(plain, "{9} False\n");
     assert_eq!(traced, plain);
 }
