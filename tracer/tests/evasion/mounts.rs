@@ -27,16 +27,6 @@ fn told(source: &str, mountpoint: &str, fs_type: &str) -> (String, String, Strin
     (text(source), text(mountpoint), text(fs_type), true)
 }
 
-/// Whether the kernel has `mount_setattr` (Linux 5.12).
-fn has_mount_attributes() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split('.').map(|number| number.parse::<u32>());
-    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
-        panic!("{release}");
-    };
-    (major, minor) >= (5, 12)
-}
-
 /// In a mount name space of its own.
 fn run_apart(name: &str, program: &str) -> (Record, Scratch) {
     need_root();
@@ -48,7 +38,7 @@ fn run_apart(name: &str, program: &str) -> (Record, Scratch) {
     }
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "--"]);
-    let attributes = match has_mount_attributes() {
+    let attributes = match kernel_is_from(5, 12) {
         true => "with-attributes",
         false => "without",
     };
@@ -134,7 +124,7 @@ call(433, AT_FDCWD, b'a b', 0)
         loose("", &scratch.text("to")),
         loose("", &scratch.text("a b")),
     ];
-    if !has_mount_attributes() {
+    if !kernel_is_from(5, 12) {
         println!("this kernel has no mount_setattr");
         expected.remove(5);
     }

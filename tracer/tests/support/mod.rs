@@ -57,6 +57,16 @@ pub fn is_seen(outcome: picket_events::Outcome) -> bool {
 }
 
 /// A directory of its own for each test, removed at the end.
+/// Whether this is Linux of a version, or a later one.
+pub fn kernel_is_from(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>());
+    let (Some(Ok(of)), Some(Ok(version))) = (numbers.next(), numbers.next()) else {
+        panic!("{release}");
+    };
+    (of, version) >= (major, minor)
+}
+
 pub struct Scratch(PathBuf);
 
 impl Scratch {
