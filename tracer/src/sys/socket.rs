@@ -76,37 +76,36 @@ pub(crate) fn send_with(
 
 /// A socket option that is an int.
 pub(crate) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
-    let mut value: i32 = 0;
-    let mut length = size_of::<i32>() as u32;
-    // SAFETY: the kernel writes at most four bytes.
+    let mut value = 0;
+    // SAFETY: any bytes are an int.
+    unsafe { get(socket, name, &mut value) }?;
+    Ok(value)
+}
+
+/// Asks for a socket option.
+///
+/// # Safety
+/// Any bytes are a value of the type.
+unsafe fn get<T>(socket: BorrowedFd<'_>, name: i32, value: &mut T) -> Result<()> {
+    let mut length = size_of::<T>() as u32;
+    // SAFETY: the kernel writes at most `length` bytes, and says the caller, any will do.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             name,
-            (&raw mut value).cast(),
+            std::ptr::from_mut(value).cast(),
             &raw mut length,
         )
     };
-    check(result.into())?;
-    Ok(value)
+    check(result.into()).map(drop)
 }
 
 /// The kernel's number of a socket, which no other socket ever has.
 pub(crate) fn cookie(socket: BorrowedFd<'_>) -> Result<u64> {
-    let mut value = 0u64;
-    let mut length = size_of::<u64>() as u32;
-    // SAFETY: the kernel writes at most eight bytes.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_COOKIE,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    };
-    check(result.into())?;
+    let mut value = 0;
+    // SAFETY: any bytes are a number.
+    unsafe { get(socket, libc::SO_COOKIE, &mut value) }?;
     Ok(value)
 }
 
@@ -123,18 +122,8 @@ pub(crate) fn has_send_limit(socket: BorrowedFd<'_>) -> Result<bool> {
         tv_sec: 0,
         tv_usec: 0,
     };
-    let mut length = size_of::<libc::timeval>() as u32;
-    // SAFETY: the kernel writes at most `length` bytes.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_SNDTIMEO,
-            (&raw mut limit).cast(),
-            &raw mut length,
-        )
-    };
-    check(result.into())?;
+    // SAFETY: any bytes are a timeval.
+    unsafe { get(socket, libc::SO_SNDTIMEO, &mut limit) }?;
     Ok((limit.tv_sec, limit.tv_usec) != (0, 0))
 }
 
