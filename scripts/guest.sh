@@ -22,12 +22,21 @@ arm64) qemu=qemu-system-aarch64 kernel=linux-image-$version-cloud-arm64 emulator
 esac
 "$root/scripts/packages.sh" busybox-static cpio "$emulator"
 
+# mirror: where this machine has Debian's packages from.
+mirror() {
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' 'Component: main' |
+		sort -u | head -n 1
+}
+
 # fetch PACKAGE...: unpacks packages of Debian 11, which nothing here installs.
 fetch() {
-	local state=$folder/apt package
+	local state=$folder/apt package mirror
 	mkdir -p "$state/lists/partial" "$state/archives/partial" "$folder/$arch"
+	mirror=$(mirror)
+	[ -n "$mirror" ] || { apt-get -q update >/dev/null || true; mirror=$(mirror); }
+	[ -n "$mirror" ] || die "no mirror of Debian is among this machine's apt sources; the guest needs its kernel"
 	cat >"$state/sources.list" <<-LIST
-		deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bullseye main
+		deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror bullseye main
 	LIST
 	local options=(-q -o "Dir::Etc::sourcelist=$state/sources.list" -o Dir::Etc::sourceparts=-
 		-o "Dir::State::lists=$state/lists" -o "Dir::Cache=$state" -o APT::Sandbox::User=root
