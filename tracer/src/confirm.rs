@@ -248,6 +248,12 @@ impl Pending {
                     uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
                 }))
             }
+            // A look while it is about to be made would use the mount, which the kernel then calls busy.
+            Check::Mounted { .. }
+                if matches!(self.kind, EventKind::Umount { .. }) && !(returned || last) =>
+            {
+                Settled::Wait
+            }
             Check::Mounted { at, before } => {
                 let seen = mounts::at(view, at) != *before;
                 if let (EventKind::Mount { fs_type, .. }, true) = (&mut self.kind, seen)

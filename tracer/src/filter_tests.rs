@@ -322,3 +322,35 @@ fn the_program_fits_the_kernel_and_finds_a_call_in_few_steps() {
         assert!(program.len() < 4096, "{}", program.len());
     }
 }
+
+/// What is asked of the filter in words, and what it does.
+#[test]
+fn opens_are_stopped_for_as_it_is_said_of_their_flags() {
+    use picket_events::OpenInterest as O;
+    for wanted in [O::None, O::Write, O::Plain, O::NoTerminal, O::All] {
+        let mut interest = Interest::lineage();
+        interest.insert_open(wanted);
+        for abis in [X86.as_slice(), ARM.as_slice()] {
+            let program = compile_for(abis, &interest, OURS, true);
+            for &abi in abis {
+                let Some(number) = rows()
+                    .find(|row| row.name == "openat")
+                    .and_then(|row| row.number(abi))
+                else {
+                    continue;
+                };
+                // Every flag by itself, and any two of them.
+                for flags in (0..32 * 32).map(|both| 1u32 << (both / 32) | 1 << (both % 32)) {
+                    for flags in [0, flags] {
+                        let data = call(abi, number, [0, 0, u64::from(flags), 0, 0, 0]);
+                        assert_eq!(
+                            verdict(&program, &data) == RETURN_USER_NOTIF,
+                            crate::table::stops_for_open(&interest, abi, flags),
+                            "{wanted:?} {abi:?} {flags:o}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

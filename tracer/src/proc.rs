@@ -400,6 +400,20 @@ pub(crate) fn as_tracee<T>(credentials: &Credentials, work: impl Fn() -> Result<
     }
 }
 
+/// Runs `work`, which attaches to a tracee or takes something from it; where it is not permitted, runs it
+/// again as the tracee's own user.
+pub(crate) fn attached_as_tracee<T>(
+    credentials: &Credentials,
+    work: impl Fn() -> Result<T>,
+) -> Result<T> {
+    match work() {
+        Err(Errno(libc::EPERM)) if (credentials.uid, credentials.gid) != process::real_ids() => {
+            process::with_real_ids(credentials.uid, credentials.gid, &work)?
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,7 +24,7 @@ use crate::proc;
 use crate::races;
 use crate::resolve::{Root, View};
 use crate::sys::seccomp::Data;
-use crate::sys::{Result, poll, process};
+use crate::sys::{Errno, Result, poll, process, ptrace};
 
 /// Services that a process, or one that it descends from, has spoken to: whose traffic is
 /// looked at.
@@ -109,6 +109,8 @@ pub(crate) struct Entry {
     /// It, or one that it descends from, may have a seccomp filter of its own: that can keep ours from
     /// stopping for a call.
     pub(crate) has_own_filter: bool,
+    /// A timer of its (`setitimer`) sends it SIGALRM again and again.
+    pub(crate) has_timer: bool,
     /// Its last call that we were asked about.
     pub(crate) received: Data,
     /// It, or one that it descends from, has held a worker up.
@@ -127,6 +129,11 @@ impl Entry {
             follows: !matches!(self.root, Root::Unknown)
                 && self.caution.allows_paths(poll::monotonic_ms),
         }
+    }
+
+    /// Attaches to one of its threads without stopping it. A debugger's own tracees stay its own.
+    pub(crate) fn seize(&self, tid: u32, options: usize) -> Result<()> {
+        proc::attached_as_tracee(&self.credentials, || ptrace::seize(tid, options))
     }
 
     /// Another root than was known.
@@ -231,6 +238,12 @@ impl Processes {
 
     pub(crate) fn get(&self, pid: u32) -> Option<&Entry> {
         self.entries.get(&pid)
+    }
+
+    /// Attaches to a thread of a process without stopping it ([`Entry::seize`]).
+    pub(crate) fn seize(&self, pid: u32, tid: u32, options: usize) -> Result<()> {
+        let entry = self.get(pid).ok_or(Errno(libc::ESRCH))?;
+        entry.seize(tid, options)
     }
 
     /// Whether a process runs what its parent does, and the agent knows the parent to.
@@ -409,6 +422,7 @@ impl Processes {
             stat: None,
             may_change_login,
             has_own_filter,
+            has_timer: false,
             received: Data::default(),
             caution: self.cautions.of(pid).unwrap_or(caution),
         };

@@ -8,7 +8,7 @@ mod rows;
 
 use std::sync::OnceLock;
 
-use picket_events::{EventType, Interest};
+use picket_events::{EventType, Interest, OpenInterest};
 
 use crate::decode::Decoder;
 pub(crate) use rows::rows;
@@ -144,6 +144,19 @@ pub(crate) const DUPLICATE: [u32; 2] = [0, 1030];
 /// Open flags that can change something: `O_WRONLY`, `O_RDWR`, `O_CREAT`, `O_TRUNC`.
 pub(crate) const OPEN_WRITING: u32 = 0o1 | 0o2 | 0o100 | 0o1000;
 
+/// Whether the filter stops for an open with these flags ([`Test::OpenFlags`]).
+pub(crate) fn stops_for_open(interest: &Interest, abi: Abi, flags: u32) -> bool {
+    let writes = flags & OPEN_WRITING != 0;
+    let is_quiet = flags & abi.quiet_opens() != 0;
+    match interest.open {
+        OpenInterest::None => false,
+        OpenInterest::All => true,
+        OpenInterest::Write => writes,
+        OpenInterest::NoTerminal => writes || !is_quiet,
+        OpenInterest::Plain => writes || !is_quiet && flags & !abi.idle_opens() != OPEN_NO_TERMINAL,
+    }
+}
+
 /// One system call.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
@@ -202,7 +215,7 @@ impl Row {
     pub(crate) fn is_unconditional(&self, interest: &Interest) -> bool {
         self.tests.iter().any(|test| match test {
             Test::Always => true,
-            Test::OpenFlags(_) => interest.open == picket_events::OpenInterest::All,
+            Test::OpenFlags(_) => interest.open == OpenInterest::All,
             _ => false,
         })
     }

@@ -22,16 +22,21 @@ static LACKS_THREADS: AtomicBool = AtomicBool::new(false);
 pub(crate) fn take(view: &View<'_>, pidfd: Option<BorrowedFd<'_>>, number: i32) -> Result<OwnedFd> {
     if view.tid != view.pid && !LACKS_THREADS.load(Ordering::Relaxed) {
         match process::open_thread_pidfd(view.tid) {
-            Ok(thread) => return process::take_descriptor(thread.as_fd(), number),
+            Ok(thread) => return take_as(view, thread.as_fd(), number),
             Err(Errno(libc::EINVAL)) => LACKS_THREADS.store(true, Ordering::Relaxed),
             Err(error) => return Err(error),
         }
     }
-    let taken = process::take_descriptor(pidfd.ok_or(Errno(libc::EBADF))?, number);
+    let taken = take_as(view, pidfd.ok_or(Errno(libc::EBADF))?, number);
     match view.tid == view.pid || is_threads(view, number, taken.as_ref().ok()) {
         true => taken,
         false => Err(ANOTHER),
     }
+}
+
+fn take_as(view: &View<'_>, pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
+    let take = || process::take_descriptor(pidfd, number);
+    proc::attached_as_tracee(view.credentials, take)
 }
 
 /// Whether what was taken by a number is what the thread has there.

@@ -68,6 +68,11 @@ fn in_world(name: &str, interest: &str, program: &str) -> Record {
 
 /// Runs a command traced, in that world.
 fn run_in_world(scratch: &Scratch, interest: &str, command: &[&str]) -> Record {
+    run_in_world_by(scratch, &[], interest, command)
+}
+
+/// The same, with something that runs the tracer.
+fn run_in_world_by(scratch: &Scratch, by: &[&str], interest: &str, command: &[&str]) -> Record {
     need_root();
     let agent = Agent::start(scratch);
     let resolver = scratch.text("resolv.conf");
@@ -81,6 +86,7 @@ fn run_in_world(scratch: &Scratch, interest: &str, command: &[&str]) -> Record {
     ));
     command
         .arg("sh")
+        .args(by)
         .arg(traced.get_program())
         .args(traced.get_args());
     command.env("WORLD", WORLD).stdin(Stdio::null());

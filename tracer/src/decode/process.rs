@@ -28,6 +28,22 @@ pub(crate) fn exit_group(call: &Call<'_>) -> Verdict {
     Verdict::ExitGroup(call.word(0) & 0xff)
 }
 
+/// `setitimer` of the timer that sends SIGALRM: of interest for what its signals interrupt
+/// ([`rings_again`]), and told to nobody.
+pub(crate) fn timer(_call: &Call<'_>) -> Verdict {
+    Verdict::Pass
+}
+
+/// Whether a `setitimer` sets a timer that rings again and again: whether its interval is not zero.
+pub(crate) fn rings_again(call: &Call<'_>) -> bool {
+    /// Of `struct itimerval`: seconds and microseconds. x32's are as long as x86-64's.
+    const INTERVAL: usize = 2;
+    let mut interval = [0u8; INTERVAL * size_of::<u64>()];
+    let length = INTERVAL * call.abi.register_size();
+    let interval = &mut interval[..length];
+    call.read(call.address(1), interval).is_ok() && interval.iter().any(|byte| *byte != 0)
+}
+
 pub(crate) fn prctl(call: &Call<'_>) -> Verdict {
     const SET_NAME: u32 = 15;
     /// More than the kernel keeps: what it cuts off can be seen.

@@ -231,7 +231,7 @@ fn priority_of(call: &Call<'_>, users: i32) -> Verdict {
     let (which, who) = (call.int(0), call.int(1));
     let is_about_us = if which == users {
         // 0 is the caller's own; in a user name space of its own ours may have any number.
-        let ours = process::real_user();
+        let ours = process::real_ids().0;
         let caller = &call.process.credentials;
         [caller.uid, caller.euid, who as u32].contains(&ours)
     } else {

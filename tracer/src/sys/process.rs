@@ -103,10 +103,10 @@ pub(crate) fn effective_ids() -> (u32, u32) {
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
-/// Real user of this process.
-pub(crate) fn real_user() -> u32 {
-    // SAFETY: always succeeds.
-    unsafe { libc::getuid() }
+/// Real user and group.
+pub(crate) fn real_ids() -> (u32, u32) {
+    // SAFETY: always succeed.
+    unsafe { (libc::getuid(), libc::getgid()) }
 }
 
 /// Leaves the session and process group of the caller.
@@ -301,6 +301,30 @@ pub(crate) fn with_file_system_ids<T>(uid: u32, gid: u32, work: impl FnOnce() ->
         libc::syscall(libc::SYS_setfsuid, old_uid);
         libc::syscall(libc::SYS_setfsgid, old_gid);
     }
+    result
+}
+
+/// Runs `work` with the real ids of a tracee: by these the kernel judges who may attach to it and take
+/// its descriptors (`PTRACE_MODE_REALCREDS`), where CAP_SYS_PTRACE is missing. Takes CAP_SETUID
+/// and CAP_SETGID; fails with EPERM without them.
+pub(crate) fn with_real_ids<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> Result<T> {
+    const SAME: u32 = u32::MAX;
+    let set_user = |uid: u32| {
+        // SAFETY: takes plain values, and works on the calling thread. The effective ids, which the
+        // thread's rights go by, stay.
+        check(unsafe { libc::syscall(libc::SYS_setresuid, uid, SAME, SAME) })
+    };
+    let set_group = |gid: u32| {
+        // SAFETY: as above.
+        check(unsafe { libc::syscall(libc::SYS_setresgid, gid, SAME, SAME) })
+    };
+    // SAFETY: always succeed.
+    let (old_uid, old_gid) = unsafe { (libc::getuid(), libc::getgid()) };
+    set_group(gid)?;
+    let result = set_user(uid).map(|_| work());
+    // They are among what the thread may have in any case: its effective ids.
+    let _ = set_user(old_uid);
+    let _ = set_group(old_gid);
     result
 }
 

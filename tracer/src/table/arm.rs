@@ -112,6 +112,7 @@ pub(super) const NUMBERS: &[(&str, u32)] = &[
     ("setgid32", 214),
     ("setgroups", 81),
     ("setgroups32", 206),
+    ("setitimer", 104),
     ("setns", 375),
     ("setpriority", 97),
     ("setregid", 71),

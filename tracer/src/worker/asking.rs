@@ -133,8 +133,7 @@ impl Worker<'_> {
                 true => crowd::OPTIONS,
                 false => ptrace::OPTION_MARK_SYSCALLS,
             };
-            // A debugger's own tracees stay its own.
-            if !self.hand_over(pid, tid) && ptrace::seize(tid, options).is_err() {
+            if !self.hand_over(pid, tid) && self.processes.seize(pid, tid, options).is_err() {
                 return false;
             }
             // It cannot fail on what was just attached to, unless that is gone.

@@ -14,7 +14,7 @@ use super::settling::Look;
 use crate::confirm;
 use crate::confirm::{Check, Pending};
 use crate::debts::Owed;
-use crate::decode::{self, Call, Verdict, quarantine, tracer_safety};
+use crate::decode::{self, Call, Verdict, process, quarantine, tracer_safety};
 use crate::denials::Denials;
 use crate::processes::Contacts;
 use crate::sys::poll;
@@ -226,6 +226,7 @@ impl Worker<'_> {
             .filter(|to| to.fault.is_none() && to.descriptor.is_none())
             .map(|to| to.path);
         let is_closed = closed::names_what_is_closed(&call, &verdict);
+        let rings = (row.name == "setitimer").then(|| process::rings_again(&call));
         let adds_filter = tracer_safety::adds_filter(&call, row.name);
         let asked = match &verdict {
             Verdict::Exec { .. } => execs::first_exec(&call, row),
@@ -260,6 +261,10 @@ impl Worker<'_> {
         if is_closed && let Some(entry) = self.processes.get_mut(pid) {
             entry.is_hidden = true;
         }
+        if let (Some(rings), Some(entry)) = (rings, self.processes.get_mut(pid)) {
+            entry.has_timer = rings;
+        }
+        self.attend_timer(pid, tid);
         if adds_filter && let Some(entry) = self.processes.get_mut(pid) {
             entry.has_own_filter = true;
         }

@@ -98,7 +98,10 @@ impl Worker<'_> {
             return;
         }
         let has_listener = self.start.listener.is_some();
-        if has_listener && !self.hand_over(pid, tid) && ptrace::seize(tid, OPTIONS).is_err() {
+        if has_listener
+            && !self.hand_over(pid, tid)
+            && self.processes.seize(pid, tid, OPTIONS).is_err()
+        {
             return; // a debugger has it
         }
         // It cannot fail on what is attached to, unless that is gone.

@@ -77,7 +77,7 @@ impl Worker<'_> {
         if self.start.listener.is_none() || self.seized.contains_key(&tid) {
             return true;
         }
-        if ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok() {
+        if self.processes.seize(pid, tid, ptrace::OPTION_EXEC).is_ok() {
             self.seized.insert(tid, pid);
             return true;
         }
@@ -125,7 +125,7 @@ impl Worker<'_> {
         let umask = status.umask;
         let makes = self.start.listener.is_some();
         // Before it is asked whether it waits: from then on no signal goes by unseen.
-        *is_held = makes && self.seizes_maker(call.tid);
+        *is_held = makes && self.seizes_maker(call.process.pid, call.tid);
         if !still_waits() {
             return keep(told); // what was read may be another's
         }

@@ -81,6 +81,7 @@ impl Worker<'_> {
         self.seized.remove(&pid);
         self.askers.remove(&pid);
         self.attended.remove(&pid);
+        self.made_again.remove(&pid);
         self.given.remove(&pid);
         self.unclaimed.remove(&pid);
         self.drop_kept_back(pid);

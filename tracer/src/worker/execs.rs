@@ -120,7 +120,7 @@ impl Worker<'_> {
                 found,
                 strings: None,
             }
-        } else if ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok() {
+        } else if self.processes.seize(pid, tid, ptrace::OPTION_EXEC).is_ok() {
             self.seized.insert(tid, pid);
             Sign::Stop
         } else {

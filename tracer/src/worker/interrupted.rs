@@ -7,8 +7,8 @@
 //! `kill $!; exec …` failed up to every second time, for the child dies before we have our turn.
 //!
 //! So a shell is seized as soon as it has a child in the background, and, before Linux 5.19, whoever
-//! executes not for the first time before that is answered, and in whose place we make calls: their
-//! signals come to us first. Where one has interrupted such a call, the kernel is made to repeat the
+//! executes not for the first time before that is answered, and in whose place we make calls, and
+//! whoever has a timer that rings again and again ([`super::timers`]): their signals come to us first. Where one has interrupted such a call, the kernel is made to repeat the
 //! call after the handler.
 //!
 //! On aarch64 the kernel has decided by then. There the signal is kept back: the kernel, which finds
@@ -32,6 +32,8 @@ use crate::table::{self, Abi};
 pub(super) enum Attended {
     /// It is a shell that has a child in the background.
     Shell,
+    /// It has a timer that rings again and again ([`super::timers`]).
+    Timer,
     /// We make calls in its place ([`super::makers`]).
     Maker,
 }
@@ -49,7 +51,7 @@ pub(super) struct Interrupted {
 
 /// How often a call may be interrupted until the signal is delivered all the same: signals that come
 /// faster than our answer would have it wait for ever.
-const TIMES_MAX: u32 = 32;
+pub(super) const TIMES_MAX: u32 = 32;
 /// From here on, each signal counts; of those before, one that comes again while it has not been
 /// delivered is the same.
 const FIRST_QUEUED: i32 = 32;
@@ -62,13 +64,20 @@ const SHELLS: [&str; 4] = ["dash", "sh", "ash", "busybox"];
 /// do at once.
 fn waits_by_nature(event: EventType) -> bool {
     use EventType as E;
-    const AT_ONCE: [EventType; 7] = [
+    const AT_ONCE: [EventType; 14] = [
+        E::Bind,
         E::Chdir,
         E::Chroot,
         E::Dup,
-        E::Signal,
-        E::SetUid,
+        E::Listen,
+        E::Mmap,
+        E::Mprotect,
+        E::Prctl,
         E::SetGid,
+        E::SetSockOpt,
+        E::SetUid,
+        E::Signal,
+        E::Socket,
         E::Utimes,
     ];
     event == E::Open || !(DENIABLE.contains(&event) || AT_ONCE.contains(&event))
@@ -97,7 +106,7 @@ impl Worker<'_> {
         if is_free
             && self.processes.all().any(is_other)
             && proc::is_caught(entry.pid, libc::SIGCHLD)
-            && ptrace::seize(parent, options).is_ok()
+            && entry.seize(parent, options).is_ok()
         {
             self.seized.insert(parent, parent);
             self.attended.insert(parent, Attended::Shell);
@@ -114,11 +123,9 @@ impl Worker<'_> {
         let Some(pid) = self.processes.of_thread(tid) else {
             return;
         };
-        let has_executed = self
-            .processes
-            .get(pid)
-            .is_some_and(|entry| entry.has_executed);
-        if has_executed && ptrace::seize(tid, ptrace::OPTION_EXEC).is_ok() {
+        let is_seized =
+            |entry: &Entry| entry.has_executed && entry.seize(tid, ptrace::OPTION_EXEC).is_ok();
+        if self.processes.get(pid).is_some_and(is_seized) {
             self.seized.insert(tid, pid);
         }
     }
@@ -126,14 +133,18 @@ impl Worker<'_> {
     /// Whether a thread that has stopped for a signal was interrupted in a call that we are asked about,
     /// and that never gives EINTR, or rarely. The open of a FIFO for writing is interrupted a second time,
     /// by the signal that is sent once more.
-    fn was_waiting(&self, tid: u32, data: &Data, signal: i32) -> bool {
+    fn was_waiting(&mut self, tid: u32, data: &Data, signal: i32) -> bool {
         const WRITES: u64 = 0o3 | 0o100 | 0o1000; // O_ACCMODE, O_CREAT, O_TRUNC
         const DUPLICATES: [u64; 2] = [libc::F_DUPFD as u64, libc::F_DUPFD_CLOEXEC as u64];
-        let row = Abi::of(data.arch, data.number as u32)
-            .and_then(|(abi, number)| table::find(abi, number));
-        let Some(row) = row else {
+        let Some((abi, number)) = Abi::of(data.arch, data.number as u32) else {
             return false;
         };
+        let Some(row) = table::find(abi, number) else {
+            return false;
+        };
+        if self.has_timer(tid) && matches!(row.event, EventType::Open | EventType::Connect) {
+            return self.rang_meanwhile(tid, (abi, row), data);
+        }
         // What is kept back is sent when the call was answered, so that there has to be an answer.
         let is_always_asked =
             || row.is_active(&self.interest) && row.is_unconditional(&self.interest);
@@ -196,10 +207,13 @@ impl Worker<'_> {
                 let _ = ptrace::resume(tid, 0);
                 return true;
             }
+        } else {
+            self.was_not_interrupted(tid);
         }
         let has_children = || self.processes.all().any(|entry| entry.parent == tid);
         let stays = match self.attended.get(&tid) {
             Some(Attended::Maker) => true,
+            Some(Attended::Timer) => self.has_timer(tid),
             Some(Attended::Shell) => signal == libc::SIGCHLD && has_children(),
             None => false,
         };

@@ -32,11 +32,11 @@ pub(super) struct Given {
 impl Worker<'_> {
     /// A call of a thread is about to be made in its place: whether the thread is seized for that.
     /// Where it cannot be, because somebody debugs it, it may make the call again.
-    pub(super) fn seizes_maker(&self, tid: u32) -> bool {
+    pub(super) fn seizes_maker(&self, pid: u32, tid: u32) -> bool {
         if self.waits_are_killable || self.askers.contains_key(&tid) {
             return false;
         }
-        self.seized.contains_key(&tid) || ptrace::seize(tid, OPTIONS).is_ok()
+        self.seized.contains_key(&tid) || self.processes.seize(pid, tid, OPTIONS).is_ok()
     }
 
     /// A thread was seized so.
@@ -45,10 +45,10 @@ impl Worker<'_> {
         self.attended.insert(tid, Attended::Maker);
     }
 
-    /// A thread is to be followed: lets go of the one that is seized for the calls that are made for it,
-    /// and tells whether it is. It stays attached to.
+    /// A thread is to be followed: lets go of the one that is seized for the calls that are made for it, or
+    /// for its timer, and tells whether it is. It stays attached to.
     pub(super) fn hand_over(&mut self, pid: u32, tid: u32) -> bool {
-        if self.attended.get(&tid) != Some(&Attended::Maker) {
+        if !self.may_be_handed_over(tid) {
             return false;
         }
         self.seized.remove(&tid);
@@ -59,7 +59,12 @@ impl Worker<'_> {
     /// Whether a thread has its signals come to us for something else than [`hand_over`](Self::hand_over)
     /// can give up.
     pub(super) fn is_seized_otherwise(&self, tid: u32) -> bool {
-        self.seized.contains_key(&tid) && self.attended.get(&tid) != Some(&Attended::Maker)
+        self.seized.contains_key(&tid) && !self.may_be_handed_over(tid)
+    }
+
+    fn may_be_handed_over(&self, tid: u32) -> bool {
+        use Attended::{Maker, Timer};
+        matches!(self.attended.get(&tid), Some(Maker | Timer))
     }
 
     /// Before a thread is answered: whether the kernel may drop what it says is taken. Then a signal has the

@@ -20,6 +20,7 @@ mod programs;
 mod reads;
 mod report;
 mod settling;
+mod timers;
 mod traced;
 pub(crate) mod waking;
 
@@ -115,6 +116,8 @@ struct Worker<'a> {
     seized: IdMap<u32>,
     /// Threads that we have seized because signals may interrupt them.
     attended: IdMap<interrupted::Attended>,
+    /// Threads whose calls are made again, since a timer of theirs has rung.
+    made_again: IdMap<timers::MadeAgain>,
     /// Threads whose calls were interrupted, and their signals that are kept back.
     interrupted: IdMap<interrupted::Interrupted>,
     /// Threads that are followed to the question they send.
@@ -303,6 +306,7 @@ impl<'a> Worker<'a> {
             familiar: Familiar::default(),
             seized: IdMap::default(),
             attended: IdMap::default(),
+            made_again: IdMap::default(),
             interrupted: IdMap::default(),
             askers: IdMap::default(),
             crowds: IdMap::default(),

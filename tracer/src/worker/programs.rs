@@ -66,6 +66,7 @@ impl Worker<'_> {
         let stat = new.stat.or_else(|| open.and_then(|stat| stat.read().ok()));
         entry.executed_at = time;
         entry.has_executed = true;
+        entry.has_timer = false;
         entry.is_new_program = self.start.listener.is_some() && new.asked.is_none();
         (entry.asks_in_sight, entry.hears_in_sight) = (false, false);
         let program = image::Program {

@@ -72,7 +72,7 @@ impl Worker<'_> {
             for _ in 0..3 {
                 for tid in proc::threads(pid) {
                     let is_new = !self.traced.threads.contains_key(&tid);
-                    if is_new && ptrace::seize(tid, ptrace::FOLLOW).is_ok() {
+                    if is_new && self.processes.seize(pid, tid, ptrace::FOLLOW).is_ok() {
                         self.traced.add(tid);
                     }
                 }

@@ -127,6 +127,50 @@ os.write(1, question % 6)
     assert_eq!(all, expected.concat());
 }
 
+/// On EKS Fargate root has no CAP_SYS_PTRACE: a program that has given root up can only be attached to
+/// by its own user.
+#[test]
+fn questions_of_a_program_that_has_given_root_up_are_told() {
+    let scratch = Scratch::new("given-up");
+    let client = scratch.script(
+        "client",
+        r#"
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("127.0.0.1", 53))
+s.send(b"\1\2\1\0\0\1\0\0\0\0\0\0\4name\7example\0\0\1\0\1")
+s.recv(512)
+"#,
+    );
+    set_mode(&scratch.path(""), 0o755);
+    let record = run_in_world_by(
+        &scratch,
+        &[
+            "setpriv",
+            "--bounding-set=-sys_ptrace,-sys_admin",
+            "--inh-caps=-all",
+        ],
+        "dns",
+        &[
+            "setpriv",
+            "--reuid=101",
+            "--regid=101",
+            "--clear-groups",
+            "python3",
+            "-I",
+            "-S",
+            &client,
+        ],
+    );
+    let all: Vec<_> = messages(&record).into_iter().map(told).collect();
+    let name = "name.example".to_owned();
+    let answer = vec!["169.254.169.254".to_owned()];
+    assert_eq!(
+        all,
+        [(name.clone(), 1, false, vec![]), (name, 1, true, answer)]
+    );
+}
+
 /// Over a stream a question is data like any other: the thread is followed from its connect. The
 /// answer is not told.
 #[test]

@@ -108,3 +108,98 @@ os.kill(first, signal.SIGKILL)
     let output = output(&mut silent(&[shell.to_str().unwrap(), "-c", script]));
     assert_eq!(stdout(&output), "{'ENOENT'} 20\n", "{}", stderr(&output));
 }
+
+/// A timer that rings again and again, as nginx' `timer_resolution` has it, with a handler that lacks
+/// `SA_RESTART`: what a program asks for at once does not fail for it. Also where root has no
+/// CAP_SYS_PTRACE, as on EKS Fargate, and the program has given root up.
+#[test]
+fn a_timer_that_rings_again_and_again_interrupts_nothing() {
+    need_root();
+    let scratch = Scratch::new("timer");
+    std::fs::write(scratch.path("file"), "").unwrap();
+    set_mode(&scratch.path(""), 0o777);
+    let without = ["setpriv", "--bounding-set=-sys_ptrace,-sys_admin"];
+    let gives_up = "os.setgroups([]); os.setgid(101); os.setuid(101); keep()";
+    for (by, user) in [(&["env"][..], ""), (&without, gives_up)] {
+        let script = TIMER
+            .replace("USER", user)
+            .replace("FILE", &scratch.text("file"));
+        let inner = silent(&["python3", "-c", &script]);
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        let output = output(&mut command);
+        assert_eq!(stdout(&output), "{} True\n", "{user}: {}", stderr(&output));
+    }
+}
+
+/// Opens, connects without waiting, sockets and changes of files, until the timer has rung so often that
+/// some of them gave EINTR when nothing was done about it.
+const TIMER: &str = r#"
+import ctypes, errno, os, signal, socket, struct
+c = ctypes.CDLL(None, use_errno=True)
+def keep():
+    c.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE
+rang, failed = 0, {}
+def ring(*_):
+    global rang
+    rang += 1
+def call(name, *arguments):
+    value = getattr(c, name)(*arguments)
+    if value < 0 and ctypes.get_errno() == errno.EINTR:
+        failed[name] = failed.get(name, 0) + 1
+    return value
+listener = socket.create_server(("127.0.0.1", 0))
+listener.setblocking(False)
+to = struct.pack("=HH4s8x", socket.AF_INET, socket.htons(listener.getsockname()[1]), bytes([127, 0, 0, 1]))
+USER
+signal.signal(signal.SIGALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+for _ in range(2000):
+    file = call("open", b"FILE", 0)
+    if file >= 0:
+        c.close(file)
+    call("access", b"FILE", 0)
+    call("rename", b"FILE", b"FILE")
+    one = call("socket", socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, 0)
+    if one >= 0:
+        call("connect", one, to, len(to))
+        c.close(one)
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        pass
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(failed, rang > 20)
+"#;
+
+/// What waits by itself is interrupted as it would be without a tracer: at the latest by the second ring.
+#[test]
+fn a_timer_that_rings_again_and_again_interrupts_what_waits() {
+    let scratch = Scratch::new("timer-waits");
+    let script = format!(
+        r#"
+import ctypes, errno, os, signal
+c = ctypes.CDLL(None, use_errno=True)
+rang = 0
+def ring(*_):
+    global rang
+    rang += 1
+os.mkfifo("{0}")
+signal.signal(signal.SIGALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+told = {{errno.errorcode[ctypes.get_errno()] for _ in range(5) if c.open(b"{0}", 1) < 0}}
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(told, 5 <= rang)
+"#,
+        scratch.text("pipe")
+    );
+    let output = output(&mut silent(&["python3", "-c", &script]));
+    assert_eq!(
+        stdout(&output),
+        "{'EINTR'} True
+",
+        "{}",
+        stderr(&output)
+    );
+}
