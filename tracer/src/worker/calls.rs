@@ -435,10 +435,11 @@ pub(super) fn is_told(value: i64) -> bool {
 
 /// Whether the caller may not be dumpable any more after the call.
 fn may_hide(row: &Row, data: &Data) -> bool {
-    const SET_DUMPABLE: u64 = 4;
+    const SET_DUMPABLE: u32 = 4;
     match row.event {
         EventType::SetUid | EventType::SetGid | EventType::Capset => true,
-        EventType::Prctl => data.args[0] == SET_DUMPABLE,
+        // An int: the kernel looks at no more of the register.
+        EventType::Prctl => data.args[0] as u32 == SET_DUMPABLE,
         _ => false,
     }
 }
