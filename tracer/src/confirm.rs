@@ -297,10 +297,10 @@ impl Pending {
                 Ok(_) => Settled::Wait,
                 Err(_) => Settled::Emit(Outcome::Unconfirmed),
             },
-            Check::Root => {
+            Check::Root(before) => {
                 // A chroot of one thread changes it for all that share it, which not all do.
                 match Root::of(view.tid, view.credentials) {
-                    Ok(root) if !root.is(view.root) => Settled::Root(root),
+                    Ok(root) if !root.is(before) => Settled::Root(root),
                     Err(Errno(libc::EACCES | libc::EPERM)) if returned || last => {
                         Settled::Root(Root::Unknown)
                     }

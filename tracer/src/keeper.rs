@@ -14,7 +14,7 @@ use picket_events::wire::{Engine, Hello, VERSION};
 use crate::cli::OWN_FAILURE;
 use crate::config::{Choice, Config};
 use crate::start::{Before, await_listener, shares_descriptors, start_worker, step};
-use crate::sys::handed::Handed;
+use crate::sys::handed::{self, Handed};
 use crate::sys::poll::{Poller, Space};
 use crate::sys::process::{self, Change, Side};
 use crate::sys::seccomp::{self, Notification};
@@ -41,6 +41,9 @@ impl Failure {
             libc::EPERM | libc::EACCES => "; the sandbox refuses it",
             libc::ENOSYS | libc::EINVAL => "; the kernel does not have it",
             libc::EMFILE => "; the limit of open files is too low",
+            libc::EAGAIN if handed::has_deadline() => {
+                "; a process under SCHED_DEADLINE may not fork"
+            }
             libc::EAGAIN => "; the limit of processes is too low",
             _ => "",
         }

@@ -3,6 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use crate::memory::PATH_MAX;
 use crate::sys::{Errno, files, process};
 
 /// Where programs are looked for without `PATH`.
@@ -45,6 +46,10 @@ fn try_all(name: &OsStr, command: &[OsString]) -> Errno {
     let path = path.as_deref().map_or(DEFAULT_PATH, OsStr::as_bytes);
     let mut result = Errno(libc::ENOENT);
     for directory in path.split(|byte| *byte == b':') {
+        // Nor does execvp try these.
+        if directory.len() >= PATH_MAX {
+            continue;
+        }
         let directory = if directory.is_empty() {
             b".".as_slice()
         } else {

@@ -3,6 +3,7 @@
 mod directories;
 mod held;
 mod memories;
+mod roots;
 mod threads;
 
 use std::os::fd::OwnedFd;
@@ -21,7 +22,6 @@ use crate::debts::Owed;
 use crate::idmap::IdMap;
 use crate::memory::Memory;
 use crate::proc;
-use crate::races;
 use crate::resolve::{Root, View};
 use crate::sys::seccomp::Data;
 use crate::sys::{Errno, Result, poll, process, ptrace};
@@ -69,6 +69,8 @@ pub(crate) struct Entry {
     pub(crate) root: Root,
     /// Its threads may have different ones (`unshare(CLONE_FS)`): `root` is that of the one looked at last.
     has_roots: bool,
+    /// As many changes of roots there had been when it was looked at.
+    root_at: u64,
     /// That is its own, and not its parent's because its own was not to be seen.
     is_root_seen: bool,
     /// Its address space, once something had to be read from it.
@@ -136,37 +138,6 @@ impl Entry {
         proc::attached_as_tracee(&self.credentials, || ptrace::seize(tid, options))
     }
 
-    /// Another root than was known.
-    pub(crate) fn set_root(&mut self, root: Root) {
-        self.is_root_seen = !matches!(root, Root::Unknown);
-        self.root = root;
-    }
-
-    /// Another root of one of its threads than was known.
-    pub(crate) fn set_root_of_thread(&mut self, root: Root) {
-        self.has_roots |= races::has_threads(self.pid);
-        self.set_root(root);
-    }
-
-    /// A thread is looked at next, which may have a root of its own.
-    pub(crate) fn turn_to(&mut self, tid: u32) {
-        if self.has_roots
-            && let Ok(root) = Root::of(tid, &self.credentials)
-            && !root.is(&self.root)
-        {
-            self.set_root(root);
-        }
-    }
-
-    /// It runs another program: one that hid can be looked into again, mostly.
-    pub(crate) fn look_for_root(&mut self) {
-        if !self.is_root_seen
-            && let Ok(root) = Root::of(self.pid, &self.credentials)
-        {
-            self.set_root(root);
-        }
-    }
-
     /// As the agent is told.
     pub(crate) fn describe(&self) -> Process {
         Process {
@@ -210,6 +181,7 @@ pub(crate) struct Processes {
     /// When the others are looked at (milliseconds, monotonic), where there are any.
     sweep_at: Option<u64>,
     births: Births,
+    changes: roots::Changes,
     /// Processes that have held earlier workers up.
     cautions: &'static Cautions,
 }
@@ -232,6 +204,7 @@ impl Processes {
             handles_max: files / 4,
             sweep_at: None,
             births: Births::new(trust != 0),
+            changes: roots::Changes::default(),
             cautions,
         }
     }
@@ -385,6 +358,7 @@ impl Processes {
         let has_own_filter = parents.is_some_and(|parent| parent.has_own_filter);
         let caution = parents.map(|parent| parent.caution).unwrap_or_default();
         // Not its parent's: it may have been made in a mount name space of its own.
+        let root_at = self.changes.count();
         let own_root = Root::of(pid, &credentials);
         let is_root_seen = own_root.is_ok();
         let root = own_root.unwrap_or_else(|_| match self.entries.get(&parent) {
@@ -402,6 +376,7 @@ impl Processes {
             pidfd,
             root,
             has_roots: false,
+            root_at,
             is_root_seen,
             memory: None,
             keeps_memory: false,

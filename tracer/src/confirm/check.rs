@@ -2,6 +2,7 @@
 
 use crate::decode::{Located, accepting};
 use crate::mounts::MountId;
+use crate::resolve::Root;
 use crate::sys::files::Metadata;
 
 /// How to see whether a call had its effect.
@@ -77,8 +78,8 @@ pub(crate) enum Check {
     Detached(Vec<i32>),
     /// The process has other ids than before.
     Ids,
-    /// The process has another root directory than before.
-    Root,
+    /// The process has another root directory than this one, which it had before.
+    Root(Root),
     /// The socket has a peer.
     Connected {
         /// The socket.

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use picket_events::{Address, EventKind};
 
+use super::messages::{Span, read};
 use super::network::{self, take};
-use super::traffic::{Span, read};
 use super::{Call, Verdict};
 use crate::confirm::Check;
 use crate::memory::Memory;

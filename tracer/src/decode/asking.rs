@@ -8,7 +8,7 @@
 
 use picket_events::event::Dns;
 
-use super::{Call, dns, traffic};
+use super::{Call, dns, messages};
 use crate::sys::socket as sockets;
 
 /// What a call means to whoever follows the thread.
@@ -34,15 +34,13 @@ pub(crate) fn step(call: &Call<'_>, number: i64, socket: i32, has_asked: bool) -
     let is_socket = call.int(0) == socket;
     match number {
         libc::SYS_write if is_socket => {
-            question(traffic::bytes(call, call.address(1), call.args[2]))
+            question(messages::bytes(call, call.address(1), call.args[2]))
         }
-        libc::SYS_writev if is_socket => {
-            question(traffic::gathered(call, call.address(1), call.args[2]))
-        }
+        libc::SYS_writev if is_socket => question(gathered(call)),
         libc::SYS_sendto if is_socket && call.address(4) == 0 => {
-            question(traffic::bytes(call, call.address(1), call.args[2]))
+            question(messages::bytes(call, call.address(1), call.args[2]))
         }
-        libc::SYS_sendmsg if is_socket => question(traffic::message_bytes(call, call.address(1))),
+        libc::SYS_sendmsg if is_socket => question(messages::message_bytes(call, call.address(1))),
         libc::SYS_sendto => Step::AsksInSight(1),
         libc::SYS_sendmmsg => Step::AsksInSight(call.word(2).min(8)),
         libc::SYS_recvfrom if is_socket && has_asked && call.address(4) != 0 => Step::HearsInSight,
@@ -64,10 +62,10 @@ pub(crate) fn step(call: &Call<'_>, number: i64, socket: i32, has_asked: bool) -
 /// The answer that a call which has returned `length` took, if it is one.
 pub(crate) fn answer(call: &Call<'_>, number: i64, length: u64) -> Option<Box<Dns>> {
     let bytes = match number {
-        libc::SYS_read | libc::SYS_recvfrom => traffic::bytes(call, call.address(1), length),
-        libc::SYS_readv => traffic::gathered(call, call.address(1), call.args[2]),
+        libc::SYS_read | libc::SYS_recvfrom => messages::bytes(call, call.address(1), length),
+        libc::SYS_readv => gathered(call),
         libc::SYS_recvmsg => {
-            let (sender, bytes) = traffic::received(call, call.address(1), length)?;
+            let (sender, bytes) = messages::received(call, call.address(1), length)?;
             // A socket that is not connected gets from anybody.
             let port = sockets::ip_of(&sender).map(|(_, port)| port);
             (sender.is_empty() || port == Some(dns::PORT)).then_some(bytes)
@@ -76,6 +74,11 @@ pub(crate) fn answer(call: &Call<'_>, number: i64, length: u64) -> Option<Box<Dn
     };
     let dns = bytes.and_then(|bytes| dns::decode(&bytes))?;
     dns.response_code.is_some().then(|| Box::new(dns))
+}
+
+/// What stands in the vectors of `readv` or `writev`.
+fn gathered(call: &Call<'_>) -> Option<Vec<u8>> {
+    messages::gathered(call, call.address(1), call.args[2], dns::MESSAGE_MAX)
 }
 
 fn question(bytes: Option<Vec<u8>>) -> Step {

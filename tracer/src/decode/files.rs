@@ -343,5 +343,6 @@ pub(crate) fn chroot(call: &Call<'_>) -> Verdict {
     if resolved.is_missing() {
         return Verdict::Pass;
     }
-    Verdict::Watch(EventKind::Chroot { file }, Check::Root)
+    let before = call.process.root.clone();
+    Verdict::Watch(EventKind::Chroot { file }, Check::Root(before))
 }

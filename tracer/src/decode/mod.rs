@@ -10,6 +10,7 @@ pub(crate) mod files;
 pub(crate) mod handles;
 pub(crate) mod ids;
 pub(crate) mod kernel;
+mod messages;
 pub(crate) mod metadata;
 pub(crate) mod network;
 pub(crate) mod process;

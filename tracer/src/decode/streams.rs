@@ -6,7 +6,7 @@
 
 use picket_events::{EventKind, EventType, Interest};
 
-use super::{Call, asking, metadata, traffic};
+use super::{Call, asking, messages, metadata, traffic};
 
 /// What a call means to whoever follows the thread.
 #[derive(Debug)]
@@ -46,10 +46,10 @@ pub(crate) fn sent(call: &Call<'_>, number: i64, interest: &Interest) -> Option<
     let bytes = match number {
         libc::SYS_write => written(call, call.address(1), call.args[2]),
         libc::SYS_writev => {
-            traffic::gathered_to(call, call.address(1), call.args[2], metadata::HEAD_MAX)
+            messages::gathered(call, call.address(1), call.args[2], metadata::HEAD_MAX)
         }
         libc::SYS_sendto if call.address(4) == 0 => written(call, call.address(1), call.args[2]),
-        libc::SYS_sendmsg => traffic::message_bytes(call, call.address(1)),
+        libc::SYS_sendmsg => messages::message_bytes(call, call.address(1)),
         _ => None,
     }?;
     // What is sent in these two ways the filter has stopped for, where requests are of interest.
@@ -67,7 +67,7 @@ pub(crate) fn sent(call: &Call<'_>, number: i64, interest: &Interest) -> Option<
 }
 
 fn written(call: &Call<'_>, at: u64, length: u64) -> Option<Vec<u8>> {
-    traffic::first_bytes(call, at, length, metadata::HEAD_MAX)
+    messages::first_bytes(call, at, length, metadata::HEAD_MAX)
 }
 
 /// A wait for another thread, without a limit.

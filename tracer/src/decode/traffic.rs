@@ -3,215 +3,109 @@
 //! A call is stopped for only where its arguments say that it may be one of these: datagrams
 //! with an address, several datagrams at once. Ordinary traffic passes the filter.
 
+use std::cell::OnceCell;
 use std::os::fd::AsFd;
 
 use picket_events::{EventKind, Outcome};
 
+use super::messages::{
+    Data, Message, Span, VECTORS_MAX, first_bytes_of, message, mmsghdr_size, read,
+};
 use super::network::{self, take};
 use super::{Call, Verdict, dns, metadata, rights};
 use crate::confirm::Check;
 use crate::sys::socket as sockets;
-use crate::table::Abi;
 
-/// Most messages of one `sendmmsg` that are looked at.
-const MESSAGES_MAX: u32 = 8;
-
-/// Part of the caller's memory.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    pub(super) at: u64,
-    pub(super) length: usize,
-}
-
-/// `struct msghdr`, as far as it matters.
-#[derive(Debug, Clone, Copy)]
-struct Message {
-    name: Span,
-    data: Span,
-    control: Span,
-}
-
-/// Little-endian words of the caller's own size.
-struct Words<'a> {
-    bytes: &'a [u8],
-    size: usize,
-}
-
-impl Words<'_> {
-    /// The word at an index.
-    fn get(&self, index: usize) -> u64 {
-        let mut word = [0u8; 8];
-        let at = index * self.size;
-        if let Some(bytes) = self.bytes.get(at..at + self.size) {
-            word[..self.size].copy_from_slice(bytes);
-        }
-        u64::from_le_bytes(word)
-    }
-}
-
-fn message(call: &Call<'_>, at: u64) -> Option<Message> {
-    let size = call.abi.pointer_size();
-    // Name, its length, vectors, their number, control data, its length; each takes a word (an
-    // int is padded to one).
-    let mut header = [0u8; 48];
-    call.read(at, &mut header[..6 * size]).ok()?;
-    let words = Words {
-        bytes: &header,
-        size,
-    };
-    let name = Span {
-        at: words.get(0),
-        length: words.get(1) as u32 as usize,
-    };
-    let control = Span {
-        at: words.get(4),
-        length: words.get(5) as usize,
-    };
-    let (vectors, count) = (words.get(2), words.get(3));
-    if count == 0 {
-        let data = Span { at: 0, length: 0 };
-        return Some(Message {
-            name,
-            data,
-            control,
-        });
-    }
-    let mut vector = [0u8; 16];
-    call.read(vectors, &mut vector[..2 * size]).ok()?;
-    let words = Words {
-        bytes: &vector,
-        size,
-    };
-    let data = Span {
-        at: words.get(0),
-        length: words.get(1) as usize,
-    };
-    Some(Message {
-        name,
-        data,
-        control,
-    })
-}
-
-/// Size of `struct mmsghdr`.
-fn mmsghdr_size(abi: Abi) -> u64 {
-    match abi.pointer_size() {
-        8 => 64,
-        _ => 32,
-    }
-}
-
-/// Part of the caller's memory, or the first so many bytes of it.
-pub(super) fn read(call: &Call<'_>, span: Span, limit: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0u8; span.length.min(limit)];
-    call.read(span.at, &mut bytes).ok()?;
-    Some(bytes)
-}
-
-/// The first bytes that a call sends.
-pub(super) fn bytes(call: &Call<'_>, at: u64, length: u64) -> Option<Vec<u8>> {
-    first_bytes(call, at, length, dns::MESSAGE_MAX)
-}
-
-/// The first bytes that a call sends, at most so many.
-pub(super) fn first_bytes(call: &Call<'_>, at: u64, length: u64, limit: usize) -> Option<Vec<u8>> {
-    let length = length as usize;
-    read(call, Span { at, length }, limit)
-}
-
-/// The first bytes that a message sends.
-pub(super) fn message_bytes(call: &Call<'_>, at: u64) -> Option<Vec<u8>> {
-    read(call, message(call, at)?.data, dns::MESSAGE_MAX)
-}
-
-/// What a message that was received brought, up to `length`, and the sender's address where it
-/// was asked for.
-pub(super) fn received(call: &Call<'_>, at: u64, length: u64) -> Option<(Vec<u8>, Vec<u8>)> {
-    let message = message(call, at)?;
-    let sender = match message.name.at {
-        0 => Vec::new(),
-        _ => read(call, message.name, network::ADDRESS_MAX)?,
-    };
-    let data = Span {
-        length: message.data.length.min(length as usize),
-        ..message.data
-    };
-    Some((sender, read(call, data, dns::MESSAGE_MAX)?))
-}
-
-/// The first bytes that stand in vectors.
-pub(super) fn gathered(call: &Call<'_>, vectors: u64, count: u64) -> Option<Vec<u8>> {
-    gathered_to(call, vectors, count, dns::MESSAGE_MAX)
-}
-
-/// The first bytes that stand in vectors, at most so many of each.
-pub(super) fn gathered_to(
-    call: &Call<'_>,
-    vectors: u64,
-    count: u64,
-    limit: usize,
-) -> Option<Vec<u8>> {
-    const VECTORS_MAX: u64 = 4;
-    let size = call.abi.pointer_size();
-    let mut all = Vec::new();
-    for index in 0..count.min(VECTORS_MAX) {
-        let mut vector = [0u8; 16];
-        let at = vectors + index * 2 * size as u64;
-        call.read(at, &mut vector[..2 * size]).ok()?;
-        let words = Words {
-            bytes: &vector,
-            size,
-        };
-        all.extend(first_bytes(call, words.get(0), words.get(1), limit)?);
-    }
-    Some(all)
-}
+/// Pieces of all messages of one `sendmmsg` that are read: an ordinary program's have one or two
+/// each, and others wait meanwhile.
+const PIECES_MAX: u64 = 4096;
 
 /// The question that these bytes are on a stream to a name server: its length goes before it.
 pub(super) fn question_of(call: &Call<'_>, descriptor: i32, bytes: &[u8]) -> Option<EventKind> {
     let dns = dns::decode(bytes.get(2..)?).filter(|dns| dns.response_code.is_none())?;
-    let nowhere = Span { at: 0, length: 0 };
-    goes_to_name_server(call, descriptor, nowhere).then(|| EventKind::Dns(Box::new(dns)))
+    is_connected_to_name_server(call, descriptor).then(|| EventKind::Dns(Box::new(dns)))
 }
 
 /// The question that these bytes are, sent as a datagram on a socket that is connected.
 pub(super) fn datagram_of(call: &Call<'_>, descriptor: i32, bytes: &[u8]) -> Option<EventKind> {
     let dns = dns::decode(bytes).filter(|dns| dns.response_code.is_none())?;
-    let nowhere = Span { at: 0, length: 0 };
-    goes_to_name_server(call, descriptor, nowhere).then(|| EventKind::Dns(Box::new(dns)))
+    is_connected_to_name_server(call, descriptor).then(|| EventKind::Dns(Box::new(dns)))
 }
 
-/// Whether a datagram goes to a name server.
-fn goes_to_name_server(call: &Call<'_>, descriptor: i32, name: Span) -> bool {
-    let port = |raw: &[u8]| sockets::ip_of(raw).map(|(_, port)| port);
-    if name.at != 0 {
-        let raw = read(call, name, network::ADDRESS_MAX);
-        return raw.and_then(|raw| port(&raw)) == Some(dns::PORT);
-    }
+fn is_name_server(raw: &[u8]) -> bool {
+    sockets::ip_of(raw).map(|(_, port)| port) == Some(dns::PORT)
+}
+
+/// Whether what is sent on a socket without an address goes to a name server.
+fn is_connected_to_name_server(call: &Call<'_>, descriptor: i32) -> bool {
     let peer = take(call, descriptor)
         .and_then(|socket| sockets::address(socket.as_fd(), sockets::End::Peer));
     match peer {
-        Ok(raw) => port(&raw) == Some(dns::PORT),
+        Ok(raw) => is_name_server(&raw),
         // Where sockets may not be taken, one that asks for names is taken at its word.
         Err(_) => call.process.contacts.name_server,
     }
 }
 
-fn question(call: &Call<'_>, descriptor: i32, message: Message) -> Option<EventKind> {
-    if !goes_to_name_server(call, descriptor, message.name) {
-        return None;
-    }
-    let bytes = read(call, message.data, dns::MESSAGE_MAX)?;
-    let dns = dns::decode(&bytes).filter(|dns| dns.response_code.is_none())?;
-    Some(EventKind::Dns(Box::new(dns)))
+/// What one call sends on one socket.
+struct Sending<'a> {
+    call: &'a Call<'a>,
+    descriptor: i32,
+    /// Whether the socket is connected to a name server, once that was asked.
+    asks: OnceCell<bool>,
+    /// Pieces that may still be read.
+    left: u64,
 }
 
-fn request(call: &Call<'_>, descriptor: i32, data: Span) -> Option<EventKind> {
-    // Nearly every process never speaks to such a service: nothing more is looked at then.
-    if !call.process.contacts.metadata {
-        return None;
+impl<'a> Sending<'a> {
+    fn new(call: &'a Call<'a>, descriptor: i32) -> Self {
+        Self {
+            call,
+            descriptor,
+            asks: OnceCell::new(),
+            left: PIECES_MAX,
+        }
     }
-    request_of(call, descriptor, &read(call, data, metadata::HEAD_MAX)?)
+
+    fn goes_to_name_server(&self, name: Span) -> bool {
+        match name.at {
+            0 => *self
+                .asks
+                .get_or_init(|| is_connected_to_name_server(self.call, self.descriptor)),
+            _ => {
+                read(self.call, name, network::ADDRESS_MAX).is_some_and(|raw| is_name_server(&raw))
+            }
+        }
+    }
+
+    /// The question that a datagram asks.
+    fn question(&mut self, message: Message) -> Option<EventKind> {
+        if !self.goes_to_name_server(message.name) {
+            return None;
+        }
+        let bytes = first_bytes_of(self.call, message.data, dns::MESSAGE_MAX, &mut self.left)?;
+        let dns = dns::decode(&bytes).filter(|dns| dns.response_code.is_none())?;
+        Some(EventKind::Dns(Box::new(dns)))
+    }
+
+    /// The request to a metadata service that goes over a connection.
+    fn request(&mut self, message: Message) -> Option<EventKind> {
+        // Nearly every process never speaks to such a service: nothing more is looked at then.
+        if !self.call.process.contacts.metadata {
+            return None;
+        }
+        let head = first_bytes_of(self.call, message.data, metadata::HEAD_MAX, &mut self.left)?;
+        request_of(self.call, self.descriptor, &head)
+    }
+
+    /// A connection goes where it goes: TCP looks at no address that is given with the data.
+    fn sent(&mut self, message: Message) -> Option<EventKind> {
+        let question = match message.name.at {
+            0 => None, // asked on a connected socket: its thread is followed
+            _ => self.question(message),
+        };
+        question.or_else(|| self.request(message))
+    }
 }
 
 /// The request to a metadata service that these bytes begin, sent on this socket.
@@ -224,14 +118,6 @@ pub(super) fn request_of(call: &Call<'_>, descriptor: i32, head: &[u8]) -> Optio
         Err(_) => metadata::is_named(&imds.host),
     };
     is_service.then(|| EventKind::Imds(Box::new(imds)))
-}
-
-fn sent(call: &Call<'_>, descriptor: i32, message: Message) -> Option<EventKind> {
-    if message.name.at == 0 {
-        request(call, descriptor, message.data)
-    } else {
-        question(call, descriptor, message)
-    }
 }
 
 /// `MSG_FASTOPEN`: with data that is sent, TCP connects.
@@ -269,16 +155,23 @@ pub(super) fn send_to(
             at: name,
             length: name_length as u32 as usize,
         },
-        data: Span {
+        data: Data::Whole(Span {
             at: data,
             length: length as usize,
-        },
+        }),
         control: Span { at: 0, length: 0 },
     };
     if let Some(connect) = connecting(call, descriptor, message.name, flags) {
         return connect;
     }
-    let event = sent(call, descriptor, message);
+    let event = Sending::new(call, descriptor).sent(message).or_else(|| {
+        let Data::Whole(data) = message.data else {
+            return None;
+        };
+        let is_stranger = message.name.at == 0 || !call.process.contacts.name_server;
+        let bytes = (!is_stranger).then(|| read(call, data, dns::MESSAGE_MAX));
+        question_of(call, descriptor, &bytes.flatten()?)
+    });
     tell(event.into_iter().collect(), Outcome::Unconfirmed)
 }
 
@@ -298,7 +191,8 @@ pub(super) fn send_message(call: &Call<'_>, descriptor: i32, at: u64, flags: u32
     if let Some(connect) = connecting(call, descriptor, message.name, flags) {
         return connect;
     }
-    let mut events: Vec<_> = sent(call, descriptor, message).into_iter().collect();
+    let event = Sending::new(call, descriptor).sent(message);
+    let mut events: Vec<_> = event.into_iter().collect();
     events.extend(passed(call, message));
     tell(events, Outcome::Unconfirmed)
 }
@@ -339,14 +233,15 @@ pub(super) fn send_all(
 ) -> Verdict {
     let size = mmsghdr_size(call.abi);
     let mut events = Vec::new();
-    for index in 0..count.min(MESSAGES_MAX) {
-        let Some(message) = message(call, at + u64::from(index) * size) else {
+    let mut sending = Sending::new(call, descriptor);
+    for index in 0..u64::from(count).min(VECTORS_MAX) {
+        let Some(message) = message(call, at + index * size) else {
             break;
         };
         if let Some(connect) = connecting(call, descriptor, message.name, flags) {
             return connect;
         }
-        events.extend(question(call, descriptor, message));
+        events.extend(sending.question(message));
         events.extend(passed(call, message));
     }
     tell(events, Outcome::Unconfirmed)

@@ -8,6 +8,8 @@ use super::process::Scheduling;
 const TIMERS: usize = 3;
 /// `SCHED_FLAG_RESET_ON_FORK`.
 const RESET_ON_FORK: u64 = 1;
+/// `SCHED_DEADLINE`.
+const DEADLINE: u32 = 6;
 
 /// What this process was started with, to be given to the application.
 #[derive(Clone, Copy)]
@@ -78,5 +80,28 @@ fn scheduling() -> Option<Scheduling> {
     let size = size_of::<Scheduling>();
     // SAFETY: the kernel writes at most `size` bytes.
     check(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, size, 0) }).ok()?;
-    (found.flags & RESET_ON_FORK != 0).then_some(found)
+    let is_deadline = found.policy == DEADLINE;
+    if is_deadline {
+        leave_deadline(&found);
+    }
+    (is_deadline || found.flags & RESET_ON_FORK != 0).then_some(found)
+}
+
+/// A process with a deadline may not fork, and what it may use of the processor is taken for nobody
+/// else: the application is to have it, and not the tracer. But only where it can be given.
+fn leave_deadline(found: &Scheduling) {
+    let set = |wanted: &Scheduling| {
+        // SAFETY: the kernel reads the structure, whose size it has.
+        check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, wanted, 0) })
+    };
+    if set(found).is_ok() {
+        let _ = set(&Scheduling::usual());
+    }
+}
+
+/// Whether this process has a deadline, and so may not fork.
+pub(crate) fn has_deadline() -> bool {
+    // SAFETY: a plain value. musl's function of this name knows better than to ask.
+    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+    policy & !libc::c_long::from(libc::SCHED_RESET_ON_FORK) == libc::c_long::from(DEADLINE)
 }

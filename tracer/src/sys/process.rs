@@ -390,13 +390,26 @@ pub(crate) fn is_stopped(pid: i32) -> bool {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Scheduling {
     size: u32,
-    policy: u32,
+    pub(super) policy: u32,
     pub(super) flags: u64,
     nice: i32,
     priority: u32,
     runtime: u64,
     deadline: u64,
     period: u64,
+}
+
+impl Scheduling {
+    /// As processes are scheduled that nobody has said anything of, but as nice as this one is.
+    pub(super) fn usual() -> Self {
+        Self {
+            size: size_of::<Self>() as u32,
+            policy: libc::SCHED_OTHER as u32,
+            // SAFETY: plain values; it reads the calling thread's own.
+            nice: unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) },
+            ..Self::default()
+        }
+    }
 }
 
 /// Asks to be run soon after each wake-up, for a short while (Linux 6.12; no effect before):

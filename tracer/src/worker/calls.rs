@@ -205,9 +205,9 @@ impl Worker<'_> {
         if may_hide(row, data) {
             self.processes.keep_memory(pid, tid);
         }
+        self.processes.turn_to(pid, tid);
         let entry = self.processes.get_mut(pid)?;
         entry.arrive();
-        entry.turn_to(tid);
         entry.received = *data;
         // Before the first look: what others change from here on may be what the call meets.
         let time = poll::now();
@@ -279,6 +279,9 @@ impl Worker<'_> {
             }
             Verdict::Watch(kind, _) => self.know_target(kind),
             _ => {}
+        }
+        if row.event == EventType::Chroot {
+            self.processes.root_changes(tid);
         }
         if row.event == EventType::Chdir
             && let Some(entry) = self.processes.get_mut(pid)
@@ -400,12 +403,13 @@ impl Worker<'_> {
         kind: EventKind,
         check: Check,
     ) -> Option<Pending> {
-        let check = if changes_mounts(&kind) {
-            Check::Root
-        } else {
-            check
+        let check = match (check, self.processes.get(pid)) {
+            (Check::Nothing, Some(entry)) if enters_mounts(&kind) => {
+                Check::Root(entry.root.clone())
+            }
+            (check, _) => check,
         };
-        let is_upkeep = matches!(check, Check::Ids | Check::Root);
+        let is_upkeep = matches!(check, Check::Ids | Check::Root(_));
         if !is_upkeep && !self.interest.contains(kind.event_type()) {
             return None;
         }
@@ -440,10 +444,11 @@ pub(super) fn is_told(value: i64) -> bool {
 
 /// Whether the caller may not be dumpable any more after the call.
 fn may_hide(row: &Row, data: &Data) -> bool {
-    const SET_DUMPABLE: u64 = 4;
+    const SET_DUMPABLE: u32 = 4;
     match row.event {
         EventType::SetUid | EventType::SetGid | EventType::Capset => true,
-        EventType::Prctl => data.args[0] == SET_DUMPABLE,
+        // An int: the kernel looks at no more of the register.
+        EventType::Prctl => data.args[0] as u32 == SET_DUMPABLE,
         _ => false,
     }
 }
@@ -455,13 +460,13 @@ fn is_refusal(errno: i32) -> bool {
 }
 
 /// Whether the process may see another file system tree after the call.
-fn changes_mounts(kind: &EventKind) -> bool {
+fn enters_mounts(kind: &EventKind) -> bool {
     const NEW_MOUNTS: u64 = 0x0002_0000; // CLONE_NEWNS
     match kind {
         EventKind::Unshare { flags, entered } => {
             flags & NEW_MOUNTS != 0 || (*entered && *flags == 0)
         }
-        _ => kind.event_type() == EventType::Chroot,
+        _ => false,
     }
 }
 

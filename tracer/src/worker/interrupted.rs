@@ -135,7 +135,7 @@ impl Worker<'_> {
     /// by the signal that is sent once more.
     fn was_waiting(&mut self, tid: u32, data: &Data, signal: i32) -> bool {
         const WRITES: u64 = 0o3 | 0o100 | 0o1000; // O_ACCMODE, O_CREAT, O_TRUNC
-        const DUPLICATES: [u64; 2] = [libc::F_DUPFD as u64, libc::F_DUPFD_CLOEXEC as u64];
+        const DUPLICATES: [i32; 2] = [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC];
         let Some((abi, number)) = Abi::of(data.arch, data.number as u32) else {
             return false;
         };
@@ -152,7 +152,7 @@ impl Worker<'_> {
         let flags = match row.name {
             "open" => data.args[1],
             "openat" => data.args[2],
-            "fcntl" => return DUPLICATES.contains(&data.args[1]) && is_answered(),
+            "fcntl" => return DUPLICATES.contains(&(data.args[1] as i32)) && is_answered(),
             "ioctl" => return false,
             _ => return !waits_by_nature(row.event) && is_answered(),
         };

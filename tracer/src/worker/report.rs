@@ -95,6 +95,14 @@ impl Worker<'_> {
 
     /// Watches a process that is new in the table, and tells of it.
     pub(super) fn added(&mut self, pid: u32) {
+        let is_stranger = pid != self.main_pid() && {
+            let parent = self.processes.get(pid).map(|entry| entry.parent);
+            parent.is_some_and(|parent| self.processes.get(parent).is_none())
+        };
+        // Made as its parent's sibling (`CLONE_PARENT`), or left behind by one that was killed.
+        if is_stranger {
+            self.look_at_stranger(pid);
+        }
         self.doubt_login(pid);
         self.watch_end(pid);
         self.attend_parent(pid);
@@ -189,31 +197,40 @@ impl Worker<'_> {
         for pid in added {
             self.watch_end(pid);
             self.start.board.is_about(pid);
+            self.look_at_stranger(pid);
             let Some(entry) = self.processes.get_mut(pid) else {
                 continue;
             };
-            entry.pass_memory(pid);
-            let program = image::Program {
-                view: &entry.view(pid),
-                memory: entry.memory(),
-                named: None,
-                is_fresh: false,
-                asked: None,
-                found: None,
-                stat: None,
-                may_be_read: entry.caution.allows_memory(poll::monotonic_ms),
-            };
-            let environments = &mut self.environments;
-            let image = image::read(&program, &self.mounts, &mut self.looks, environments).image;
-            entry.drop_memory();
-            entry.image = self.transport.share(&image);
-            entry.contacts = Contacts::ALL;
-            entry.may_change_login = true;
-            entry.has_own_filter = has_own_filter(pid);
             // The snapshot, which goes first on the new connection, tells of it.
             entry.is_announced = true;
             self.transport.assume_told(entry.describe());
         }
+    }
+
+    /// Looks for itself at what a process runs, and takes it to have done whatever it may have done:
+    /// nobody is known from whom it has that.
+    fn look_at_stranger(&mut self, pid: u32) {
+        let Some(entry) = self.processes.get_mut(pid) else {
+            return;
+        };
+        entry.pass_memory(pid);
+        let program = image::Program {
+            view: &entry.view(pid),
+            memory: entry.memory(),
+            named: None,
+            is_fresh: false,
+            asked: None,
+            found: None,
+            stat: None,
+            may_be_read: entry.caution.allows_memory(poll::monotonic_ms),
+        };
+        let environments = &mut self.environments;
+        let image = image::read(&program, &self.mounts, &mut self.looks, environments).image;
+        entry.drop_memory();
+        entry.image = self.transport.share(&image);
+        entry.contacts = Contacts::ALL;
+        entry.may_change_login = true;
+        entry.has_own_filter = has_own_filter(pid);
     }
 
     /// A process has ended.

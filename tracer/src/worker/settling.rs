@@ -54,10 +54,10 @@ impl Worker<'_> {
 
     /// Looks once; what stays open goes back in line.
     pub(super) fn look(&mut self, mut pending: Pending, look: Look) {
+        self.processes.turn_to(pending.pid, pending.tid);
         let Some(entry) = self.processes.get_mut(pending.pid) else {
             return;
         };
-        entry.turn_to(pending.tid);
         self.start.board.is_about(pending.pid);
         let returned = look != Look::Due;
         let view = entry.view(pending.tid);
@@ -77,6 +77,12 @@ impl Worker<'_> {
             Look::Returned | Look::Due => None,
         };
         let outcome = match settled {
+            Settled::Drop
+                if matches!(pending.check, Check::Root(_))
+                    && self.processes.may_have_undone(tid, pending.since) =>
+            {
+                Outcome::Unconfirmed
+            }
             Settled::Wait | Settled::Drop if known.is_some() => Outcome::Unconfirmed,
             Settled::Wait => {
                 self.pending.push(pending);

@@ -310,6 +310,33 @@ int main(void) {
     assert_eq!(hidden(&record), [main_of(&record)]);
 }
 
+/// The kernel looks at the lower half of an `int` only.
+#[test]
+fn hiding_is_seen_whatever_else_stands_in_the_register() {
+    let record = run_unprivileged(
+        "hidden-high",
+        None,
+        r#"
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) {
+    if (syscall(SYS_prctl, 1UL << 32 | PR_SET_DUMPABLE, 0UL, 0, 0, 0)) return 1;
+    if (prctl(PR_GET_DUMPABLE)) return 2;
+    close(open("found", O_CREAT | O_WRONLY, 0600));
+    return 0;
+}"#,
+    );
+    let opens = record.of(EventType::Open);
+    let found = opens.iter().filter_map(|event| event.kind.file());
+    let found: Vec<_> = found.filter(|file| file.name == "found").collect();
+    assert!(
+        matches!(found[..], [file] if file.path.starts_with('/') && file.fault.is_none()),
+        "{found:?}"
+    );
+}
+
 /// Memory that the kernel reads for its own process and for nobody else: what is named there could not
 /// be told, so there is none.
 #[test]

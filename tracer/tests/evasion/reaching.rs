@@ -309,6 +309,15 @@ int main(void) {
     assert_eq!(pids.len(), 20);
     for (number, pid) in pids.iter().enumerate() {
         assert_eq!(opened(&record, &format!("made-{number}")), 1);
+        // It runs what its maker does, although nobody tells that it was that.
+        let forks = record.of(EventType::Fork).into_iter();
+        let mut made = forks.filter(|event| event.pid == *pid);
+        let image = made.find_map(|event| match &event.kind {
+            EventKind::Fork(process) => process.image.as_ref(),
+            _ => None,
+        });
+        let runs = image.map(|image| image.file.name.as_str());
+        assert_eq!(runs, Some("program"), "{pid}");
         let name = format!("made-{number}");
         let execs = record.images().into_iter();
         let told = execs.filter(|(event, image)| {

@@ -221,3 +221,75 @@ back.set(); thread.join()
         assert!(opened.contains(&scratch.text(name)), "{name}: {opened:?}");
     }
 }
+
+/// What is told of opens in a root that somebody else leaves for all who share it, in the same moment.
+fn opened_while_another_leaves(name: &str, shared_by: &str) -> Vec<String> {
+    need_root();
+    let scratch = Scratch::new(name);
+    let agent = Agent::start(&scratch);
+    let source = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static volatile int *step;
+static int outer;
+static void *leave(void *unused) {
+    if (fchdir(outer) || chroot(".")) abort();
+    *step = 1;
+    while (*step == 1) sched_yield();
+    return 0;
+}
+int main(int argc, char **argv) {
+    step = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (chdir(argv[1])) return 1;
+    outer = open(".", O_DIRECTORY | O_RDONLY);
+    mkdir("jail", 0777);
+    for (int round = 0; round < 10; round++) {
+        if (chroot("jail") || chdir("/")) return 2;
+        *step = 0;
+        pthread_t thread; long child = 0; char name[16];
+        if (!strcmp(argv[2], "thread")) {
+            if (pthread_create(&thread, 0, leave, 0)) return 3;
+        } else {
+            child = syscall(SYS_clone, CLONE_FS | SIGCHLD, 0, 0, 0, 0);
+            if (child == 0) { leave(0); _exit(0); }
+        }
+        while (*step == 0) sched_yield();
+        sprintf(name, "/mark-%d", round);
+        if (open(name, O_CREAT | O_WRONLY, 0600) < 0) return 4;
+        *step = 2;
+        if (child) waitpid(child, 0, 0); else pthread_join(thread, 0);
+    }
+    return 0;
+}"#;
+    let program = build(&scratch, "program", &["-static"], source);
+    let words = [&*program, &scratch.text(""), shared_by];
+    let ran = output(&mut traced(&agent, "open:write,chroot", &words));
+    assert!(ran.status.success(), "{:?} {}", ran.status, stderr(&ran));
+    let record = agent.finish();
+    // Each change of the root is told: into it, and out again.
+    assert_eq!(record.of(EventType::Chroot).len(), 20);
+    told(&record, &scratch)
+        .into_iter()
+        .filter(|line| line.contains("mark"))
+        .collect()
+}
+
+#[test]
+fn a_root_that_another_leaves_for_all_who_share_it_is_left_at_once() {
+    let expected: Vec<_> = (0..10).map(|round| format!("open mark-{round}")).collect();
+    for shared_by in ["thread", "process"] {
+        let name = format!("left-by-{shared_by}");
+        assert_eq!(opened_while_another_leaves(&name, shared_by), expected);
+    }
+}

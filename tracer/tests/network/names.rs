@@ -171,6 +171,94 @@ s.recv(512)
     );
 }
 
+/// In as many pieces as somebody likes, behind empty ones, after as many others as the kernel takes,
+/// and with an address that has no length, which is none.
+#[test]
+fn questions_in_pieces_and_crowds_are_told() {
+    let scratch = Scratch::new("pieces");
+    let source = r#"
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+static struct sockaddr_in server = {.sin_family = AF_INET};
+static unsigned char text[64];
+static int question(const char *name) {
+    int length = 12;
+    memcpy(text, "\1\2\1\0\0\1\0\0\0\0\0", 12);
+    text[length++] = strlen(name);
+    strcpy((char *)text + length, name);
+    length += strlen(name);
+    memcpy(text + length, "\7example\0\0\1\0\1", 13);
+    return length + 13;
+}
+int main(void) {
+    static struct mmsghdr all[1024];
+    struct iovec parts[64], none = {text, 0};
+    server.sin_port = htons(53);
+    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int s = socket(AF_INET, SOCK_DGRAM, 0), length;
+    struct msghdr one = {&server, sizeof server, parts, 2};
+    all[0].msg_hdr = one;
+    length = question("split");
+    parts[0] = (struct iovec){text, 5}; parts[1] = (struct iovec){text + 5, length - 5};
+    if (sendmmsg(s, all, 1, 0) != 1) return 1;
+    length = question("behind");
+    parts[0] = none; parts[1] = (struct iovec){text, length};
+    if (sendmmsg(s, all, 1, 0) != 1) return 2;
+    length = question("bytes");
+    for (int i = 0; i < length; i++) parts[i] = (struct iovec){text + i, 1};
+    all[0].msg_hdr.msg_iovlen = length;
+    if (sendmmsg(s, all, 1, 0) != 1) return 3;
+    length = question("last");
+    parts[0] = none; parts[1] = (struct iovec){text, length};
+    for (int i = 0; i < 1024; i++) {
+        all[i].msg_hdr = one;
+        all[i].msg_hdr.msg_iovlen = i == 1023 ? 2 : 1;
+    }
+    if (sendmmsg(s, all, 1024, 0) != 1024) return 4;
+    if (connect(s, (void *)&server, sizeof server)) return 5;
+    // The next one is not followed, but seen by the filter.
+    char answer[512];
+    recv(s, answer, sizeof answer, MSG_DONTWAIT);
+    length = question("nowhere");
+    parts[0].iov_base = text; parts[0].iov_len = length;
+    server.sin_port = htons(80);
+    all[0].msg_hdr = one;
+    all[0].msg_hdr.msg_namelen = 0; all[0].msg_hdr.msg_iovlen = 1;
+    if (sendmmsg(s, all, 1, 0) != 1) return 6;
+    return 0;
+}"#;
+    let program = build(&scratch, "pieces", &[], source);
+    let record = run_in_world(&scratch, "dns", &[&program]);
+    let questions = messages(&record).into_iter();
+    let questions = questions.filter(|dns| dns.response_code.is_none());
+    let asked: Vec<_> = questions.map(|dns| dns.name.clone()).collect();
+    let expected = ["split", "behind", "bytes", "last", "nowhere"];
+    assert_eq!(asked, expected.map(|name| format!("{name}.example")));
+}
+
+/// TCP takes no notice of an address that is given with what is sent.
+#[test]
+fn a_false_address_hides_no_question_that_goes_over_a_stream() {
+    let record = in_world(
+        "false-address",
+        "dns,connect",
+        r#"
+import socket
+server = socket.create_server(("127.0.0.1", 53))
+question = b"\1\2\1\0\0\1\0\0\0\0\0\0\5false\7example\0\0\1\0\1"
+question = len(question).to_bytes(2, "big") + question
+s = socket.create_connection(("127.0.0.1", 53))
+s.sendto(question, ("127.0.0.9", 9))
+assert server.accept()[0].recv(512) == question
+"#,
+    );
+    let asked: Vec<_> = messages(&record).iter().map(|dns| &*dns.name).collect();
+    assert_eq!(asked, ["false.example"]);
+}
+
 /// Over a stream a question is data like any other: the thread is followed from its connect. The
 /// answer is not told.
 #[test]

@@ -72,13 +72,17 @@ with socket.create_connection(("169.254.169.254", 80)) as s:
 with socket.create_connection(("169.254.169.254", 80)) as s:
     s.send(head(b"send")); s.recv(512)
     s.sendmsg([head(b"message")]); s.recv(512)
+    # In pieces; and with an address, of which TCP takes no notice.
+    s.sendmsg([b"", b"GE", head(b"pieces")[2:]]); s.recv(512)
+    s.sendto(head(b"address"), ("127.0.0.9", 9)); s.recv(512)
 "#;
 
 #[test]
 fn requests_are_told_whatever_call_sends_them() {
     let record = in_world("writes", "imds", WRITES);
     let named = [
-        "write", "vectors", "limited", "first", "second", "third", "send", "message",
+        "write", "vectors", "limited", "first", "second", "third", "send", "message", "pieces",
+        "address",
     ];
     assert_eq!(paths(&record), named.map(|name| format!("/latest/{name}")));
 }

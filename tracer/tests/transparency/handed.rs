@@ -3,6 +3,8 @@
 
 use std::process::Command;
 
+use picket_events::EventType;
+
 use super::support::*;
 
 /// Runs a python program whose arguments are what starts a traced program, and gives what it says.
@@ -60,6 +62,70 @@ os.execv(words[0], words)
     let expected = "[(5000.0, 70.0), (6000.0, 0.0), (7000.0, 80.0)] 1 0x40000003\n";
     assert_eq!(plain, expected);
     assert_eq!(traced, expected);
+}
+
+/// Such a process may not fork. The program has its deadline, and the tracer has none.
+#[test]
+fn a_program_with_a_deadline_is_traced_and_keeps_it() {
+    need_root();
+    let scratch = Scratch::new("deadline");
+    let agent = Agent::start(&scratch);
+    // More than half of a processor: it cannot be had twice.
+    let deadline = [
+        "-d",
+        "--sched-runtime",
+        "60000000",
+        "--sched-deadline",
+        "100000000",
+    ];
+    let run = |limited: &[&str]| {
+        let inner = traced(&agent, "exec", &["chrt", "--pid", "0"]);
+        let mut command = Command::new("chrt");
+        command
+            .args(deadline)
+            .args(["--sched-period", "100000000", "0"]);
+        command.args(limited);
+        command.arg(inner.get_program()).args(inner.get_args());
+        output(&mut command)
+    };
+    let ran = run(&[]);
+    assert!(stdout(&ran).contains("SCHED_DEADLINE"), "{ran:?}");
+    assert_eq!(stderr(&ran), "");
+    assert!(!agent.finish().of(EventType::Exec).is_empty());
+    // Who may not give it to a child runs the program untraced, and says why.
+    let ran = run(&["setpriv", "--reuid", "65534", "--clear-groups"]);
+    assert!(stdout(&ran).contains("SCHED_DEADLINE"), "{ran:?}");
+    let why = "a process under SCHED_DEADLINE may not fork";
+    assert!(stderr(&ran).contains(why), "{}", stderr(&ran));
+}
+
+/// Less stack than the tracer needs.
+#[test]
+fn a_tight_stack_is_the_programs_and_not_the_tracers() {
+    for limit in ["ulimit -S -s 16", "ulimit -S -s 64"] {
+        let [plain, traced] = [Command::new("/bin/sh"), silent(&["/bin/sh"])].map(|command| {
+            let mut limited = Command::new("/bin/sh");
+            limited
+                .args(["-c", &format!("{limit}; exec \"$@\""), "sh"])
+                .arg(command.get_program())
+                .args(command.get_args())
+                .args(["-c", "ulimit -S -s; ulimit -H -s; exec /bin/true"]);
+            // What stands there counts as stack.
+            output(limited.env_clear())
+        });
+        assert_eq!(plain.status.code(), Some(0));
+        assert_eq!(traced.status.code(), Some(0), "{limit} {}", stderr(&traced));
+        assert_eq!(stdout(&traced), stdout(&plain));
+        assert_eq!(stderr(&traced), "");
+    }
+}
+
+/// As C libraries look for it.
+#[test]
+fn a_program_is_found_behind_a_directory_that_is_too_long() {
+    let path = format!("{}:/bin:/usr/bin", "/long".repeat(1000));
+    let ran = output(silent(&["true"]).env("PATH", &path));
+    assert_eq!((ran.status.code(), &*stderr(&ran)), (Some(0), ""));
 }
 
 /// `perl -e 'alarm 1; exec …'` is how many limit what they start.
