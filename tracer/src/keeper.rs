@@ -41,7 +41,8 @@ impl Failure {
             libc::EPERM | libc::EACCES => "; the sandbox refuses it",
             libc::ENOSYS | libc::EINVAL => "; the kernel does not have it",
             libc::EMFILE => "; the limit of open files is too low",
-            libc::EAGAIN => "; the limit of processes is too low",
+            // The kernel lets nobody with a deadline start a process (sched(7)).
+            libc::EAGAIN => "; the limit of processes is too low, or its policy is SCHED_DEADLINE",
             _ => "",
         }
     }
