@@ -133,11 +133,11 @@ pub struct AgentSection {
 /// An action of the rule.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RuleAction {
-    /// `kill`, `quarantine`, `hash` or `log`.
+    /// `kill`, `deny`, `quarantine`, `hash` or `log`.
     #[serde(rename = "type")]
     pub action: &'static str,
     /// `kill_queued`: the tracer was told; `monitor_only`: it would have been in Enforce mode;
-    /// `unsupported`; `error`.
+    /// `performed`; `error`.
     pub status: &'static str,
     /// Signal that is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -316,4 +316,84 @@ pub enum DestinationSection {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    /// Names of the fields that are written, from the sources: those of a struct that is
+    /// flattened into another stand beside the other's.
+    fn fields() -> Vec<&'static str> {
+        let sources = [
+            include_str!("finding.rs"),
+            include_str!("finding/process.rs"),
+            include_str!("finding/session.rs"),
+        ];
+        let mut fields = Vec::new();
+        for source in sources {
+            let mut is_flattened = false;
+            let mut lines = source.lines().map(str::trim_start);
+            // What stands before is public and no field, what stands behind are no structs.
+            lines.by_ref().find(|line| line.starts_with("pub struct "));
+            for line in lines.take_while(|line| *line != "#[cfg(test)]") {
+                let renamed = line.split("rename = \"").nth(1);
+                if let Some(name) = renamed {
+                    fields.extend(name.split('"').next());
+                }
+                is_flattened |= line.contains("(flatten)") || renamed.is_some();
+                let name = line
+                    .strip_prefix("pub ")
+                    .and_then(|line| line.split(':').next());
+                let Some(name) = name.filter(|name| !name.contains(' ')) else {
+                    continue;
+                };
+                if !std::mem::take(&mut is_flattened) {
+                    fields.push(name);
+                }
+            }
+        }
+        fields
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let text = include_str!("../../docs/findings.md");
+        let fields = fields();
+        assert!(fields.len() > 80 && fields.contains(&"rule_actions"));
+        // A field of fields is told by what is in it.
+        let ends = ["`", "[]`", ".", "{"];
+        let is_told = |field: &&str| {
+            ends.iter()
+                .any(|end| text.contains(&format!("`{field}{end}")))
+        };
+        let untold: Vec<_> = fields.into_iter().filter(|field| !is_told(field)).collect();
+        assert!(untold.is_empty(), "docs/findings.md has no {untold:?}");
+    }
+
+    #[test]
+    fn what_actions_do_is_documented() {
+        let text = include_str!("../../docs/findings.md");
+        let source = include_str!("pipeline/actions.rs");
+        let mut seen = 0;
+        for written in [
+            "action: \"",
+            "status: \"",
+            "=> \"",
+            ") => (\"",
+            "status = \"",
+        ] {
+            for word in source.split(written).skip(1) {
+                let word = word.split('"').next().unwrap_or_default();
+                // Sentences are messages, and these are no states.
+                if word.contains(' ') || ["pending", "process", "container"].contains(&word) {
+                    continue;
+                }
+                seen += 1;
+                assert!(
+                    text.contains(&format!("`{word}`")),
+                    "no `{word}` ({written})"
+                );
+            }
+        }
+        assert!(seen > 10, "{seen}");
+    }
 }

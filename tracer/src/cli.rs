@@ -8,11 +8,12 @@ use std::process::ExitCode;
 
 use picket_events::Interest;
 use picket_events::session::MAX_TOKEN;
+use picket_events::wire::Engine;
 
 use crate::config::{self, Choice, Config};
 use crate::hidden::hide_argument;
 use crate::sys::{files, poll, process};
-use crate::{keeper, launch, probe, processes, setup};
+use crate::{keeper, launch, probe, processes, setup, transport};
 
 /// Exit code for a failure of the tracer itself, as `env`, `timeout` and container engines
 /// have it.
@@ -95,126 +96,151 @@ fn run_setup(args: &[OsString]) -> ExitCode {
 /// A command that somebody runs in a container that has a tracer already (`kubectl exec`). It is
 /// traced by a tracer of its own, which says whose session it is.
 fn run_session(args: Vec<OsString>) -> ExitCode {
-    match parse(args) {
+    match parse("exec-session", args) {
         Ok(config) => {
             if let Some(token) = &config.session_token {
                 hide_argument(token);
             }
             keeper::run(config)
         }
-        Err(misuse) => give_up(misuse),
+        Err(misuse) => give_up(&misuse),
     }
 }
 
-/// What is wrong with a command line, as a sentence, and the command that was meant.
+/// What is wrong with a command line, as a sentence, and what could be read of it all the same.
 struct Misuse {
     sentence: String,
-    command: Vec<OsString>,
-    require_tracing: bool,
+    config: Box<Config>,
 }
 
 fn run_trace(args: Vec<OsString>) -> ExitCode {
-    match parse(args) {
+    match parse("trace", args) {
         Ok(config) => keeper::run(config),
-        Err(misuse) => give_up(misuse),
+        Err(misuse) => give_up(&misuse),
     }
 }
 
-fn give_up(misuse: Misuse) -> ExitCode {
-    match misuse {
-        // The application comes first: a flag that we do not understand costs its tracing,
-        // never its start.
-        misuse if misuse.command.is_empty() || misuse.require_tracing => {
-            say(&misuse.sentence);
-            ExitCode::from(OWN_FAILURE)
-        }
-        misuse => {
-            say(&format!(
-                "{}; running the program untraced",
-                misuse.sentence
-            ));
-            crate::sys::inherited::restore();
-            ExitCode::from(launch::execute(&misuse.command) as u8)
-        }
+/// The application comes first: a flag that we do not understand costs its tracing, never its
+/// start.
+fn give_up(Misuse { sentence, config }: &Misuse) -> ExitCode {
+    if config.command.is_empty() {
+        say(sentence);
+        return ExitCode::from(OWN_FAILURE);
     }
+    // An agent of another version than whoever wrote the flags has to be told why.
+    let engine = Engine::Failed {
+        step: sentence.clone(),
+        errno: libc::EINVAL,
+    };
+    transport::send_hello(config, keeper::hello(config, &config.interest, engine, 0));
+    if config.require_tracing {
+        say(&format!("{sentence}; the program is not started"));
+        return ExitCode::from(OWN_FAILURE);
+    }
+    say(&format!("{sentence}; the program runs untraced"));
+    crate::sys::inherited::restore();
+    ExitCode::from(launch::execute(&config.command) as u8)
 }
 
-fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
-    let (flags, command) = match args.iter().position(|arg| arg == "--") {
-        Some(at) => (args[..at].to_vec(), args[at + 1..].to_vec()),
-        None => (args, Vec::new()),
-    };
-    let require_tracing = flags.iter().any(|flag| flag == "--require-tracing");
-    let misuse = |sentence: String| Misuse {
-        sentence,
-        command: command.clone(),
-        require_tracing,
-    };
-    let mut socket = Some(OsString::from(DEFAULT_SOCKET));
-    let mut container = String::new();
-    let mut interest = None;
-    let mut session_token = None;
-    let mut engine = Choice::default();
-    let mut spare = config::yama_restricts();
-    let mut interruptible = false;
-    let mut flags = flags.into_iter();
-    while let Some(flag) = flags.next() {
-        let mut value = || flags.next();
+/// What stands before the command.
+struct Flags {
+    socket: Option<OsString>,
+    container: String,
+    interest: Interest,
+    session_token: Option<String>,
+    engine: Choice,
+    spare: bool,
+    interruptible: bool,
+    require_tracing: bool,
+}
+
+impl Flags {
+    /// Takes one flag, and its value from those behind it; says what is wrong with it.
+    fn take(
+        &mut self,
+        flag: &OsString,
+        behind: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), String> {
+        let mut value = || {
+            behind
+                .next()
+                .ok_or_else(|| format!("{} needs a value", flag.to_string_lossy()))
+        };
         match flag.to_str() {
+            // Counts wherever it stands.
             Some("--require-tracing") => {}
-            Some("--spare") => spare = true,
+            Some("--spare") => self.spare = true,
             // For tests (docs/development.md).
-            Some("--interruptible") => interruptible = true,
-            Some("--no-agent") => socket = None,
-            Some(name @ ("--socket" | "--container" | "--interest" | "--engine" | "--session")) => {
-                let name = name.to_owned();
-                let Some(value) = value() else {
-                    return Err(misuse(format!("trace: {name} needs a value")));
-                };
-                match name.as_str() {
-                    "--socket" => socket = Some(value),
-                    "--engine" => match value.to_str().and_then(Choice::from_word) {
-                        Some(choice) => engine = choice,
-                        None => {
-                            let value = value.to_string_lossy();
-                            return Err(misuse(format!(
-                                "trace: unknown engine {value}: auto, notification or ptrace"
-                            )));
-                        }
-                    },
-                    "--session" => session_token = value.to_str().and_then(usable_token),
-                    "--container" => container = value.to_string_lossy().into_owned(),
-                    _ => interest = Some(value.to_string_lossy().into_owned()),
-                }
+            Some("--interruptible") => self.interruptible = true,
+            Some("--no-agent") => self.socket = None,
+            Some("--socket") => self.socket = Some(value()?),
+            Some("--container") => self.container = value()?.to_string_lossy().into_owned(),
+            Some("--session") => self.session_token = value()?.to_str().and_then(usable_token),
+            Some("--interest") => {
+                let interest = value()?.to_string_lossy().parse();
+                self.interest = interest.map_err(|error| format!("{error}"))?;
+            }
+            Some("--engine") => {
+                let value = value()?;
+                let choice = value.to_str().and_then(Choice::from_word);
+                self.engine = choice.ok_or_else(|| {
+                    let value = value.to_string_lossy();
+                    format!("unknown engine {value}: auto, notification or ptrace")
+                })?;
             }
             _ => {
                 let flag = flag.to_string_lossy();
-                let word = match flag.starts_with('-') {
-                    true => "unknown flag",
-                    false => "the command belongs behind --, not",
-                };
-                return Err(misuse(format!("trace: {word} {flag}")));
+                return Err(match flag.starts_with('-') {
+                    true => format!("unknown flag {flag}"),
+                    false => format!("the command belongs behind --, not {flag}"),
+                });
             }
         }
+        Ok(())
     }
-    if command.is_empty() {
-        return Err(misuse("trace: no command given behind --".to_owned()));
-    }
-    let mut wanted = match interest.as_deref().map(str::parse::<Interest>) {
-        None => Interest::default(),
-        Some(Ok(interest)) => interest,
-        Some(Err(error)) => return Err(misuse(format!("trace: {error}"))),
+}
+
+/// What a subcommand was told. Behind a fault it is read on, for where the agent is to be told.
+fn parse(subcommand: &str, args: Vec<OsString>) -> Result<Config, Misuse> {
+    let (before, command) = match args.iter().position(|arg| arg == "--") {
+        Some(at) => (args[..at].to_vec(), args[at + 1..].to_vec()),
+        None => (args, Vec::new()),
     };
+    let mut flags = Flags {
+        socket: Some(OsString::from(DEFAULT_SOCKET)),
+        container: String::new(),
+        interest: Interest::default(),
+        session_token: None,
+        engine: Choice::default(),
+        spare: config::yama_restricts(),
+        interruptible: false,
+        require_tracing: before.iter().any(|flag| flag == "--require-tracing"),
+    };
+    let mut fault = None;
+    let mut before = before.into_iter();
+    while let Some(flag) = before.next() {
+        fault = fault.or(flags.take(&flag, &mut before).err());
+    }
+    if command.is_empty() && fault.is_none() {
+        fault = Some("no command given behind --".to_owned());
+    }
+    let Flags {
+        socket,
+        interest: mut wanted,
+        ..
+    } = flags;
     if let Some(file) = socket
         .as_ref()
         .and_then(|socket| widening(Path::new(socket)))
     {
         wanted = wanted.union(file);
     }
-    if let Some(fault) = socket.as_ref().and_then(|socket| socket_fault(socket)) {
+    if fault.is_none()
+        && let Some(fault) = socket.as_ref().and_then(|socket| socket_fault(socket))
+    {
         let path = socket.as_ref().map(|socket| socket.to_string_lossy());
         say(&format!(
-            "trace: {} {fault}; the program is traced, but nobody will be told",
+            "{subcommand}: {} {fault}; the program is traced, but nobody will be told",
             path.unwrap_or_default()
         ));
     }
@@ -223,23 +249,30 @@ fn parse(args: Vec<OsString>) -> Result<Config, Misuse> {
     let socket = socket.map(|socket| CString::new(socket.as_bytes()).unwrap_or_default());
     let mut session_key = [0; 32];
     process::random(&mut session_key);
-    Ok(Config {
+    let config = Config {
         socket,
-        container,
+        container: flags.container,
         interest: wanted,
         watched,
-        engine,
-        spare,
-        interruptible,
-        require_tracing,
+        engine: flags.engine,
+        spare: flags.spare,
+        interruptible: flags.interruptible,
+        require_tracing: flags.require_tracing,
         inherited: files::open_descriptors(),
         command,
-        session_token,
+        session_token: flags.session_token,
         session_key,
         started_at: poll::now(),
         boot_time: processes::boot_time(),
         container_id: config::container_id(),
-    })
+    };
+    match fault {
+        None => Ok(config),
+        Some(fault) => Err(Misuse {
+            sentence: format!("{subcommand}: {fault}"),
+            config: Box::new(config),
+        }),
+    }
 }
 
 /// Why nobody can ever listen at a path; one where nobody does yet is as it should be.
@@ -282,7 +315,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Config, Misuse> {
-        parse(line.split(' ').map(OsString::from).collect())
+        parse("trace", line.split(' ').map(OsString::from).collect())
     }
 
     #[test]
@@ -316,8 +349,18 @@ mod tests {
         ] {
             let misuse = parsed(line).err().unwrap();
             assert!(misuse.sentence.contains(word), "{}", misuse.sentence);
-            assert_eq!(misuse.command, ["true"]);
+            assert_eq!(misuse.config.command, ["true"]);
         }
-        assert!(parsed("--no-agent --").err().unwrap().command.is_empty());
+        let nothing = parsed("--no-agent --").err().unwrap();
+        assert!(nothing.config.command.is_empty());
+    }
+
+    #[test]
+    fn behind_a_fault_is_read_where_the_agent_is_to_be_told() {
+        let line = "--later 3 --engine steam --container web --socket /run/x --interest exec,steam -- true";
+        let Misuse { sentence, config } = parsed(line).err().unwrap();
+        assert_eq!(sentence, "trace: unknown flag --later");
+        assert_eq!(config.container, "web");
+        assert_eq!(config.socket.as_deref(), Some(c"/run/x"));
     }
 }

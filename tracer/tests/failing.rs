@@ -354,6 +354,31 @@ fn misuse_is_one_sentence_and_the_program_runs() {
 }
 
 #[test]
+fn a_flag_that_is_not_known_is_told_to_the_agent() {
+    for subcommand in ["trace", "exec-session"] {
+        let scratch = Scratch::new("flag");
+        let agent = Agent::start(&scratch);
+        let mut command = Command::new(tracer());
+        // As a control plane of a later version may write them.
+        command.args([subcommand, "--later", "3", "--container", "web", "--socket"]);
+        command.arg(&agent.socket);
+        command.args(["--", "/bin/sh", "-c", "exit 4"]);
+        let ran = output(&mut command);
+        assert_eq!(ran.status.code(), Some(4), "{}", stderr(&ran));
+        let sentence = format!("{subcommand}: unknown flag --later");
+        assert_eq!(
+            stderr(&ran),
+            format!("picket-tracer: {sentence}; the program runs untraced\n")
+        );
+        agent.until("the hello", |record| !record.0.is_empty());
+        let hello = agent.heard()[0].hello.clone().unwrap();
+        assert_eq!(hello.container, "web");
+        let step = sentence;
+        assert_eq!(hello.engine, Engine::Failed { step, errno: 22 });
+    }
+}
+
+#[test]
 fn a_path_that_can_be_no_socket_is_one_sentence_and_the_program_is_traced() {
     let long = format!("/{}", "x".repeat(200));
     for (socket, words) in [

@@ -248,3 +248,31 @@ fn merge_place(body: &mut Value, error: &picket_rules::LoadError) {
         body["column"] = json!(position.column);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of all events about Picket, from this very file.
+    fn names() -> Vec<&'static str> {
+        let lines = include_str!("internal.rs").lines();
+        let constants = lines.filter(|line| line.starts_with("pub(super) const "));
+        constants
+            .filter_map(|line| line.split('"').nth(1))
+            .collect()
+    }
+
+    #[test]
+    fn every_event_about_picket_is_documented_with_its_severity() {
+        let text = include_str!("../../../docs/findings.md");
+        assert!(names().len() > 15);
+        for name in names() {
+            let severity = meaning(name).map(|meaning| meaning.severity);
+            let row = match severity {
+                Some(severity) => format!("\n| `{name}` | {} | ", severity.name()),
+                None => format!("\n| `{name}` | "),
+            };
+            assert!(text.contains(&row), "docs/findings.md has no row {row}");
+        }
+    }
+}

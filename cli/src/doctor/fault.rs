@@ -81,7 +81,7 @@ impl Fault {
     pub(crate) const fn remedy(self) -> &'static str {
         match self {
             Fault::ApiUnreachable => {
-                "set KUBECONFIG or --kubeconfig of a cluster that answers `kubectl version`"
+                "set KUBECONFIG to the file of a cluster that answers `kubectl version`"
             }
             Fault::NotAllowed => "ask for this right, or let somebody run this who has it",
             Fault::CrdMissing => "run `picket crds apply`, or install the chart",
