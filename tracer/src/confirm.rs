@@ -425,18 +425,26 @@ pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool)
 fn descriptor_of(view: &View<'_>, resolved: &Resolved, search: bool) -> Option<i32> {
     const MOST_LIKELY: u32 = 3;
     let is_it = |number: &u32| {
-        let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid));
-        link.is_ok_and(|link| link == resolved.path)
+        let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid))?;
+        Ok::<_, Errno>(link == resolved.path)
     };
     if resolved.path.is_empty() {
         return None;
     }
-    if !search {
-        return is_it(&MOST_LIKELY).then_some(MOST_LIKELY as i32);
-    }
     let found = proc::as_tracee(view.credentials, || {
-        let numbers = proc::descriptors(view.tid, SEARCH_LIMIT)?;
-        Ok(numbers.into_iter().find(is_it))
+        if !search {
+            return Ok(is_it(&MOST_LIKELY)?.then_some(MOST_LIKELY));
+        }
+        for number in proc::descriptors(view.tid, SEARCH_LIMIT)? {
+            match is_it(&number) {
+                Ok(true) => return Ok(Some(number)),
+                // Root may list them all the same.
+                Err(refused @ Errno(libc::EACCES | libc::EPERM)) => return Err(refused),
+                // Another, or closed meanwhile.
+                _ => {}
+            }
+        }
+        Ok(None)
     });
     Some(found.ok()?? as i32)
 }

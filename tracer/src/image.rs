@@ -122,7 +122,7 @@ pub(crate) fn read(
     let pid = view.pid;
     let stat = match &of.stat {
         Some(stat) => stat.clone(),
-        None => proc::stat(pid).unwrap_or_default(),
+        None => proc::stat_as_tracee(pid, view.credentials).unwrap_or_default(),
     };
     let Strings {
         argv: (argv, argv_truncated),

@@ -180,6 +180,12 @@ pub(crate) fn stat(pid: u32) -> Result<Stat> {
     OpenStat::of(pid)?.read()
 }
 
+/// The same with what the kernel tells only those who may look into the process: its strings and its
+/// exit status. It leaves them out for others instead of refusing.
+pub(crate) fn stat_as_tracee(pid: u32, credentials: &Credentials) -> Result<Stat> {
+    OpenStat::of(pid)?.read_as_tracee(credentials)
+}
+
 /// Stat of a process that is read again soon: its program may have become another meanwhile.
 #[derive(Debug)]
 pub(crate) struct OpenStat(OwnedFd);
@@ -195,6 +201,17 @@ impl OpenStat {
         let mut text = [0; 4096];
         let length = files::read_at(self.0.as_fd(), &mut text, 0)?;
         parse_stat(&text[..length]).ok_or(Errno(libc::ESRCH))
+    }
+
+    /// As [`stat_as_tracee`].
+    pub(crate) fn read_as_tracee(&self, credentials: &Credentials) -> Result<Stat> {
+        let (uid, gid) = (credentials.uid, credentials.gid);
+        match self.read()? {
+            stat if stat.strings.is_none() && (uid, gid) != process::effective_ids() => {
+                process::with_file_system_ids(uid, gid, || self.read())
+            }
+            stat => Ok(stat),
+        }
     }
 }
 

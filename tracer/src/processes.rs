@@ -138,6 +138,14 @@ impl Entry {
         proc::attached_as_tracee(&self.credentials, || ptrace::seize(tid, options))
     }
 
+    /// What `stat` says of it now.
+    pub(crate) fn stat_now(&self) -> Result<proc::Stat> {
+        match &self.stat {
+            Some(stat) => stat.read_as_tracee(&self.credentials),
+            None => proc::stat_as_tracee(self.pid, &self.credentials),
+        }
+    }
+
     /// As the agent is told.
     pub(crate) fn describe(&self) -> Process {
         Process {

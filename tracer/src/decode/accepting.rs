@@ -61,7 +61,8 @@ pub(crate) fn new_socket(
         .into_iter()
         .filter(|number| !before.contains(number));
     new.into_iter().find_map(|number| {
-        let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid)).ok()?;
+        let link = || proc::link(&format!("/proc/{}/fd/{number}", view.tid));
+        let link = proc::as_tracee(view.credentials, link).ok()?;
         if !link.starts_with(b"socket:") {
             return None;
         }

@@ -285,7 +285,9 @@ fn with_files(mut kind: EventKind, file: File, subject: &Subject) -> EventKind {
 /// By what the kernel would judge a thread.
 fn identity(tid: u32, status: &proc::Status) -> Identity {
     // Capabilities of a user name space of its own are none over our files.
-    let theirs = proc::link(&format!("/proc/{tid}/ns/user"));
+    let theirs = proc::as_tracee(&status.credentials, || {
+        proc::link(&format!("/proc/{tid}/ns/user"))
+    });
     let is_ours = theirs.is_ok() && theirs == proc::link("/proc/self/ns/user");
     Identity {
         uid: status.credentials.fsuid,

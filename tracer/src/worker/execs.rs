@@ -22,6 +22,7 @@ use crate::decode::{Call, Located};
 use crate::image;
 use crate::memory::Memory;
 use crate::proc;
+use crate::processes::Entry;
 use crate::resolve::Resolved;
 use crate::sys::{poll, ptrace};
 use crate::table::{Abi, Row};
@@ -75,6 +76,19 @@ fn random_bytes(pid: u32, credentials: &picket_events::Credentials) -> Option<[u
         .read(found.random, &mut bytes)
         .ok()?;
     Some(bytes)
+}
+
+/// Whether a process is seen to run another program file than the one that it is known to run.
+fn runs_another(entry: &Entry) -> bool {
+    let known = entry
+        .image
+        .interpreter
+        .as_ref()
+        .unwrap_or(&entry.image.file);
+    let running = entry
+        .view(entry.pid)
+        .file_behind(&format!("/proc/{}/exe", entry.pid));
+    running.is_some_and(|file| (file.device, file.inode) != (known.device, known.inode))
 }
 
 /// What is asked for by a call that is to be confirmed by the process' mark; `None` where another
@@ -244,8 +258,7 @@ impl Worker<'_> {
         let Some(entry) = self.processes.get(pid) else {
             return;
         };
-        let stat = entry.stat.as_ref().map(proc::OpenStat::read);
-        let Ok(stat) = stat.unwrap_or_else(|| proc::stat(pid)) else {
+        let Ok(stat) = entry.stat_now() else {
             return; // it is gone, and its end is told next
         };
         let Some(attempt) = self.execs.get_mut(&pid) else {
@@ -293,6 +306,7 @@ impl Worker<'_> {
             return;
         };
         let now = random_bytes(pid, &entry.credentials);
+        let runs_another = runs_another(entry);
         let Some(attempt) = self.execs.get_mut(&pid) else {
             return;
         };
@@ -304,6 +318,8 @@ impl Worker<'_> {
         let outcome = match (before, now) {
             (Some(before), Some(now)) if before != now => Some(Outcome::Succeeded),
             (Some(_), Some(_)) => None,
+            // It was closed to us, since it has changed its ids: what `gosu` starts.
+            (None, Some(_)) if runs_another => Some(Outcome::Succeeded),
             // Neither could be read: nothing is known but that it was tried.
             _ if returned => Some(Outcome::Unconfirmed),
             _ => None,
@@ -350,8 +366,7 @@ impl Worker<'_> {
             }
             Sign::First { asked, .. } => {
                 // Nobody may have waited for it yet: then its mark is still to be seen.
-                let stat = entry.stat.as_ref().map(proc::OpenStat::read);
-                let outcome = match stat.unwrap_or_else(|| proc::stat(pid)) {
+                let outcome = match entry.stat_now() {
                     Ok(stat) if !stat.has_executed => return,
                     Ok(_) => Outcome::Succeeded,
                     Err(_) => Outcome::Unconfirmed,

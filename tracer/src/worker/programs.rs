@@ -63,7 +63,9 @@ impl Worker<'_> {
         entry.pass_memory(pid);
         entry.look_for_root();
         let open = entry.stat.take();
-        let stat = new.stat.or_else(|| open.and_then(|stat| stat.read().ok()));
+        let stat = new
+            .stat
+            .or_else(|| open.and_then(|stat| stat.read_as_tracee(&entry.credentials).ok()));
         entry.executed_at = time;
         entry.has_executed = true;
         entry.has_timer = false;
@@ -131,7 +133,7 @@ impl Worker<'_> {
             }
         } else if !entry.has_executed && !self.execs.contains_key(&pid) {
             // The worker before us was let down while this one's exec was under way.
-            let stat = proc::stat(pid).ok();
+            let stat = proc::stat_as_tracee(pid, &entry.credentials).ok();
             if stat.as_ref().is_some_and(|stat| stat.has_executed) {
                 self.new_program(NewProgram {
                     stat,

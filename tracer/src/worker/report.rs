@@ -268,7 +268,11 @@ impl Worker<'_> {
             let entry = self.processes.get(pid)?;
             process::ended_status(entry.pidfd.as_ref()?.as_fd())
         };
-        let waiting = || Some(proc::stat(pid).ok()?.exit_status).filter(|status| *status != 0);
+        let waiting = || {
+            let entry = self.processes.get(pid)?;
+            let stat = proc::stat_as_tracee(pid, &entry.credentials).ok()?;
+            Some(stat.exit_status).filter(|status| *status != 0)
+        };
         kept().or_else(waiting).or_else(kept)
     }
 }

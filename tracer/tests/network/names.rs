@@ -156,6 +156,8 @@ s.recv(512)
             "--reuid=101",
             "--regid=101",
             "--clear-groups",
+            "env",
+            "PATH=/usr/local/bin:/usr/bin:/bin",
             "python3",
             "-I",
             "-S",
