@@ -16,6 +16,7 @@ pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod quarantine;
 pub(crate) mod rights;
+mod spaces;
 pub(crate) mod streams;
 pub(crate) mod tracer_safety;
 pub(crate) mod traffic;
