@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use picket_events::{EventType, Interest, OpenInterest};
 
 use crate::decode::Decoder;
-pub(crate) use rows::rows;
+pub(crate) use rows::{looks_at_messages, rows};
 
 /// A way in which a program talks to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,6 +31,24 @@ ln -sf /srv/keys /root/.ssh/authorized_keys
         ],
     },
     Case {
+        name: "such a file is edited in place",
+        prepare: "mkdir -p /etc/ssh; echo PermitRootLogin no > /etc/ssh/sshd_config",
+        script: "sed -i s/no/yes/ /etc/ssh/sshd_config",
+        reports: &["picket_sensitive_file_replaced"],
+    },
+    Case {
+        name: "a folder of such files is put in place whole",
+        prepare: "rm -rf /root/.ssh; mkdir -m 700 /root/keys",
+        script: "mv /root/keys /root/.ssh",
+        reports: &["picket_sensitive_file_replaced"],
+    },
+    Case {
+        name: "a folder of such files is linked to",
+        prepare: "rm -rf /root/.ssh",
+        script: "ln -s /srv/keys /root/.ssh",
+        reports: &["picket_sensitive_file_linked"],
+    },
+    Case {
         name: "such files are read, and files like them written",
         prepare: "mkdir -p etc/cron.d; mkdir -m 700 /root/.ssh; touch /etc/crontab",
         script: r#"

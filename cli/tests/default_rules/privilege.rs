@@ -156,14 +156,16 @@ setpriv --reuid 1000 --regid 1000 --clear-groups ./tool
         reports: &[],
     },
     Case {
-        name: "files that grant rights are written and replaced",
-        prepare: "mkdir -p /etc/sudoers.d",
+        name: "files that grant rights are written, replaced and linked",
+        prepare: "mkdir -p /etc/sudoers.d; rm -rf /etc/security",
         script: r#"
 echo '%users ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/users
 echo permit nopass :users > /etc/doas.conf.new
 mv /etc/doas.conf.new /etc/doas.conf
+ln -s /srv/folder /etc/security
 "#,
         reports: &[
+            "picket_sensitive_file_linked_privilege",
             "picket_sensitive_file_replaced_privilege",
             "picket_sensitive_file_written_privilege",
         ],

@@ -6,6 +6,7 @@
 //! others, so the thread is followed from its connect, or from a question that the filter saw, a
 //! few calls on.
 
+use picket_events::Interest;
 use picket_events::event::Dns;
 
 use super::{Call, dns, messages};
@@ -30,7 +31,13 @@ pub(crate) enum Step {
 
 /// Judges a native call of a thread that speaks to a name server through `socket`; `has_asked`:
 /// it has sent a question that was not answered.
-pub(crate) fn step(call: &Call<'_>, number: i64, socket: i32, has_asked: bool) -> Step {
+pub(crate) fn step(
+    call: &Call<'_>,
+    number: i64,
+    socket: i32,
+    has_asked: bool,
+    interest: &Interest,
+) -> Step {
     let is_socket = call.int(0) == socket;
     match number {
         libc::SYS_write if is_socket => {
@@ -40,6 +47,7 @@ pub(crate) fn step(call: &Call<'_>, number: i64, socket: i32, has_asked: bool) -
         libc::SYS_sendto if is_socket && call.address(4) == 0 => {
             question(messages::bytes(call, call.address(1), call.args[2]))
         }
+        libc::SYS_sendmsg if messages::was_told(call, interest) => Step::AsksInSight(1),
         libc::SYS_sendmsg if is_socket => question(messages::message_bytes(call, call.address(1))),
         libc::SYS_sendto => Step::AsksInSight(1),
         libc::SYS_sendmmsg => Step::AsksInSight(call.word(2).min(8)),

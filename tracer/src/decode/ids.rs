@@ -2,6 +2,7 @@
 
 use picket_events::EventKind;
 
+use super::spaces::{self, Id};
 use super::{Call, Verdict};
 use crate::confirm::Check;
 
@@ -66,15 +67,18 @@ pub(crate) fn setrlimit(call: &Call<'_>) -> Verdict {
 }
 
 pub(crate) fn prlimit(call: &Call<'_>) -> Verdict {
-    let target = call.word(0);
-    if call.own.is(target) && call.address(2) != 0 {
-        return Verdict::tampering();
-    }
     if call.address(2) == 0 {
         return Verdict::Pass;
     }
+    let target = match call.word(0) {
+        0 => 0,
+        number => spaces::here(call, Id::Process, number),
+    };
+    if call.own.is(target) {
+        return Verdict::tampering();
+    }
     let [current, maximum] = limit(call, call.address(2), 8).unwrap_or_default();
-    let target = if target == 0 {
+    let target = if call.word(0) == 0 {
         call.process.pid
     } else {
         target

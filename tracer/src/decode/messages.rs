@@ -1,8 +1,10 @@
 //! What calls send and receive, as it stands in the caller's memory: in one piece, or gathered from
 //! as many as a list names.
 
+use picket_events::Interest;
+
 use super::{Call, dns, network};
-use crate::table::Abi;
+use crate::table::{Abi, looks_at_messages};
 
 /// Most pieces of one message, and messages of one call: `UIO_MAXIOV`. The kernel takes no more.
 pub(super) const VECTORS_MAX: u64 = 1024;
@@ -136,6 +138,13 @@ pub(super) fn first_bytes_of(
         all.extend(read(call, Span { at, length }, limit - all.len())?);
     }
     Some(all)
+}
+
+/// Whether the filter has stopped for a `sendmsg` whose message has an address, so that a question in
+/// it was told.
+pub(super) fn was_told(call: &Call<'_>, interest: &Interest) -> bool {
+    looks_at_messages(interest)
+        && message(call, call.address(1)).is_some_and(|message| message.name.at != 0)
 }
 
 /// The first bytes that a message sends.

@@ -16,6 +16,7 @@ pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod quarantine;
 pub(crate) mod rights;
+mod spaces;
 pub(crate) mod streams;
 pub(crate) mod tracer_safety;
 pub(crate) mod traffic;
@@ -34,7 +35,7 @@ use crate::processes::Entry;
 use crate::resolve::{Resolved, Start, View};
 use crate::sys::acting::Identity;
 use crate::sys::files::{self as sys_files, Metadata};
-use crate::sys::{Errno, Result};
+use crate::sys::{Errno, Result, process as sys_process};
 use crate::table::Abi;
 
 /// Turns a call into a verdict.
@@ -135,9 +136,10 @@ impl Own {
         group == self.worker || group == self.spare && self.spare != self.keeper
     }
 
-    /// Whether a process id is ours.
+    /// Whether a process id is ours, or that of a thread of this very process, by which most calls
+    /// mean the process as well.
     pub(crate) fn is(&self, pid: u32) -> bool {
-        [self.keeper, self.worker, self.spare].contains(&pid)
+        [self.keeper, self.worker, self.spare].contains(&pid) || sys_process::is_own_thread(pid)
     }
 }
 

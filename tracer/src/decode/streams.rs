@@ -49,6 +49,7 @@ pub(crate) fn sent(call: &Call<'_>, number: i64, interest: &Interest) -> Option<
             messages::gathered(call, call.address(1), call.args[2], metadata::HEAD_MAX)
         }
         libc::SYS_sendto if call.address(4) == 0 => written(call, call.address(1), call.args[2]),
+        libc::SYS_sendmsg if messages::was_told(call, interest) => None,
         libc::SYS_sendmsg => messages::message_bytes(call, call.address(1)),
         _ => None,
     }?;

@@ -3,6 +3,7 @@
 
 use picket_events::EventKind;
 
+use super::spaces::{Id, here};
 use super::{Call, Verdict, file_of, network};
 use crate::confirm::{self, Check};
 use crate::proc;
@@ -40,20 +41,28 @@ fn send(call: &Call<'_>, target: u32, signal: u32) -> Verdict {
 pub(crate) fn kill(call: &Call<'_>) -> Verdict {
     let (target, signal) = (call.int(0), call.word(1));
     match target {
-        1.. => send(call, target as u32, signal),
+        1.. => send(call, here(call, Id::Process, target as u32), signal),
+        0 | -1 | i32::MIN => signal_to(signal, target),
         // The worker leads a group of its own: nobody else can be meant.
-        _ if target != i32::MIN && call.own.leads(target.unsigned_abs()) => Verdict::tampering(),
-        // To a group, or to everybody (which leaves out the sender, and process 1). SIGKILL
-        // and SIGSTOP to a group that has the keeper in it would hit the keeper too, as they
-        // hit a shell in the same group; that is what was asked for.
-        _ if signal == 0 => Verdict::Pass,
-        _ => watch(EventKind::Signal { signal, target }),
+        _ => match here(call, Id::Group, target.unsigned_abs()) {
+            group if call.own.leads(group) => Verdict::tampering(),
+            group => signal_to(signal, -(group as i32)),
+        },
     }
 }
 
+/// To a group, or to everybody (which leaves out the sender, and process 1). SIGKILL and SIGSTOP to
+/// a group that has the keeper in it would hit the keeper too, as they hit a shell in the same group;
+/// that is what was asked for.
+fn signal_to(signal: u32, target: i32) -> Verdict {
+    match signal {
+        0 => Verdict::Pass,
+        _ => watch(EventKind::Signal { signal, target }),
+    }
+}
 /// `tgkill`, `rt_tgsigqueueinfo`: group, thread, signal.
 pub(crate) fn tgkill(call: &Call<'_>) -> Verdict {
-    send(call, call.word(0), call.word(2))
+    send(call, here(call, Id::Process, call.word(0)), call.word(2))
 }
 
 /// The process that a pidfd of the caller's is for, or that a process's folder in `/proc` is, which
@@ -89,8 +98,16 @@ fn told_by_pidfd(call: &Call<'_>, pidfd: i32) -> Option<u32> {
 }
 
 pub(crate) fn pidfd_send_signal(call: &Call<'_>) -> Verdict {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP` of `linux/pidfd.h`: to the group that the process leads.
+    const TO_GROUP: u32 = 4;
     match process_behind(call, call.int(0)) {
-        Some(pid) => send(call, pid, call.word(1)),
+        Some(pid) => match send(call, pid, call.word(1)) {
+            Verdict::Watch(_, _) if call.word(3) & TO_GROUP != 0 => watch(EventKind::Signal {
+                signal: call.word(1),
+                target: -(pid as i32),
+            }),
+            verdict => verdict,
+        },
         None => watch(EventKind::Signal {
             signal: call.word(1),
             target: 0,
@@ -100,18 +117,19 @@ pub(crate) fn pidfd_send_signal(call: &Call<'_>) -> Verdict {
 
 pub(crate) fn ptrace(call: &Call<'_>) -> Verdict {
     const TRACEME: u32 = 0;
-    let (request, target) = (call.word(0), call.word(1));
-    if request != TRACEME && call.own.is(target) {
+    let request = call.word(0);
+    let target = match request {
+        TRACEME => 0,
+        _ => here(call, Id::Process, call.word(1)),
+    };
+    if call.own.is(target) {
         return Verdict::tampering();
     }
-    watch(EventKind::Ptrace {
-        request,
-        target: if request == TRACEME { 0 } else { target },
-    })
+    watch(EventKind::Ptrace { request, target })
 }
 
 pub(crate) fn process_vm_writev(call: &Call<'_>) -> Verdict {
-    let target = call.word(0);
+    let target = here(call, Id::Process, call.word(0));
     if call.own.is(target) {
         return Verdict::tampering();
     }
@@ -179,10 +197,16 @@ pub(crate) fn seccomp(call: &Call<'_>) -> Verdict {
 /// Whether a process, or a group given as a negative id, is the tracer's.
 fn reaches_us(call: &Call<'_>, target: i32) -> bool {
     match target {
-        1.. => call.own.is(target as u32),
+        1.. => {
+            let is_named = call.own.is(target as u32);
+            is_named && call.own.is(here(call, Id::Process, target as u32))
+        }
         // The worker leads a group of its own; the keeper's group is also the application's,
         // which may well want its signals.
-        _ => call.own.leads(target.unsigned_abs()),
+        _ => {
+            let is_named = call.own.leads(target.unsigned_abs());
+            is_named && call.own.leads(here(call, Id::Group, target.unsigned_abs()))
+        }
     }
 }
 

@@ -227,6 +227,12 @@ pub(crate) fn own_tid() -> i32 {
     unsafe { libc::syscall(libc::SYS_gettid) as i32 }
 }
 
+/// Whether an id is that of a thread of this process.
+pub(crate) fn is_own_thread(tid: u32) -> bool {
+    // SAFETY: plain values. No signal is sent, only looked whether one could be.
+    unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), tid as i32, 0) == 0 }
+}
+
 /// Signals a thread of this process.
 pub(crate) fn signal_thread(tid: i32, signal: i32) {
     // SAFETY: plain values. It fails when the thread has ended, which is as well.

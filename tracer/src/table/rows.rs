@@ -6,6 +6,7 @@ mod network;
 mod processes;
 
 use super::{Row, Test};
+pub(crate) use network::looks_at_messages;
 
 const EVERY: &[Test] = &[Test::Always];
 

@@ -299,8 +299,9 @@ impl Worker<'_> {
         if asker.calls > CALLS_MAX {
             return false;
         }
+        let interest = self.interest;
         let Some(step) = self.with_call(pid, tid, data.args, |call| {
-            step(call, data.number.into(), socket, asked > 0)
+            step(call, data.number.into(), socket, asked > 0, &interest)
         }) else {
             return false;
         };

@@ -303,3 +303,35 @@ print(os.path.exists("made"), got(os.mkdir, "/"), got(os.rmdir, "/"))
         "EPERM ENOENT plain\ninside inside\nTrue EEXIST EBUSY\n"
     );
 }
+
+/// A thread of the tracer opens what may block; its number is as good as the tracer's own.
+#[test]
+fn the_threads_that_open_something_are_out_of_reach() {
+    if engine() == "ptrace" {
+        return; // its opens are not made by us
+    }
+    let denied = Denied::start(
+        "threads",
+        "open,signal",
+        &[rule(EventType::Open, "/nowhere/*")],
+        r#"
+import resource, signal
+tasks = f"/proc/{os.getppid()}/task"
+os.mkfifo(here + "/fifo")
+threading.Thread(target=lambda: read(here + "/fifo")).start()
+deadline = time.monotonic() + 60
+while len(os.listdir(tasks)) == 1 and time.monotonic() < deadline: time.sleep(0.01)
+said = set()
+for task in map(int, os.listdir(tasks)):
+    if task != os.getppid():
+        said.add(got(os.kill, task, signal.SIGKILL))
+        said.add(got(resource.prlimit, task, resource.RLIMIT_NOFILE, (1, 1)))
+        said.add(got(os.sched_setscheduler, task, os.SCHED_IDLE, os.sched_param(0)))
+        said.add(got(os.setpriority, os.PRIO_PROCESS, task, 19))
+print(said)
+os.close(os.open(here + "/fifo", os.O_WRONLY))
+"#,
+    );
+    let (said, _) = denied.end();
+    assert_eq!(said, "{'EPERM'}\n");
+}

@@ -334,3 +334,46 @@ int main(void) {
         record.notices()
     );
 }
+
+/// By a pidfd, a signal can go to the whole group that a process leads (Linux 6.9).
+#[test]
+fn a_signal_to_a_group_by_its_pidfd_is_told_as_that() {
+    if !kernel_is_from(6, 9) {
+        return;
+    }
+    let (record, out) = run(
+        "group-by-pidfd",
+        "exec,signal",
+        r#"
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    int ready[2]; char byte;
+    if (pipe(ready)) return 1;
+    pid_t leader = fork();
+    if (leader == 0) {
+        setpgid(0, 0);
+        if (fork() == 0) write(ready[1], "x", 1);
+        pause();
+    }
+    read(ready[0], &byte, 1);
+    int fd = syscall(SYS_pidfd_open, leader, 0), status;
+    if (syscall(SYS_pidfd_send_signal, fd, SIGTERM, 0, 4)) return 2;
+    if (waitpid(leader, &status, 0) != leader || !WIFSIGNALED(status)) return 3;
+    printf("%d\n", leader);
+    return 0;
+}"#,
+    );
+    let leader: i32 = out.trim().parse().unwrap();
+    let signals = record.of(EventType::Signal).into_iter();
+    let targets: Vec<_> = signals
+        .filter_map(|event| match event.kind {
+            EventKind::Signal { target, .. } => Some(target),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(targets, [-leader]);
+}

@@ -241,6 +241,26 @@ int main(void) {
     assert_eq!(asked, expected.map(|name| format!("{name}.example")));
 }
 
+/// By a call that the filter stops for as well, where something else that is wanted needs that.
+#[test]
+fn a_question_by_a_message_is_told_once() {
+    let record = in_world(
+        "message",
+        "dns,imds",
+        r#"
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def question(name): return b"\1\2\1\0\0\1\0\0\0\0\0\0\5" + name + b"\7example\0\0\1\0\1"
+s.sendto(question(b"first"), ("127.0.0.1", 53))
+s.sendmsg([question(b"third")], [], 0, ("127.0.0.1", 53))
+"#,
+    );
+    let questions = messages(&record).into_iter();
+    let questions = questions.filter(|dns| dns.response_code.is_none());
+    let asked: Vec<_> = questions.map(|dns| &*dns.name).collect();
+    assert_eq!(asked, ["first.example", "third.example"]);
+}
+
 /// TCP takes no notice of an address that is given with what is sent.
 #[test]
 fn a_false_address_hides_no_question_that_goes_over_a_stream() {

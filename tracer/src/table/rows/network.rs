@@ -36,7 +36,7 @@ fn looks_at_any_message(interest: &Interest) -> bool {
 }
 
 /// Whether every `sendmsg` is stopped for.
-fn looks_at_messages(interest: &Interest) -> bool {
+pub(crate) fn looks_at_messages(interest: &Interest) -> bool {
     interest.contains(E::Imds) || interest.contains(E::PassDescriptor) || interest.quarantine
 }
 
