@@ -243,3 +243,99 @@ fn every_user_is_traced() {
         check(&DEBIAN, &image, user, limits, &scratch);
     }
 }
+
+/// A container that is removed with all that runs in it.
+struct Running(String);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = output(Command::new("podman").args(["rm", "-f", "-t", "0", &self.0]));
+    }
+}
+
+/// Command lines of what runs in a container, as the machine sees them, with their ids.
+fn processes(container: &Running) -> Vec<(u32, String)> {
+    let top = ["top", &container.0, "hpid", "args"];
+    let listed = succeed(Command::new("podman").args(top));
+    let rows = listed.lines().skip(1);
+    rows.filter_map(|row| {
+        let (pid, line) = row.trim().split_once(' ')?;
+        Some((pid.parse().ok()?, line.trim().to_owned()))
+    })
+    .collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    line.trim().parse().ok()
+}
+
+#[test]
+fn a_probe_that_takes_too_long_is_killed_and_leaves_nothing() {
+    need_root();
+    let scratch = Scratch::new("probe");
+    let image = image(&SCRATCH, &scratch);
+    let shared = scratch.path("shared");
+    std::fs::create_dir(&shared).unwrap();
+    set_mode(&shared, 0o755);
+    std::fs::copy(static_tracer(), shared.join("picket-tracer")).unwrap();
+    let agent = Agent::start_at(shared.join("agent.sock"));
+    let traced = |container: &str, engine: &str| -> Vec<String> {
+        let words = format!(
+            "/picket/picket-tracer trace --socket /picket/agent.sock --engine {engine} \
+             --container {container} -- /busybox"
+        );
+        words.split_whitespace().map(str::to_owned).collect()
+    };
+    for engine in ["notification", "ptrace"] {
+        let name = format!("picket-tracer-test-probe-{engine}-{}", std::process::id());
+        let volume = format!("{}:/picket:ro", shared.display());
+        let mut command = Command::new("podman");
+        command.args(["run", "-d", "--network", "none", "--cap-drop", "ALL"]);
+        command.args([
+            "--user",
+            "1000:1000",
+            "-v",
+            &volume,
+            "--name",
+            &name,
+            &image,
+        ]);
+        succeed(command.args(traced(engine, engine)).args(["sleep", "1000"]));
+        let container = Running(name);
+        let before = || {
+            let all = processes(&container);
+            (all.len() == 3).then(|| all.iter().map(|(pid, _)| *pid).collect::<BTreeSet<_>>())
+        };
+        eventually("the application", || before().is_some());
+        let before = before().unwrap();
+
+        let mut exec = Command::new("podman");
+        exec.args(["exec", &container.0]);
+        exec.args(traced(&format!("{engine}:livenessProbe"), engine));
+        let mut probe = start(exec.args(["sleep", "500"]));
+        let keeper = || {
+            let all = processes(&container);
+            let sleeps = all.iter().any(|(_, line)| line == "/busybox sleep 500");
+            let new = all.iter().map(|(pid, _)| *pid);
+            let new: Vec<u32> = new.filter(|pid| !before.contains(pid)).collect();
+            // What podman has started, and none of ours has.
+            let first = |pid: &&u32| parent(**pid).is_some_and(|above| !new.contains(&above));
+            new.iter().find(first).copied().filter(|_| sleeps)
+        };
+        eventually("the probe", || keeper().is_some());
+        // As kubelet has it done to a probe that takes too long: its process, and no other.
+        let keeper = keeper().unwrap().to_string();
+        succeed(Command::new("kill").args(["-KILL", &keeper]));
+        wait(&mut probe);
+        let left = || {
+            processes(&container)
+                .iter()
+                .map(|(pid, _)| *pid)
+                .collect::<BTreeSet<_>>()
+        };
+        eventually("the probe's end", || left() == before);
+    }
+    drop(agent);
+}
