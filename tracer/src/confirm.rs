@@ -21,7 +21,7 @@ use crate::proc;
 use crate::races::{self, Peer};
 use crate::resolve::{Resolved, Root, View};
 use crate::sys::files::Metadata;
-use crate::sys::{Errno, socket};
+use crate::sys::{Errno, poll, socket};
 use crate::taking;
 
 /// What a look at the effect has shown.
@@ -60,6 +60,13 @@ pub(crate) struct Pending {
 
 /// File times are taken from a clock that ticks this coarsely, nanoseconds.
 pub(crate) const CLOCK_TICK: u64 = 10_000_000;
+
+/// The time of a call that is about to be made (nanoseconds since the epoch): now, or as much earlier as
+/// the clock of file times is behind by more than a tick, for the processor that turns it may have been taken
+/// away from a virtual machine. What the call changes gets no time before that, less [`CLOCK_TICK`].
+pub(crate) fn call_time() -> u64 {
+    poll::now().min(poll::last_tick().saturating_add(CLOCK_TICK))
+}
 
 /// When to look, milliseconds after the notification. From the look after [`PATIENCE`] on the
 /// next one decides, unless the thread still waits for a processor; the last one always does.

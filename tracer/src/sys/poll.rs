@@ -225,6 +225,11 @@ pub(crate) fn now() -> u64 {
     clock(libc::CLOCK_REALTIME)
 }
 
+/// Nanoseconds since the epoch at the last tick of the clock, which file times are taken from.
+pub(crate) fn last_tick() -> u64 {
+    clock(libc::CLOCK_REALTIME_COARSE)
+}
+
 /// Nanoseconds since boot, time in suspend included: what `/proc/PID/stat` counts in.
 pub(crate) fn since_boot() -> u64 {
     clock(libc::CLOCK_BOOTTIME)

@@ -210,7 +210,7 @@ impl Worker<'_> {
         entry.arrive();
         entry.received = *data;
         // Before the first look: what others change from here on may be what the call meets.
-        let time = poll::now();
+        let time = confirm::call_time();
         let process = self.processes.get(pid)?;
         let call = Call {
             abi,
