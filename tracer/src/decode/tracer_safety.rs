@@ -60,6 +60,7 @@ fn signal_to(signal: u32, target: i32) -> Verdict {
         _ => watch(EventKind::Signal { signal, target }),
     }
 }
+
 /// `tgkill`, `rt_tgsigqueueinfo`: group, thread, signal.
 pub(crate) fn tgkill(call: &Call<'_>) -> Verdict {
     send(call, here(call, Id::Process, call.word(0)), call.word(2))
