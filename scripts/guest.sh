@@ -105,7 +105,7 @@ if [ "$arch" = amd64 ]; then
 	# Not those with big programs, which would take long under emulation.
 	suites=("${@:2}")
 	[ ${#suites[@]} -gt 0 ] || suites=(calls calls_ptrace events events_ptrace evasion evasion_ptrace reads reads_ptrace
-		network network_ptrace deny deny_ptrace transparency transparency_ptrace takeover failing)
+		network network_ptrace deny deny_ptrace transparency transparency_ptrace takeover failing given_up)
 	mapfile -t built < <(build x86_64-unknown-linux-gnu "${suites[@]}")
 	for program in "${built[@]}"; do
 		# What is told of a read by inotify comes later than one who looks for it twice waits.
