@@ -249,6 +249,13 @@ fn emit(test: &Test, abi: Abi, wanted: &Wanted<'_>, interested: bool, code: &mut
             branch(JUMP_GREATER, 2, 1, 0),
             notify,
         ]),
+        Test::Rings(timer, former) => code.extend([
+            instruction(LOAD, low(timer)),
+            branch(JUMP_EQUAL, libc::ITIMER_REAL as u32, 0, 3),
+            instruction(LOAD, low(former)),
+            branch(JUMP_EQUAL, 0, 0, 1),
+            notify,
+        ]),
         Test::OpenFlags(argument) => {
             let writing = Test::AnyBit(argument, crate::table::OPEN_WRITING);
             match interest.open {

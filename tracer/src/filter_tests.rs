@@ -87,7 +87,7 @@ fn holds(test: &Test) -> [u64; 6] {
             args[usize::from(command)] = crate::table::DUPLICATE[1].into();
             args[usize::from(from)] = 2;
         }
-        Test::OpenFlags(_) => {}
+        Test::OpenFlags(_) | Test::Rings(..) => {}
     }
     args
 }
@@ -109,6 +109,7 @@ fn fails(test: &Test) -> Option<[u64; 6]> {
             args[usize::from(from)] = 3;
         }
         Test::AtMost(at, value) => args[usize::from(at)] = u64::from(value) + 1,
+        Test::Rings(_, former) => args[usize::from(former)] = 0x7fff_1234,
     }
     Some(args)
 }

@@ -126,6 +126,9 @@ pub(crate) enum Test {
     /// `fcntl`'s command and its argument: a duplicate of a descriptor, which may become standard
     /// input, output or error.
     Duplicates(u8, u8),
+    /// `setitimer`'s timer is the one that sends SIGALRM, and its former setting, which is to be put to
+    /// where the other argument says, is not asked for.
+    Rings(u8, u8),
     /// Open flags, as the interest in opens asks.
     OpenFlags(u8),
 }

@@ -28,7 +28,8 @@ pub(crate) fn exit_group(call: &Call<'_>) -> Verdict {
     Verdict::ExitGroup(call.word(0) & 0xff)
 }
 
-/// `setitimer` of the timer that sends SIGALRM: of interest for what its signals interrupt
+/// `setitimer` of the timer that sends SIGALRM, by who does not ask how it was set before, as programs
+/// mostly do that set one which rings once, and take it away before it does: of interest for what its signals interrupt
 /// ([`rings_again`]), and told to nobody.
 pub(crate) fn timer(_call: &Call<'_>) -> Verdict {
     Verdict::Pass

@@ -154,6 +154,7 @@ impl Worker<'_> {
             "openat" => data.args[2],
             "fcntl" => return DUPLICATES.contains(&(data.args[1] as i32)) && is_answered(),
             "ioctl" => return false,
+            "setitimer" => return true,
             _ => return !waits_by_nature(row.event) && is_answered(),
         };
         // A shell's, unless it was let go: where it waits for the other end of a FIFO, SIGCHLD has it give
@@ -273,6 +274,7 @@ impl Worker<'_> {
     /// could not be sent yet.
     pub(super) fn attends_no_more(&mut self, pid: u32, tid: u32) {
         self.attended.remove(&tid);
+        self.made_again.remove(&tid);
         self.given.remove(&tid);
         if let Some(Interrupted {
             kept,
