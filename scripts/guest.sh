@@ -169,7 +169,7 @@ else
 		argument_lists_are_cut after_the_call do_not_leave_the_tracer
 		late_agent_hears all_is_over misses_nothing agent_can_have_a_process_killed
 		removals_renames every_exit_code standard_streams orphans stop_and_continue
-		new_worker_knows stopped_worker still_mirrored next_worker_goes_on does_not_interrupt)
+		new_worker_knows stopped_worker still_mirrored next_worker_goes_on does_not_interrupt rings_again)
 	[ ${#only[@]} -eq 0 ] || cases=("${only[@]}")
 	suites=("${@:2}")
 	[ ${#suites[@]} -gt 0 ] || suites=(agent events events_ptrace transparency transparency_ptrace takeover deny deny_ptrace)
