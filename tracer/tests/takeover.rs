@@ -286,7 +286,7 @@ fn whoever_kills_the_keeper_kills_the_main_process_and_nobody_else() {
 
 #[test]
 fn under_ptrace_too_the_next_worker_goes_on() {
-    the_next_worker_goes_on_under_ptrace(&[], &[]);
+    the_next_worker_goes_on_under_ptrace("seized", &[], &[]);
 }
 
 /// Where root has no CAP_SYS_PTRACE, as on EKS Fargate, only its own user may attach to it.
@@ -294,14 +294,15 @@ fn under_ptrace_too_the_next_worker_goes_on() {
 fn under_ptrace_the_next_worker_reaches_who_has_given_root_up() {
     need_root();
     the_next_worker_goes_on_under_ptrace(
+        "seized-other",
         &["setpriv", "--bounding-set=-sys_ptrace,-sys_admin"],
         &["setpriv", "--reuid=101", "--regid=101", "--clear-groups"],
     );
 }
 
 /// `by` runs the tracer, `user` the program.
-fn the_next_worker_goes_on_under_ptrace(by: &[&str], user: &[&str]) {
-    let scratch = Scratch::new("seized");
+fn the_next_worker_goes_on_under_ptrace(name: &str, by: &[&str], user: &[&str]) {
+    let scratch = Scratch::new(name);
     set_mode(&scratch.path(""), 0o755);
     let agent = Agent::start(&scratch);
     let go = scratch.text("go");

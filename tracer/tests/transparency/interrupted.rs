@@ -115,7 +115,7 @@ os.kill(first, signal.SIGKILL)
 /// `SA_RESTART`: what a program asks for at once does not fail for it.
 #[test]
 fn a_timer_that_rings_again_and_again_interrupts_nothing() {
-    interrupts_nothing(&[], "");
+    interrupts_nothing("timer", &[], "");
 }
 
 /// Also where root has no CAP_SYS_PTRACE, as on EKS Fargate.
@@ -123,14 +123,15 @@ fn a_timer_that_rings_again_and_again_interrupts_nothing() {
 fn a_timer_of_who_has_given_root_up_interrupts_nothing() {
     need_root();
     interrupts_nothing(
+        "timer-other",
         &["setpriv", "--bounding-set=-sys_ptrace,-sys_admin"],
         "os.setgroups([]); os.setgid(101); os.setuid(101); keep()",
     );
 }
 
 /// `by` runs the tracer; `user` is what the program becomes.
-fn interrupts_nothing(by: &[&str], user: &str) {
-    let scratch = Scratch::new("timer");
+fn interrupts_nothing(name: &str, by: &[&str], user: &str) {
+    let scratch = Scratch::new(name);
     std::fs::write(scratch.path("file"), "").unwrap();
     set_mode(&scratch.path(""), 0o777);
     // An emulated machine does not answer within a millisecond.
