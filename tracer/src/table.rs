@@ -214,6 +214,11 @@ impl Row {
             || (self.reaches_out && interest.quarantine)
     }
 
+    /// Whether the filter stops for it whatever its arguments.
+    pub(crate) fn is_always_stopped_for(&self, interest: &Interest) -> bool {
+        self.is_active(interest) && self.is_unconditional(interest)
+    }
+
     /// Whether the filter, where it stops for it at all, does so whatever its arguments.
     pub(crate) fn is_unconditional(&self, interest: &Interest) -> bool {
         self.tests.iter().any(|test| match test {

@@ -306,25 +306,23 @@ impl Worker<'_> {
             return;
         };
         let now = random_bytes(pid, &entry.credentials);
-        let runs_another = runs_another(entry);
-        let Some(attempt) = self.execs.get_mut(&pid) else {
-            return;
-        };
-        attempt.looks += 1;
-        let before = match attempt.sign {
-            Sign::Random(before) => before,
+        let before = match self.execs.get(&pid).map(|attempt| &attempt.sign) {
+            Some(Sign::Random(before)) => *before,
             _ => None,
         };
         let outcome = match (before, now) {
             (Some(before), Some(now)) if before != now => Some(Outcome::Succeeded),
             (Some(_), Some(_)) => None,
             // It was closed to us, since it has changed its ids: what `gosu` starts.
-            (None, Some(_)) if runs_another => Some(Outcome::Succeeded),
+            (None, Some(_)) if runs_another(entry) => Some(Outcome::Succeeded),
             // Neither could be read: nothing is known but that it was tried.
             _ if returned => Some(Outcome::Unconfirmed),
             _ => None,
         };
         if outcome.is_none() && !returned {
+            if let Some(attempt) = self.execs.get_mut(&pid) {
+                attempt.looks += 1;
+            }
             return;
         }
         let attempt = self.execs.remove(&pid);

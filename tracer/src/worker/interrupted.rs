@@ -38,6 +38,9 @@ pub(super) enum Attended {
     Maker,
 }
 
+/// How such threads are seized.
+pub(super) const OPTIONS: usize = ptrace::OPTION_EXEC | ptrace::OPTION_MARK_SYSCALLS;
+
 /// A thread whose call was interrupted.
 #[derive(Debug, Default)]
 pub(super) struct Interrupted {
@@ -102,11 +105,10 @@ impl Worker<'_> {
         };
         let is_other = |entry: &Entry| entry.parent == parent && entry.pid != pid;
         let is_free = !self.seized.contains_key(&parent) && !self.askers.contains_key(&parent);
-        let options = ptrace::OPTION_EXEC | ptrace::OPTION_MARK_SYSCALLS;
         if is_free
             && self.processes.all().any(is_other)
             && proc::is_caught(entry.pid, libc::SIGCHLD)
-            && entry.seize(parent, options).is_ok()
+            && entry.seize(parent, OPTIONS).is_ok()
         {
             self.seized.insert(parent, parent);
             self.attended.insert(parent, Attended::Shell);
@@ -146,9 +148,8 @@ impl Worker<'_> {
             return self.rang_meanwhile(tid, (abi, row), data);
         }
         // What is kept back is sent when the call was answered, so that there has to be an answer.
-        let is_always_asked =
-            || row.is_active(&self.interest) && row.is_unconditional(&self.interest);
-        let is_answered = || cfg!(target_arch = "x86_64") || is_always_asked();
+        let is_answered =
+            || cfg!(target_arch = "x86_64") || row.is_always_stopped_for(&self.interest);
         let flags = match row.name {
             "open" => data.args[1],
             "openat" => data.args[2],

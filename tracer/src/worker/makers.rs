@@ -13,14 +13,11 @@
 
 use super::Worker;
 use super::answering::Unclaimed;
-use super::interrupted::Attended;
+use super::interrupted::{Attended, OPTIONS};
 use crate::decode::Answer;
 use crate::proc;
 use crate::sys::ptrace;
 use crate::sys::seccomp::Data;
-
-/// How such threads are seized.
-const OPTIONS: usize = ptrace::OPTION_EXEC | ptrace::OPTION_MARK_SYSCALLS;
 
 /// What a thread was given last for a call that we have made.
 #[derive(Debug)]

@@ -7,13 +7,9 @@
 //! before it. What waits by itself is interrupted as it was without us.
 
 use super::Worker;
-use super::interrupted::{Attended, TIMES_MAX};
-use crate::sys::ptrace;
+use super::interrupted::{Attended, OPTIONS, TIMES_MAX};
 use crate::sys::seccomp::Data;
 use crate::table::{self, Abi, Row};
-
-/// How such threads are seized.
-const OPTIONS: usize = ptrace::OPTION_EXEC | ptrace::OPTION_MARK_SYSCALLS;
 
 /// A call that a thread makes again, since its timer has rung.
 #[derive(Debug, Default)]
@@ -67,7 +63,7 @@ impl Worker<'_> {
         };
         let is_asked = match flags {
             Some(flags) => table::stops_for_open(&self.interest, abi, flags as u32),
-            None => row.is_active(&self.interest) && row.is_unconditional(&self.interest),
+            None => row.is_always_stopped_for(&self.interest),
         };
         if !is_asked {
             return false;
