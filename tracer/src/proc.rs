@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use picket_events::Credentials;
 
-pub(crate) use self::memory::{auxiliary, protection};
+pub(crate) use self::memory::{auxiliary, mapping, protection};
 pub(crate) use self::stat::{OpenStat, Stat, Strings, parse_stat, stat, stat_as_tracee};
 use crate::sys::{Errno, Result, files, process};
 
