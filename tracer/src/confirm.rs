@@ -140,11 +140,18 @@ impl Pending {
                 stamps,
             } => {
                 let (file, resolved) = looks.look(view, at, known_mounts);
-                if resolved.was_missing() && !*creates {
+                if resolved.was_missing() && (!*creates || at.path.is_empty()) {
                     return Settled::Drop;
                 }
                 if resolved.was_missing() && !(returned || last) {
                     return Settled::Wait;
+                }
+                // A directory is not opened to write to it (EISDIR).
+                if *writes && is_directory(&resolved) && !takes_directory(&self.kind) {
+                    return match may_be_another() {
+                        true => Settled::Emit(Outcome::Unconfirmed),
+                        false => Settled::Drop,
+                    };
                 }
                 let is_stamped = *stamps
                     && resolved
@@ -408,6 +415,18 @@ pub(crate) fn set_file(kind: &mut EventKind, found: File) {
         | EventKind::Chroot { file } => *file = found,
         _ => {}
     }
+}
+
+fn is_directory(resolved: &Resolved) -> bool {
+    let mode = resolved.metadata.map(|found| found.mode & libc::S_IFMT);
+    mode == Some(libc::S_IFDIR)
+}
+
+/// Whether an open that could write takes a directory all the same: for a file without a name in it
+/// (`O_TMPFILE`), or for nothing but its place.
+fn takes_directory(kind: &EventKind) -> bool {
+    let bits = (libc::O_TMPFILE & !libc::O_DIRECTORY | libc::O_PATH) as u32;
+    matches!(kind, EventKind::Open { flags, .. } if flags & bits != 0)
 }
 
 /// How many descriptors are looked at in a search.

@@ -5,6 +5,7 @@
 mod takeover;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -22,7 +23,7 @@ use crate::sys::shared::{Board, WORKER_STAYS};
 use crate::sys::signals::{self, Mask, Received};
 use crate::sys::{Errno, files, poll};
 use crate::worker::WORKER_NAME;
-use crate::{launch, proc, scrub, spare, table, transport};
+use crate::{image, launch, proc, spare, table, transport};
 
 use self::takeover::Watch;
 pub(crate) use self::takeover::{interrupt_blocked, let_run};
@@ -139,12 +140,14 @@ pub(crate) fn hello(
     engine: Engine,
     generation: u32,
 ) -> Hello {
-    let mut entrypoint: Vec<String> = config
-        .command
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    scrub::arguments(&mut entrypoint);
+    // As much as is told of any program's arguments: a greeting that is longer than a frame may be
+    // would not be sent, and the container not be known.
+    let words = config.command.iter().map(|word| word.as_bytes());
+    let words = words
+        .flat_map(|word| [word, b"\0".as_slice()])
+        .collect::<Vec<_>>()
+        .concat();
+    let (entrypoint, _) = image::scrubbed_arguments(&words);
     Hello {
         version: VERSION,
         container: config.container.clone(),

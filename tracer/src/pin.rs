@@ -85,6 +85,7 @@ pub(crate) fn file(view: &View<'_>, at: &Located) -> Result<Pinned> {
                 other => other,
             })?
         }
+        None if at.path.is_empty() => return Err(Errno(libc::ENOENT)),
         None => {
             let pinned = follow(view, &at.path, at.follow)?;
             let is_directory = || {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use picket_events::Credentials;
 
-pub(crate) use self::memory::{auxiliary, protection};
+pub(crate) use self::memory::{auxiliary, mapping, protection};
 pub(crate) use self::stat::{OpenStat, Stat, Strings, parse_stat, stat, stat_as_tracee};
 use crate::sys::{Errno, Result, files, process};
 
@@ -83,9 +83,16 @@ pub(crate) fn link(path: &str) -> Result<Vec<u8>> {
     Ok(buffer[..length].to_vec())
 }
 
+/// The text of a thread's status, whole: behind its groups, of which there may be 65,536 with up to ten
+/// digits each, stand its capabilities and its ids in other name spaces.
+pub(crate) fn status_of(tid: u32) -> Result<Vec<u8>> {
+    const LONGEST: usize = 1 << 20;
+    read(&format!("/proc/{tid}/status"), LONGEST)
+}
+
 /// Status of a thread. `login` is its login user id, where that is known already.
 pub(crate) fn status(tid: u32, login: Option<u32>) -> Result<Status> {
-    let mut status = parse_status(&read(&format!("/proc/{tid}/status"), 16384)?);
+    let mut status = parse_status(&status_of(tid)?);
     status.credentials.auid = login.unwrap_or_else(|| login_of(tid));
     Ok(status)
 }
@@ -100,7 +107,7 @@ pub(crate) fn login_of(tid: u32) -> u32 {
 
 /// The ids of a thread's process and of the thread itself in the PID name space that it is in.
 pub(crate) fn innermost_ids(tid: u32) -> Option<(u32, u32)> {
-    let text = read(&format!("/proc/{tid}/status"), 16384).ok()?;
+    let text = status_of(tid).ok()?;
     let text = String::from_utf8_lossy(&text);
     let innermost = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
@@ -170,7 +177,7 @@ struct SignalSets {
 }
 
 fn signal_sets(tid: u32) -> Option<SignalSets> {
-    let text = read(&format!("/proc/{tid}/status"), 16384).ok()?;
+    let text = status_of(tid).ok()?;
     let mut sets = SignalSets::default();
     for line in String::from_utf8_lossy(&text).lines() {
         let Some((key, value)) = line.split_once(':') else {

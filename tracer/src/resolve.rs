@@ -80,6 +80,12 @@ const NOT_ASKED: Errno = Errno(libc::EAGAIN);
 impl View<'_> {
     /// Follows an absolute path: one of ours, below the tracee's root or outside of it.
     pub(crate) fn resolve(&self, path: &[u8], follow: bool) -> Resolved {
+        if path.is_empty() {
+            return Resolved {
+                error: Some(Errno(libc::ENOENT)),
+                ..Resolved::default()
+            };
+        }
         if !self.follows {
             return Resolved {
                 path: path.to_vec(),

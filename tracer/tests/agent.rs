@@ -41,6 +41,25 @@ fn the_first_word_says_who_speaks() {
     assert_eq!(hello.generation, 0);
 }
 
+/// A command that is longer than a frame may be, as whoever runs `kubectl exec` can choose it.
+#[test]
+fn the_first_word_has_room_for_any_command() {
+    let scratch = Scratch::new("long-hello");
+    let agent = Agent::start(&scratch);
+    let long = "\u{ff}".repeat(60_000);
+    let command = ["/bin/true", "--token=x", &long, &long, &long, &long];
+    assert!(
+        output(&mut traced(&agent, "exec", &command))
+            .status
+            .success()
+    );
+    let record = agent.finish();
+    let hello = agent.heard()[0].hello.clone().expect("a greeting");
+    assert_eq!(hello.entrypoint[..2], ["/bin/true", "--token=********"]);
+    assert!(long.starts_with(&hello.entrypoint[2][..1000]));
+    assert!(record.exec("true").1.argv_truncated);
+}
+
 #[test]
 fn the_agent_can_widen_the_interest() {
     let scratch = Scratch::new("widen");

@@ -3,6 +3,8 @@
 
 #[path = "events/connects.rs"]
 mod connects;
+#[path = "events/failures.rs"]
+mod failures;
 #[path = "events/files.rs"]
 mod files;
 #[path = "events/memory.rs"]

@@ -6,6 +6,8 @@ mod holding;
 #[path = "takeover/spares.rs"]
 mod spares;
 mod support;
+#[path = "takeover/together.rs"]
+mod together;
 #[path = "takeover/uncounted.rs"]
 mod uncounted;
 

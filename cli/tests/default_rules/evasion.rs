@@ -176,6 +176,32 @@ rm -f /root/.viminfo
         reports: &[],
     },
     Case {
+        name: "a shell's history and a record of logins are emptied, and overwritten",
+        prepare: "echo id > /root/.bash_history; echo log > /var/log/wtmp",
+        script: r#"
+: > /root/.bash_history
+cat /dev/null > /var/log/wtmp
+truncate -s 0 /root/.bash_history
+echo log > log; shred log; shred /var/log/wtmp
+: > /root/.profile_of_something
+"#,
+        reports: &[
+            "picket_traces_emptied",
+            "picket_traces_emptied",
+            "picket_traces_overwritten",
+            "picket_traces_overwritten",
+        ],
+    },
+    Case {
+        name: "files are made unchangeable, and one is not copied on writing",
+        prepare: "cp /usr/bin/true chattr",
+        script: "./chattr -ia /etc/crontab; ./chattr +i job; ./chattr +C database; ./chattr -R -V database",
+        reports: &[
+            "picket_file_made_unchangeable",
+            "picket_file_made_unchangeable",
+        ],
+    },
+    Case {
         name: "a record of logins is removed",
         prepare: "touch /var/log/wtmp",
         script: "rm /var/log/wtmp",

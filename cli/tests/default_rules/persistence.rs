@@ -31,6 +31,18 @@ ln -sf /srv/keys /root/.ssh/authorized_keys
         ],
     },
     Case {
+        name: "a key is added in a service's home, a unit to its user's",
+        prepare: "mkdir -p redis/.ssh /home/app/.config/systemd/user",
+        script: r#"
+echo key > redis/.ssh/authorized_keys
+echo unit > /home/app/.config/systemd/user/job.service
+"#,
+        reports: &[
+            "picket_sensitive_file_written",
+            "picket_sensitive_file_written",
+        ],
+    },
+    Case {
         name: "such a file is edited in place",
         prepare: "mkdir -p /etc/ssh; echo PermitRootLogin no > /etc/ssh/sshd_config",
         script: "sed -i s/no/yes/ /etc/ssh/sshd_config",

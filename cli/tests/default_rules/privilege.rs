@@ -64,6 +64,29 @@ kill $!
         reports: &[],
     },
     Case {
+        name: "a file is opened for writing by which the kernel is told what to run",
+        prepare: "",
+        // To open it changes nothing yet.
+        script: r#"python3 -c 'open("/proc/sys/kernel/core_pattern", "r+b", buffering=0)'"#,
+        reports: &["picket_kernel_helper_modified"],
+    },
+    Case {
+        name: "such a file is read, and others written",
+        prepare: "mkdir -p proc/sys/kernel",
+        script: r#"
+cat /proc/sys/kernel/core_pattern
+echo x > proc/sys/kernel/core_pattern
+python3 -c 'open("/proc/sys/net/core/somaxconn", "r+b", buffering=0)' || true
+"#,
+        reports: &[],
+    },
+    Case {
+        name: "a program is given capabilities that make whoever runs it root, and others",
+        prepare: "cp /usr/bin/true setcap; cp /usr/bin/true tool",
+        script: "./setcap cap_setuid+ep tool; ./setcap cap_net_bind_service=+ep tool",
+        reports: &["picket_capability_given"],
+    },
+    Case {
         name: "a file system is mounted",
         prepare: "mkdir folder",
         script: "mount -t tmpfs tmpfs folder",
@@ -133,13 +156,23 @@ setpriv --reuid 1000 --regid 1000 --clear-groups ./tool
     },
     Case {
         name: "a command line asks for a root of one's own, another for the node's namespaces",
-        prepare: "cp /usr/bin/true unshare; cp /usr/bin/true nsenter; cp /usr/bin/true docker",
+        prepare: "for tool in unshare nsenter docker chroot mknod debugfs; do cp /usr/bin/true $tool; done",
         script: r#"
 ./unshare -Ur id
+./unshare -rUm id
 ./nsenter -t 1 -m sh
+./nsenter --mount=/proc/1/ns/mnt sh
 ./docker run --privileged image
+./chroot /host sh
+./mknod sda1 b 8 1
+./debugfs -w /dev/sda1
 "#,
         reports: &[
+            "picket_namespace_entered",
+            "picket_namespace_entered",
+            "picket_namespace_entered",
+            "picket_namespace_entered",
+            "picket_namespace_entered",
             "picket_namespace_entered",
             "picket_namespace_entered",
             "picket_namespace_entered",
@@ -147,8 +180,11 @@ setpriv --reuid 1000 --regid 1000 --clear-groups ./tool
     },
     Case {
         name: "command lines that ask for less",
-        prepare: "cp /usr/bin/true unshare; cp /usr/bin/true nsenter; cp /usr/bin/true docker",
+        prepare: "for tool in unshare nsenter docker chroot mknod debugfs; do cp /usr/bin/true $tool; done",
         script: r#"
+./chroot --userspec=app /srv/app ./run
+./mknod null c 1 3
+./debugfs disk.image
 ./unshare --pid --fork --root=/srv ./my-runner
 ./nsenter -t 1234 -n ip addr
 ./docker run -v /data:/data image

@@ -65,22 +65,11 @@ pub(crate) fn act(call: &Call<'_>, name: &str) -> Result<Act> {
             Some(_) => return Err(Errno(libc::ENOENT)),
             None => {}
         }
-        if at.descriptor.is_some() && !takes_descriptor(call, name) {
+        if at.path.is_empty() && at.descriptor.is_none() {
             return Err(Errno(libc::ENOENT)); // an empty path names nothing
         }
     }
     Ok(act)
-}
-
-/// Whether a call means an open descriptor itself, by its nature or by `AT_EMPTY_PATH`.
-fn takes_descriptor(call: &Call<'_>, name: &str) -> bool {
-    const AT_EMPTY_PATH: u32 = 0x1000;
-    match name {
-        "fchmod" | "fchown" | "fchown32" => true,
-        "fchownat" | "linkat" => call.word(4) & AT_EMPTY_PATH != 0,
-        "fchmodat2" => call.word(3) & AT_EMPTY_PATH != 0,
-        _ => false,
-    }
 }
 
 fn asked(call: &Call<'_>, name: &str) -> Result<Act> {

@@ -6,6 +6,7 @@ pub(crate) mod acts;
 pub(crate) mod asking;
 pub(crate) mod attributes;
 pub(crate) mod dns;
+mod empty;
 pub(crate) mod files;
 pub(crate) mod handles;
 pub(crate) mod ids;
@@ -145,6 +146,8 @@ impl Own {
 
 /// A trapped call with all that a decoder may need.
 pub(crate) struct Call<'a> {
+    /// Which it is, as its row says; empty for none.
+    pub(crate) name: &'static str,
     pub(crate) abi: Abi,
     pub(crate) args: [u64; 6],
     pub(crate) tid: u32,
@@ -240,7 +243,7 @@ impl Call<'_> {
         if path.is_empty() {
             return Located {
                 path,
-                descriptor: Some(directory),
+                descriptor: empty::means_descriptor(self).then_some(directory),
                 follow,
                 fault: None,
                 below: None,

@@ -41,7 +41,7 @@ fn space(call: &Call<'_>, pid: u32) -> Option<Vec<u8>> {
 }
 
 fn ids(pid: u32, id: Id) -> Option<Vec<u32>> {
-    let status = proc::read(&format!("/proc/{pid}/status"), 16384).ok()?;
+    let status = proc::status_of(pid).ok()?;
     let status = String::from_utf8_lossy(&status);
     let line = status
         .lines()

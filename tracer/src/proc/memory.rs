@@ -1,7 +1,11 @@
 //! What `/proc` tells of a process's memory: what the kernel put there, and what is mapped where.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use super::read;
 use crate::sys::{Errno, Result};
@@ -48,40 +52,77 @@ fn parse_auxiliary<const SIZE: usize>(bytes: &[u8]) -> Auxiliary {
 /// thousand of them.
 const MAX_MAPPINGS: u64 = 2 << 20;
 
-/// The `PROT_…` bits of the memory at an address; 0 where nothing is mapped.
-pub(crate) fn protection(tid: u32, address: u64) -> Result<u32> {
+/// Memory that is mapped, as a line such as `7f00-7f20 r-xp 00000000 08:01 1    /lib/x.so` tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    start: u64,
+    end: u64,
+    /// `PROT_…` bits.
+    pub(crate) protection: u32,
+    /// Where in its file it begins.
+    offset: u64,
+    inode: u64,
+    /// As the kernel writes it, with the ends of lines escaped; empty where it is of no file.
+    path: Vec<u8>,
+}
+
+impl Mapping {
+    /// Whether an address lies behind the end of the mapped file, which has been made shorter: nobody can
+    /// read there, the kernel neither. False where the file has no name any more.
+    pub(crate) fn is_behind_its_file(&self, address: u64) -> bool {
+        const PAGE: u64 = 4096;
+        let path = Path::new(OsStr::from_bytes(&self.path));
+        let Ok(file) = std::fs::symlink_metadata(path) else {
+            return false;
+        };
+        let at = self.offset + address.saturating_sub(self.start);
+        file.is_file() && file.ino() == self.inode && at >= file.len().next_multiple_of(PAGE)
+    }
+}
+
+/// What is mapped at an address.
+pub(crate) fn mapping(tid: u32, address: u64) -> Result<Option<Mapping>> {
     let failed = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
     let file = File::open(format!("/proc/{tid}/maps")).map_err(failed)?;
     // The kernel writes it page by page, so what is not read costs nothing.
-    protection_in(BufReader::new(file.take(MAX_MAPPINGS)), address).map_err(failed)
+    mapping_in(BufReader::new(file.take(MAX_MAPPINGS)), address).map_err(failed)
 }
 
-/// Looks through lines such as `7f00-7f20 r-xp 00000000 08:01 1 /lib/x.so`, in ascending order,
-/// as far as the address.
-fn protection_in(mut mappings: impl BufRead, address: u64) -> std::io::Result<u32> {
+/// The `PROT_…` bits of the memory at an address; 0 where nothing is mapped.
+pub(crate) fn protection(tid: u32, address: u64) -> Result<u32> {
+    Ok(mapping(tid, address)?.unwrap_or_default().protection)
+}
+
+/// Looks through lines, in ascending order, as far as the address.
+fn mapping_in(mut mappings: impl BufRead, address: u64) -> std::io::Result<Option<Mapping>> {
     let mut line = Vec::new();
     while mappings.read_until(b'\n', &mut line)? > 0 {
-        match mapping(&line) {
-            Some((start, _, _)) if address < start => break,
-            Some((_, end, bits)) if address < end => {
-                let bits = bits.iter().zip([(b'r', 1), (b'w', 2), (b'x', 4)]);
-                return Ok(bits
-                    .filter(|(byte, (letter, _))| *byte == letter)
-                    .map(|(_, (_, bit))| bit)
-                    .sum());
-            }
+        match parse(&line) {
+            Some(mapping) if address < mapping.start => break,
+            Some(mapping) if address < mapping.end => return Ok(Some(mapping)),
             _ => line.clear(),
         }
     }
-    Ok(0)
+    Ok(None)
 }
 
-fn mapping(line: &[u8]) -> Option<(u64, u64, &[u8])> {
-    let mut parts = line.split(|byte| *byte == b' ');
-    let (range, bits) = (std::str::from_utf8(parts.next()?).ok()?, parts.next()?);
+fn parse(line: &[u8]) -> Option<Mapping> {
+    let mut parts = line.trim_ascii_end().splitn(6, |byte| *byte == b' ');
+    let mut next = || std::str::from_utf8(parts.next()?).ok();
+    let (range, letters, offset) = (next()?, next()?, next()?);
+    let inode = next().and_then(|_| next()?.parse().ok());
     let (start, end) = range.split_once('-')?;
-    let address = |text| u64::from_str_radix(text, 16).ok();
-    Some((address(start)?, address(end)?, bits))
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let bits = letters.bytes().zip([(b'r', 1), (b'w', 2), (b'x', 4)]);
+    let set = bits.filter(|(byte, (letter, _))| byte == letter);
+    Some(Mapping {
+        start: number(start)?,
+        end: number(end)?,
+        protection: set.map(|(_, (_, bit))| bit).sum(),
+        offset: number(offset).unwrap_or_default(),
+        inode: inode.unwrap_or_default(),
+        path: parts.next().unwrap_or_default().trim_ascii_start().to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -99,12 +140,15 @@ mod tests {
             (0x4000, 0),
             (0xf000, 0),
         ] {
-            assert_eq!(
-                protection_in(&mappings[..], address).unwrap(),
-                expected,
-                "{address:x}"
-            );
+            let found = mapping_in(&mappings[..], address).unwrap();
+            let found = found.unwrap_or_default().protection;
+            assert_eq!(found, expected, "{address:x}");
         }
+        let first = mapping_in(&mappings[..], 0x1000).unwrap().unwrap();
+        assert_eq!(
+            (first.path.as_slice(), first.inode),
+            (b"/lib/x".as_slice(), 1)
+        );
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl Worker<'_> {
         let pid = self.process_of(tid)?;
         self.processes.open_memory(pid, tid);
         let call = Call {
+            name: row.name,
             abi,
             args: data.args,
             tid,

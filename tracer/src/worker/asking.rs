@@ -400,6 +400,7 @@ impl Worker<'_> {
         self.processes.open_memory(pid, tid);
         let process = self.processes.get(pid)?;
         Some(look(&Call {
+            name: "",
             abi: Abi::NATIVE[0],
             args,
             tid,

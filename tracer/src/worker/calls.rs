@@ -213,6 +213,7 @@ impl Worker<'_> {
         let time = confirm::call_time();
         let process = self.processes.get(pid)?;
         let call = Call {
+            name: row.name,
             abi,
             args: data.args,
             tid,

@@ -12,7 +12,7 @@ const PAGE: usize = 4096;
 const READABLE: u32 = 1; // PROT_READ
 
 /// Whether what a call names could not be read although its process can read it, and so can the kernel.
-/// Where nothing is mapped the call fails.
+/// Where nothing is mapped, or a file that ends before, the call fails.
 pub(super) fn names_what_is_closed(call: &Call<'_>, verdict: &Verdict) -> bool {
     let Verdict::Watch(kind, check) = verdict else {
         return false;
@@ -40,9 +40,14 @@ fn is_closed(call: &Call<'_>, address: u64) -> bool {
     let places = std::iter::once(address).chain(next_page);
     let mut places = places.take(1 + PATH_MAX / PAGE);
     let unread = places.find(|place| memory.read(*place, &mut [0]).is_err());
-    let protection = unread.map(|place| {
-        let credentials = &call.process.credentials;
-        proc::as_tracee(credentials, || proc::protection(call.tid, place))
-    });
-    matches!(protection, Some(Ok(bits)) if bits & READABLE != 0)
+    let Some(place) = unread else {
+        return false;
+    };
+    let credentials = &call.process.credentials;
+    match proc::as_tracee(credentials, || proc::mapping(call.tid, place)) {
+        Ok(Some(mapping)) => {
+            mapping.protection & READABLE != 0 && !mapping.is_behind_its_file(place)
+        }
+        _ => false,
+    }
 }

@@ -49,7 +49,7 @@ use crate::start::interest;
 use crate::sums::Summing;
 use crate::sys::poll::{Direct, Poller, Space};
 use crate::sys::shared::Board;
-use crate::sys::{acting, files, poll, process, seccomp, signals};
+use crate::sys::{Errno, acting, files, poll, process, seccomp, signals};
 use crate::transport::Transport;
 use crate::watched::Watched;
 
@@ -192,6 +192,9 @@ pub(crate) fn resume(start: Start<'_>) -> ! {
     if worker.start.listener.is_none() {
         worker.seize_all();
     }
+    // It has ended together with the worker before us, and the keeper has reaped it: nothing else will
+    // tell us of it.
+    worker.is_main_known |= signals::kill(worker.main_pid() as i32, 0) == Err(Errno(libc::ESRCH));
     // Before anything that has a number: what is written with that is not counted a second time.
     worker
         .transport

@@ -122,10 +122,10 @@ fn opens_are_made_with_the_rights_of_the_caller() {
         r#"
 os.chown(here + "/mine", 4242, 4242); os.chmod(here + "/mine", 0o600)
 os.chmod(here + "/root", 0o600)
-os.chown(here + "/group", 0, 777); os.chmod(here + "/group", 0o640)
+os.chown(here + "/group", 0, 1777777777); os.chmod(here + "/group", 0o640)
 child = os.fork()
 if child == 0:
-    os.setgroups([777]); os.setresgid(4242, 4242, 4242); os.setresuid(4242, 4242, 4242)
+    os.setgroups([*range(1000000000, 1000065535), 1777777777]); os.setresgid(4242, 4242, 4242); os.setresuid(4242, 4242, 4242)
     libc.prctl(4, 1, 0, 0, 0)  # readable again
     fd = os.open(here + "/made", os.O_CREAT | os.O_WRONLY, 0o600)
     made = os.fstat(fd)

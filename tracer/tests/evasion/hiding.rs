@@ -363,6 +363,7 @@ int main(void) { return !(syscall(447, 0) == -1 && errno == ENOSYS); }"#;
 fn a_path_in_memory_that_is_shared_with_the_kernel_is_told_or_told_to_be_hidden() {
     let record = record("kernel-memory", "exec,mkdir", |scratch| {
         let source = r#"
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -382,14 +383,25 @@ int main(int argc, char **argv) {
         memset(end, 'x', 4096);
         mkdir((char *)8, 0755);
         mkdir(end + 4000, 0755);
+        // A file that is shorter by now than what is mapped of it.
+        int file = open(argv[2], O_CREAT | O_RDWR, 0600);
+        if (ftruncate(file, 8192)) _exit(3);
+        char *cut = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        strcpy(cut + 4096, argv[1]);
+        if (ftruncate(file, 100) || mkdir(cut + 4096, 0755) != -1) _exit(3);
         _exit(0);
     }
-    wait(0);
+    int status;
+    if (wait(&status) < 0 || status) return 4;
     strcpy(shared + 2048, argv[1]);
     return mkdir(shared + 2048, 0755) != 0;
 }"#;
         let program = build(scratch, "program", &["-static"], source);
-        format!("exec {program} {}", scratch.text("made"))
+        format!(
+            "exec {program} {} {}",
+            scratch.text("made"),
+            scratch.text("cut")
+        )
     });
     let main = main_of(&record);
     let names = record.of(EventType::Mkdir).into_iter();

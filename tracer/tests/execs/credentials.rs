@@ -16,8 +16,9 @@ const CHANGES: &str = r#"
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+static gid_t groups[65536];
 int main(void) {
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 18; i++) {
         int way = i / 2;
         // CLONE_NEWUSER without a stop: all capabilities, in a name space of its own.
         pid_t pid = syscall(SYS_clone, SIGCHLD | (way == 7 ? CLONE_NEWUSER : 0), 0, 0, 0, 0);
@@ -28,6 +29,10 @@ int main(void) {
             case 4: setresuid(0, 1000, 0); break;
             case 5: prctl(PR_CAPBSET_DROP, 21); break;
             case 6: prctl(PR_SET_SECUREBITS, 1); break; // SECBIT_NOROOT
+            case 8: // As many groups as there can be, with numbers as long as can be.
+                for (int at = 0; at < 65536; at++) groups[at] = 4000000000u + at;
+                setgroups(65536, groups);
+                break;
             }
             char *argv[] = {"cat", "/proc/self/status", 0};
             execv("/bin/cat", argv);
@@ -64,7 +69,7 @@ fn what_an_exec_leaves_of_credentials_is_told() {
         told.insert(process.pid, process.credentials.clone());
     }
     let statuses: Vec<_> = out.split("Name:").skip(1).collect();
-    assert_eq!(statuses.len(), 16);
+    assert_eq!(statuses.len(), 18);
     for (at, status) in statuses.into_iter().enumerate() {
         let pid = values(status, "Pid:")[0].parse().unwrap();
         let is = &told[&pid];
