@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use picket_events::text::counted;
 use serde_json::json;
 
 use crate::arguments::{self, Format};
@@ -82,6 +83,8 @@ fn write(findings: &[Finding], format: Format) -> anyhow::Result<()> {
         writeln!(stdout(), "    {remedy}")?;
     }
     let warnings = findings.len() - faults;
-    writeln!(stdout(), "{faults} faults, {warnings} warnings")?;
+    let faults = counted(faults, "fault", "faults");
+    let warnings = counted(warnings, "warning", "warnings");
+    writeln!(stdout(), "{faults}, {warnings}")?;
     Ok(())
 }
