@@ -11,12 +11,15 @@ pub(crate) struct Accounts {
     /// Names by (is a group, id); read when the first is asked for.
     names: Option<HashMap<(bool, u32), String>>,
     told: HashSet<(bool, u32)>,
+    /// The last user and the last group of them: most events are about the same as the one before.
+    last: [Option<u32>; 2],
 }
 
 impl Accounts {
     /// Forgets what was told: the agent is a new one.
     pub(crate) fn forget(&mut self) {
         self.told.clear();
+        self.last = [None; 2];
         // The files may have changed meanwhile.
         self.names = None;
     }
@@ -63,7 +66,8 @@ impl Accounts {
     }
 
     fn first_use(&mut self, group: bool, id: u32) -> Option<Account> {
-        if !self.told.insert((group, id)) {
+        let last = self.last[usize::from(group)].replace(id);
+        if last == Some(id) || !self.told.insert((group, id)) {
             return None;
         }
         let name = self

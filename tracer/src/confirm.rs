@@ -170,8 +170,8 @@ impl Pending {
                 set_file(&mut self.kind, file);
                 // It may be another file that was opened, and this one open since long ago: with other
                 // threads, and where the path leads elsewhere by now.
-                let may_be_another = resolved.is_fleeting || races::has_threads(self.pid);
-                let seen = match is_open && may_be_another {
+                let may_be_another = || resolved.is_fleeting || races::has_threads(self.pid);
+                let seen = match is_open && may_be_another() {
                     true => Outcome::Unconfirmed,
                     false => Outcome::Succeeded,
                 };

@@ -54,6 +54,8 @@ mod unwatched;
 mod watched;
 mod worker;
 
+pub use sys::heap::Heap;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

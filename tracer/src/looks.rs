@@ -153,7 +153,7 @@ impl Looks {
 
     fn is_known(&self, directory: &[u8]) -> bool {
         let place = self.places.get(directory);
-        place.is_some_and(|place| poll::monotonic_ms() < place.since + AGE_MAX)
+        place.is_some_and(|place| poll::lately_ms() < place.since + AGE_MAX)
     }
 
     /// What becomes of a path whose directory, which ends at `slash`, is not known, but one above

@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use dlmalloc::GlobalDlmalloc;
+use picket_tracer::Heap;
 
-// The C library's gives whole pages back at each chance, and asks for them again with the next
-// event: two system calls and a page fault each time.
 #[global_allocator]
-static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
+static HEAP: Heap = Heap::new();
 
 fn main() -> ExitCode {
     picket_tracer::main(std::env::args_os().skip(1))

@@ -180,7 +180,7 @@ impl Transport {
         if !is_patient || is_enough {
             self.flush_at = Some(0);
         } else if self.flush_at.is_none() {
-            self.flush_at = Some(poll::monotonic_ms() + PATIENCE);
+            self.flush_at = Some(poll::lately_ms() + PATIENCE);
         }
     }
 

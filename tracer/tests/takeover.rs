@@ -16,19 +16,6 @@ use picket_events::wire::{LossReason, Notice, ToTracer};
 use picket_events::{Event, EventType, Image};
 use support::*;
 
-/// The worker below a tracer.
-fn worker_of(keeper: u32) -> Option<u32> {
-    let path = format!("/proc/{keeper}/task/{keeper}/children");
-    let children = std::fs::read_to_string(path).unwrap_or_default();
-    children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .find(|pid| {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            name == "picket-tracer\n"
-        })
-}
-
 fn signal(pid: u32, name: &str) {
     let status = Command::new("/bin/kill")
         .args([&format!("-{name}"), &pid.to_string()])

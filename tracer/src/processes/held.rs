@@ -46,8 +46,11 @@ impl Processes {
 
     /// If it is time to look: processes that no descriptor holds and that are not there any more.
     pub(crate) fn gone(&mut self) -> Vec<u32> {
+        let Some(at) = self.sweep_at else {
+            return Vec::new();
+        };
         let now = poll::monotonic_ms();
-        if self.sweep_at.is_none_or(|at| now < at) {
+        if now < at {
             return Vec::new();
         }
         let mut others = self.entries.values().filter(|entry| entry.pidfd.is_none());

@@ -33,7 +33,7 @@ impl Processes {
         if pid == tid {
             return Some(pid);
         }
-        let now = poll::monotonic_ms();
+        let now = poll::lately_ms();
         if now.saturating_sub(thread.seen) >= self.trust {
             if !std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false) {
                 return None;
@@ -45,7 +45,7 @@ impl Processes {
 
     /// Notes that a thread belongs to a process.
     pub(crate) fn add_thread(&mut self, tid: u32, pid: u32) {
-        let seen = poll::monotonic_ms();
+        let seen = poll::lately_ms();
         self.births.saw(tid);
         let before = self.threads.insert(tid, Thread { pid, seen });
         if before.is_none_or(|before| before.pid != pid)

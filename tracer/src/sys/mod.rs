@@ -11,6 +11,7 @@ pub(crate) mod alarm;
 mod copy;
 pub(crate) mod files;
 pub(crate) mod handed;
+pub(crate) mod heap;
 pub(crate) mod inherited;
 pub(crate) mod memory;
 pub(crate) mod poll;

@@ -1,6 +1,7 @@
 //! epoll, eventfd, and the clocks.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Result, check};
 
@@ -235,9 +236,20 @@ pub(crate) fn since_boot() -> u64 {
     clock(libc::CLOCK_BOOTTIME)
 }
 
+/// The last time that was asked for, nanoseconds of the monotonic clock.
+static LATELY: AtomicU64 = AtomicU64::new(0);
+
 /// Nanoseconds of the monotonic clock.
 pub(crate) fn monotonic() -> u64 {
-    clock(libc::CLOCK_MONOTONIC)
+    let now = clock(libc::CLOCK_MONOTONIC);
+    LATELY.store(now, Ordering::Relaxed);
+    now
+}
+
+/// Milliseconds of the monotonic clock when it was last looked at, never 0: not before the worker was last
+/// woken. For what is as well done a little later, in the midst of a call for whose answer a thread waits.
+pub(crate) fn lately_ms() -> u64 {
+    milliseconds(LATELY.load(Ordering::Relaxed))
 }
 
 /// Milliseconds of the monotonic clock, never 0.

@@ -31,7 +31,7 @@ impl Transport {
         match self.flush_at() {
             None => false,
             Some(0) => true,
-            Some(at) => poll::monotonic_ms() >= at,
+            Some(at) => poll::lately_ms() >= at,
         }
     }
 

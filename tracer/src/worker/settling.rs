@@ -35,7 +35,7 @@ impl Worker<'_> {
         if self.pending.is_empty() && self.execs.is_empty() {
             return;
         }
-        let now = poll::monotonic_ms();
+        let now = poll::lately_ms();
         self.settle_where(Look::Due, |pending| pending.due() <= now);
         self.settle_due_execs(now);
     }

@@ -2,16 +2,6 @@
 
 use super::*;
 
-fn worker_of(keeper: u32) -> Option<u32> {
-    let path = format!("/proc/{keeper}/task/{keeper}/children");
-    let children = std::fs::read_to_string(path).unwrap_or_default();
-    let pids = children.split_whitespace();
-    pids.filter_map(|pid| pid.parse().ok()).find(|pid: &u32| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name == "picket-tracer\n"
-    })
-}
-
 #[test]
 fn what_is_denied_stays_so_when_the_worker_is_killed() {
     let denied = Denied::start_as(

@@ -56,7 +56,6 @@ pub fn is_seen(outcome: picket_events::Outcome) -> bool {
     }
 }
 
-/// A directory of its own for each test, removed at the end.
 /// Whether this is Linux of a version, or a later one.
 pub fn kernel_is_from(major: u32, minor: u32) -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
@@ -67,6 +66,7 @@ pub fn kernel_is_from(major: u32, minor: u32) -> bool {
     (of, version) >= (major, minor)
 }
 
+/// A directory of its own for each test, removed at the end.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
@@ -354,6 +354,17 @@ impl Drop for Running {
             .status();
         let _ = self.0.wait();
     }
+}
+
+/// The worker below a tracer.
+pub fn worker_of(keeper: u32) -> Option<u32> {
+    let path = format!("/proc/{keeper}/task/{keeper}/children");
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let pids = children.split_whitespace();
+    pids.filter_map(|pid| pid.parse().ok()).find(|pid: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name == "picket-tracer\n"
+    })
 }
 
 /// Waits for a child, within the limit.
