@@ -10,9 +10,11 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use picket_events::text::counted;
 use serde_json::json;
 
 use crate::arguments::{self, Format};
+use crate::cluster::{Cluster, in_words};
 use fault::{Fault, Finding, Severity};
 
 /// How long the cluster may take for all answers.
@@ -44,19 +46,27 @@ pub(crate) fn doctor(arguments: &arguments::Doctor) -> anyhow::Result<ExitCode> 
 async fn cluster(arguments: &arguments::Doctor) -> Vec<Finding> {
     let unreachable =
         |message: String| vec![Finding::new(Fault::ApiUnreachable, "the cluster", message)];
-    let client = match kube::Client::try_default().await {
-        Ok(client) => client,
-        Err(error) => return unreachable(error.to_string()),
+    let cluster = match Cluster::find().await {
+        Ok(cluster) => cluster,
+        Err(error) => return unreachable(in_words(error.as_ref())),
     };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let facts = facts::gather(&client, &arguments.namespace, &arguments.try_in, now);
+    let facts = facts::gather(
+        &cluster.client,
+        &arguments.namespace,
+        &arguments.try_in,
+        now,
+    );
     match tokio::time::timeout(PATIENCE, facts).await {
         Ok(Ok(facts)) => diagnose::diagnose(&facts),
-        Ok(Err(error)) => unreachable(error.to_string()),
-        Err(_) => unreachable(format!("no answer within {} s", PATIENCE.as_secs())),
+        Ok(Err(error)) => unreachable(format!("{}: {}", cluster.server, in_words(&error))),
+        Err(_) => {
+            let seconds = PATIENCE.as_secs();
+            unreachable(format!("{}: no answer within {seconds} s", cluster.server))
+        }
     }
 }
 
@@ -82,6 +92,8 @@ fn write(findings: &[Finding], format: Format) -> anyhow::Result<()> {
         writeln!(stdout(), "    {remedy}")?;
     }
     let warnings = findings.len() - faults;
-    writeln!(stdout(), "{faults} faults, {warnings} warnings")?;
+    let faults = counted(faults, "fault", "faults");
+    let warnings = counted(warnings, "warning", "warnings");
+    writeln!(stdout(), "{faults}, {warnings}")?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write, stderr, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use picket_events::text::counted;
 use picket_webhook::entrypoint::{Images, Wanted};
 use picket_webhook::inject::{
     Injected, ManifestError, Options, catch_all, inject_manifest, policies_from_yaml,
@@ -95,7 +96,7 @@ pub(crate) fn uninject(arguments: &arguments::Uninject) -> Result<bool, InjectEr
     write(&mut stdout(), &text)?;
     write(
         &mut stderr(),
-        &format!("{changed} workload(s) given back\n"),
+        &format!("{} given back\n", counted(changed, "workload", "workloads")),
     )?;
     Ok(true)
 }

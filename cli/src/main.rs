@@ -5,6 +5,7 @@
 //! `sandbox` (for `picket demo`).
 
 mod arguments;
+mod cluster;
 mod columns;
 mod complete;
 mod crds;
@@ -48,24 +49,12 @@ fn main() -> ExitCode {
             match execute(Arguments::parse().command) {
                 Ok(code) => code,
                 Err(error) => {
-                    eprintln!("picket: {}", describe(&error));
+                    eprintln!("picket: {}", cluster::in_words(error.as_ref()));
                     ExitCode::FAILURE
                 }
             }
         }
     }
-}
-
-/// An error with its causes, each told once: some of them tell their cause themselves.
-fn describe(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |told, cause| {
-        let cause = cause.to_string();
-        match told.as_str() {
-            "" => cause,
-            _ if told.contains(&cause) => told,
-            _ => format!("{told}: {cause}"),
-        }
-    })
 }
 
 fn execute(command: Command) -> anyhow::Result<ExitCode> {

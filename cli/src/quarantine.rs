@@ -4,12 +4,13 @@ use std::io::Write;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
 use picket_crds::annotations;
 use serde_json::json;
 
 use crate::arguments;
+use crate::cluster::Cluster;
 
 /// Sets or removes the annotation.
 ///
@@ -23,17 +24,14 @@ pub(crate) fn set(arguments: &arguments::Quarantine, on: bool) -> anyhow::Result
 
 async fn annotate(arguments: &arguments::Quarantine, on: bool) -> anyhow::Result<()> {
     let (namespace, name) = (&arguments.namespace, &arguments.pod);
-    let client = Client::try_default()
-        .await
-        .context("no cluster: set KUBECONFIG, or run this where a service account is mounted")?;
-    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    let cluster = Cluster::find().await?;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let value = on.then_some("true");
     let patch = json!({"metadata": {"annotations": {annotations::QUARANTINE: value}}});
     pods.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
-        .with_context(|| {
-            format!("cannot change pod {name} in namespace {namespace}; the right needed is patch on pods")
-        })?;
+        .map_err(|error| cluster.failure(error, "patch on pods", "there is no such pod"))
+        .with_context(|| format!("cannot change pod {name} in namespace {namespace}"))?;
     let done = if on {
         "will be cut off; `kubectl describe pod` tells how it goes"
     } else {

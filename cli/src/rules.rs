@@ -266,12 +266,15 @@ fn lists(sources: &arguments::RuleSources, format: Format) -> anyhow::Result<boo
     match format {
         Format::Json => print(&(serde_json::to_string_pretty(rules.lists())? + "\n"))?,
         Format::Text => {
-            print(&format!("{:<32} {:>8}  MACROS\n", "LIST", "ENTRIES"))?;
+            print(&format!(
+                "{:<32} {:>8} {:>8}  MACROS\n",
+                "LIST", "IN FILES", "IN RULES"
+            ))?;
             for list in rules.lists() {
                 let macros = list.macros.join(", ");
                 print(&format!(
-                    "{:<32} {:>8}  {macros}\n",
-                    list.name, list.entries
+                    "{:<32} {:>8} {:>8}  {macros}\n",
+                    list.name, list.entries, list.values
                 ))?;
             }
         }

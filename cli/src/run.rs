@@ -16,6 +16,7 @@ use picket_agent::rulefiles::{self, RuleFiles};
 use picket_agent::server::{self, Options, Server, Socket, SocketError};
 use picket_agent::sink::Sink;
 use picket_events::Interest;
+use picket_events::text::counted;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments;
@@ -233,7 +234,9 @@ impl Output {
         if self.json {
             return;
         }
-        let text = format!("picket: {findings} finding(s) in {events} events");
+        let findings = counted(*findings, "finding", "findings");
+        let events = counted(*events, "event", "events");
+        let text = format!("picket: {findings} in {events}");
         self.write(&format!("{}\n", self.style.dim(&text)));
     }
 }

@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use crate::arguments::{self, StatusOutput};
+use crate::cluster::Cluster;
 
 /// Time in which changes are gathered before they are shown.
 const DEBOUNCE: Duration = Duration::from_millis(300);
@@ -89,10 +90,8 @@ pub(crate) fn status(arguments: &arguments::Status) -> anyhow::Result<ExitCode> 
 }
 
 async fn show(arguments: &arguments::Status) -> anyhow::Result<ExitCode> {
-    let client = Client::try_default()
-        .await
-        .context("no cluster: set KUBECONFIG, or run this where a service account is mounted")?;
-    let page = read(&client, arguments).await?;
+    let cluster = Cluster::find().await?;
+    let page = read(&cluster, arguments).await?;
     let mut out = std::io::stdout();
     match arguments.output {
         StatusOutput::Table => write!(out, "{}", table::page(&page))?,
@@ -104,7 +103,7 @@ async fn show(arguments: &arguments::Status) -> anyhow::Result<ExitCode> {
         StatusOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&page)?)?,
     }
     if arguments.watch {
-        follow(&client, arguments, page).await?;
+        follow(&cluster, arguments, page).await?;
     } else if arguments.check && page.is_unhealthy() {
         return Ok(ExitCode::from(UNHEALTHY));
     }
@@ -113,11 +112,11 @@ async fn show(arguments: &arguments::Status) -> anyhow::Result<ExitCode> {
 
 /// Shows every row that changes, until nobody reads it.
 async fn follow(
-    client: &Client,
+    cluster: &Cluster,
     arguments: &arguments::Status,
     mut page: Page,
 ) -> anyhow::Result<()> {
-    let reports: Api<CoverageReport> = in_scope(client, arguments);
+    let reports: Api<CoverageReport> = in_scope(&cluster.client, arguments);
     let mut events = pin!(watcher(reports, watcher::Config::default()).default_backoff());
     loop {
         match events.next().await {
@@ -130,7 +129,7 @@ async fn follow(
             None => return Ok(()),
         }
         sleep(DEBOUNCE).await;
-        let Ok(now) = read(client, arguments).await else {
+        let Ok(now) = read(cluster, arguments).await else {
             continue;
         };
         let mut out = std::io::stdout();
@@ -154,23 +153,27 @@ where
     }
 }
 
-async fn read(client: &Client, arguments: &arguments::Status) -> anyhow::Result<Page> {
-    let own: Vec<ProtectionPolicy> = list(in_scope(client, arguments)).await?;
-    let of_cluster: Vec<ClusterProtectionPolicy> = list(Api::all(client.clone())).await?;
-    let reports: Vec<CoverageReport> = list(in_scope(client, arguments)).await?;
+async fn read(cluster: &Cluster, arguments: &arguments::Status) -> anyhow::Result<Page> {
+    let client = &cluster.client;
+    let own: Vec<ProtectionPolicy> = list(cluster, in_scope(client, arguments)).await?;
+    let of_cluster: Vec<ClusterProtectionPolicy> = list(cluster, Api::all(client.clone())).await?;
+    let reports: Vec<CoverageReport> = list(cluster, in_scope(client, arguments)).await?;
     Ok(Page::of(&own, &of_cluster, reports).only(arguments.unhealthy))
 }
 
-async fn list<K>(api: Api<K>) -> anyhow::Result<Vec<K>>
+async fn list<K>(cluster: &Cluster, api: Api<K>) -> anyhow::Result<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let what = K::plural(&()).into_owned();
     let found = api.list(&Default::default()).await;
-    let found = found.with_context(|| {
-        format!("cannot list {what}; the right needed is list on {what} of picket.dev, and Picket has to be installed")
-    })?;
-    Ok(found.items)
+    let found = found.map_err(|error| {
+        let right = format!("list on {what} of picket.dev");
+        let missing =
+            "Picket is not installed there; `picket doctor --cluster` says what is missing";
+        cluster.failure(error, &right, missing)
+    });
+    Ok(found.with_context(|| format!("cannot list {what}"))?.items)
 }
 
 impl Page {

@@ -54,7 +54,7 @@ fn a_finding_shows_its_process_tree_and_leaves_standard_output_alone() {
     assert!(stderr.contains(expected), "{stderr}");
     let branch = format!("└─ {} (", tool.display());
     assert!(stderr.contains(&branch), "{stderr}");
-    assert!(stderr.contains("picket: 1 finding(s) in "), "{stderr}");
+    assert!(stderr.contains("picket: 1 finding in "), "{stderr}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Text from the kernel: file names and arguments are bytes, everything after us is UTF-8.
 
+use std::fmt::Display;
+
 /// Turns bytes from the kernel into text without losing any: what is not valid UTF-8 is
 /// written as `\xNN`, byte by byte. Valid text is returned unchanged, so a rule that names a
 /// path matches exactly that path.
@@ -31,6 +33,18 @@ pub fn from_bytes(bytes: &[u8]) -> String {
 pub fn kept_name(name: &str) -> &str {
     const KEPT: usize = 15;
     &name[..name.floor_char_boundary(KEPT)]
+}
+
+/// How many of something there are, in words: `1 finding`, `2 findings`.
+///
+/// ```
+/// use picket_events::text::counted;
+/// assert_eq!(counted(1_usize, "entry", "entries"), "1 entry");
+/// assert_eq!(counted(0_i32, "entry", "entries"), "0 entries");
+/// ```
+pub fn counted<N: Display + From<u8> + PartialEq>(count: N, one: &str, many: &str) -> String {
+    let noun = if count == N::from(1) { one } else { many };
+    format!("{count} {noun}")
 }
 
 /// Text of a stranger for people's eyes: control characters, which could disturb a terminal or

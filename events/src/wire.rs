@@ -208,8 +208,9 @@ pub struct Account {
 }
 
 /// Events that were dropped since the last report of this kind. Counts are exact, but for
-/// [`LossReason::WorkerDied`], which can count an event that arrived, or a call that failed, and is
-/// never too low.
+/// [`LossReason::WorkerDied`], which can count an event that arrived, or a call that failed, and
+/// [`LossReason::AgentGone`], which can count one that was read in the last moment: they are never too
+/// low.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// How many in all.
@@ -231,6 +232,8 @@ pub enum LossReason {
     WorkerDied,
     /// The event did not fit a frame.
     TooLarge,
+    /// The agent that it was sent to ended without having read it.
+    AgentGone,
 }
 
 /// Something about the tracer itself.

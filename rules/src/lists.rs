@@ -101,8 +101,10 @@ pub struct ListUse {
     pub name: String,
     /// What it holds.
     pub kind: ListKind,
-    /// How many entries there are.
+    /// How many entries its files have.
     pub entries: usize,
+    /// How many values the macros that take it in have of their own.
+    pub values: usize,
     /// Macros that take it in.
     pub macros: Vec<String>,
 }
@@ -113,6 +115,7 @@ impl ListUse {
             name: name.to_owned(),
             kind,
             entries,
+            values: 0,
             macros: Vec::new(),
         }
     }

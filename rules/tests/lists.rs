@@ -169,14 +169,18 @@ rules:
         &rules,
         json!({"type": "connect", "connect.addr.ip": "192.0.2.1"})
     ));
-    let used: Vec<(&str, usize)> = rules
+    let used: Vec<(&str, usize, usize)> = rules
         .lists()
         .iter()
-        .map(|list| (list.name.as_str(), list.entries))
+        .map(|list| (list.name.as_str(), list.entries, list.values))
         .collect();
     assert_eq!(
         used,
-        [("bad.ips", 0), ("more.names", 1), ("tools.names", 2)]
+        [
+            ("bad.ips", 0, 0),
+            ("more.names", 1, 2),
+            ("tools.names", 2, 2)
+        ]
     );
 }
 

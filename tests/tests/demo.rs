@@ -20,7 +20,7 @@ fn an_attack_gives_exactly_its_three_findings() {
     let output = demo(&[]);
     assert!(output.status.success(), "{}", text(&output));
     let text = text(&output);
-    assert!(text.contains("3 finding(s), 3 expected"), "{text}");
+    assert!(text.contains("3 findings, 3 expected"), "{text}");
     // The tree of the first: the shop, and the shell that it should not have started.
     assert!(text.contains("└─ /app/shop serve"), "{text}");
 }
@@ -30,7 +30,7 @@ fn honest_visitors_give_none() {
     let output = demo(&["--benign"]);
     assert!(output.status.success(), "{}", text(&output));
     let text = text(&output);
-    assert!(text.contains("0 finding(s), 0 expected"), "{text}");
+    assert!(text.contains("0 findings, 0 expected"), "{text}");
 }
 
 #[test]

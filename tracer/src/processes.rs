@@ -15,6 +15,7 @@ use crate::decode::{dns, metadata};
 
 use self::directories::Directory;
 use self::held::SWEEP_EVERY;
+pub(crate) use self::memories::Aside;
 use self::threads::{THREADS_ROOM, Thread};
 use crate::births::Births;
 use crate::caution::{Caution, Cautions};

@@ -6,6 +6,7 @@
 //! everything that waited.
 
 mod connection;
+mod unread;
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -21,6 +22,7 @@ use picket_events::{Event, EventType, Image, Outcome, Process};
 use crate::sys::poll;
 use crate::told::{Change, Told};
 pub(crate) use connection::send_hello;
+use unread::Unread;
 
 /// What may wait for the agent: 2 MiB.
 pub(crate) const BUFFER_LIMIT: usize = 2 * 1024 * 1024;
@@ -83,6 +85,7 @@ struct Connection {
     waits_for_room: bool,
     /// How many of [`Transport::to_hold`] the agent has got.
     handed_over: usize,
+    unread: Unread,
 }
 
 /// What became of the connection in a call.

@@ -148,6 +148,74 @@ fn a_frame_that_was_cut_goes_again_in_full() {
     assert_eq!(numbers, (sent + 1..=1000).collect::<Vec<_>>());
 }
 
+/// What is said of losses to whoever reads this.
+fn losses(messages: &[ToAgent]) -> Vec<&Lost> {
+    let lost = messages.iter().filter_map(|message| match message {
+        ToAgent::Lost(lost) => Some(lost),
+        _ => None,
+    });
+    lost.collect()
+}
+
+#[test]
+fn what_an_agent_left_unread_is_counted_for_the_next() {
+    let (mut transport, listener) = to("unread");
+    assert!(transport.try_connect());
+    let (mut first, _) = listener.accept().unwrap();
+    transport.push_event(open(10));
+    let read = read_all(&mut first, &mut transport);
+    assert_eq!(losses(&read), [] as [&Lost; 0]);
+    // These two stand in its socket when it is killed.
+    transport.push_event(unlink());
+    assert_eq!(transport.write(), Link::Unchanged);
+    transport.push_event(open(10));
+    assert_eq!(transport.write(), Link::Unchanged);
+    drop(first);
+    assert_eq!(transport.read(&mut Vec::new()), Link::Closed);
+    // So does that, in that of the next one.
+    transport.hurry();
+    assert!(transport.try_connect());
+    let (second, _) = listener.accept().unwrap();
+    assert_eq!(transport.write(), Link::Unchanged);
+    drop(second);
+    // Seen by whoever writes first, too.
+    transport.push_event(unlink());
+    assert_eq!(transport.write(), Link::Closed);
+    transport.hurry();
+    assert!(transport.try_connect());
+    let (mut third, _) = listener.accept().unwrap();
+    let read = read_all(&mut third, &mut transport);
+    let expected = Lost {
+        count: 2,
+        by_type: vec![(EventType::Unlink, 1), (EventType::Open, 1)],
+        reason: LossReason::AgentGone,
+    };
+    assert_eq!(losses(&read), [&expected]);
+    let events = read
+        .iter()
+        .filter(|message| matches!(message, ToAgent::Event(_)));
+    assert_eq!(events.count(), 1);
+}
+
+#[test]
+fn what_an_agent_has_read_before_it_ends_is_not_lost() {
+    let (mut transport, listener) = to("read");
+    assert!(transport.try_connect());
+    let (mut first, _) = listener.accept().unwrap();
+    for _ in 0..3 {
+        transport.push_event(unlink());
+        read_all(&mut first, &mut transport);
+    }
+    drop(first);
+    assert_eq!(transport.read(&mut Vec::new()), Link::Closed);
+    transport.push_event(unlink());
+    transport.hurry();
+    assert!(transport.try_connect());
+    let (mut second, _) = listener.accept().unwrap();
+    let read = read_all(&mut second, &mut transport);
+    assert_eq!(losses(&read), [] as [&Lost; 0]);
+}
+
 #[test]
 fn retries_slow_down_and_a_welcome_resets_them() {
     let path = CString::new("/nonexistent/agent.sock").unwrap();

@@ -301,6 +301,49 @@ fn an_agent_that_restarts_gets_the_living_first_and_misses_nothing() {
 }
 
 #[test]
+fn what_an_agent_had_not_read_when_it_was_killed_is_counted_for_the_next() {
+    let scratch = Scratch::new("unread");
+    let first = Agent::start(&scratch);
+    let socket = first.socket.clone();
+    let [go, done, end] = ["go", "done", "end"].map(|name| scratch.text(name));
+    let script = format!(
+        "import os, time
+def wait(name):
+    while not os.path.exists(name): time.sleep(0.01)
+wait('{go}')
+for i in range(500): os.close(os.open('{go}', os.O_RDWR))
+open('{done}', 'w').close()
+wait('{end}')"
+    );
+    let mut child = start(&mut traced(
+        &first,
+        "open:write",
+        &["python3", "-c", &script],
+    ));
+    first.until("the program", |record| !record.images().is_empty());
+    first.pause(true);
+    std::fs::write(go, "").unwrap();
+    eventually("the opens", || std::path::Path::new(&done).exists());
+    // Most of them stand in its socket by now, the last for some milliseconds not yet: those go to the
+    // next agent.
+    let before = first.kill();
+    let second = Agent::start_at(socket);
+    second.until("the hello", |record| !record.0.is_empty());
+    std::fs::write(end, "").unwrap();
+    assert!(wait(&mut child).success());
+    let record = second.finish();
+    let lost: u64 = record.lost().iter().map(|lost| lost.count).sum();
+    for lost in record.lost() {
+        assert_eq!(lost.reason, LossReason::AgentGone);
+    }
+    let heard = (before.events().len() + record.events().len()) as u64;
+    assert!(lost > 0, "nothing was lost: {heard} were heard");
+    // What it had read in the last moment may be counted as well.
+    let last = record.goodbye().unwrap().last_sequence;
+    assert!(heard + lost >= last, "{heard} heard, {lost} lost of {last}");
+}
+
+#[test]
 fn what_does_not_fit_is_counted_exactly() {
     let scratch = Scratch::new("loss");
     let agent = Agent::start(&scratch);

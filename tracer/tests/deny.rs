@@ -15,8 +15,9 @@ mod signals;
 mod support;
 
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use picket_events::deny::{Condition, DenyRule, TextField};
 use picket_events::pattern::Glob;
@@ -130,14 +131,20 @@ impl Denied {
     }
 
     /// What it said, and what was told, when it has ended.
-    fn end(mut self) -> (String, Record) {
+    fn end(self) -> (String, Record) {
+        let (status, said, record) = self.end_somehow();
+        assert!(status.success(), "{status:?}: {said}");
+        (said, record)
+    }
+
+    /// As [`Denied::end`], however it has ended.
+    fn end_somehow(mut self) -> (ExitStatus, String, Record) {
         let mut said = String::new();
         let mut output = self.child.stdout.take().unwrap();
         output.read_to_string(&mut said).unwrap();
         let status = wait(&mut self.child);
         let record = self.agent.finish();
-        assert!(status.success(), "{status:?}: {said}");
-        (said, record)
+        (status, said, record)
     }
 }
 

@@ -152,3 +152,82 @@ for turn in range(6):
         .collect();
     assert_eq!(told, expected);
 }
+
+/// Runs `program` with a container's default capabilities, as `gosu` and `su-exec` are.
+fn run_as_root(name: &str, interest: &str, program: &[&str], path: &str) -> Record {
+    need_root();
+    let scratch = Scratch::new(name);
+    set_mode(&scratch.path(""), 0o777);
+    let agent = Agent::start(&scratch);
+    let traced = traced(&agent, interest, program);
+    let mut command = Command::new("setpriv");
+    command
+        .arg(format!("--bounding-set={CAPABILITIES}"))
+        .arg("--inh-caps=-all")
+        .arg(traced.get_program())
+        .args(traced.get_args())
+        .current_dir(scratch.path(""))
+        .env("PATH", path);
+    let output = output(&mut command);
+    assert!(output.status.success(), "{}", stderr(&output));
+    agent.finish()
+}
+
+/// Nobody may look into it between the change of its user and the program that it looks for.
+#[test]
+fn the_directories_that_have_no_such_program_are_not_told_as_execs() {
+    let program = [
+        "/usr/bin/setpriv",
+        "--reuid=101",
+        "--regid=101",
+        "--clear-groups",
+        "true",
+    ];
+    let path = "/nowhere:/nowhere/either:/var/empty/bin:/usr/bin:/bin";
+    let record = run_as_root("search", "exec", &program, path);
+    let execs = record.images();
+    let told: Vec<_> = execs
+        .iter()
+        .map(|(event, image)| (image.comm.as_str(), event.outcome != Outcome::Unconfirmed))
+        .collect();
+    assert_eq!(told, [("setpriv", true), ("true", true)], "{execs:#?}");
+}
+
+/// What was opened of it before is all that can be read of it.
+#[test]
+fn an_exec_that_fails_takes_nothing_from_what_is_known_of_it() {
+    let program = "
+import os
+os.mkdir('below')
+os.chmod('below', 0o777)
+os.setgroups([])
+os.setresgid(101, 101, 101)
+os.setresuid(101, 101, 101)
+os.chdir('below')
+for attempt in range(3):
+    try:
+        os.execv('/nowhere/at/all', ['all'])
+    except FileNotFoundError:
+        pass
+    os.close(os.open('file-%d' % attempt, os.O_RDWR | os.O_CREAT, 0o644))
+";
+    let script = ["/usr/bin/python3", "-I", "-S", "-c", program];
+    let path = "/usr/bin:/bin";
+    let record = run_as_root("fails", "exec,open:write", &script, path);
+    let names: Vec<_> = record
+        .images()
+        .iter()
+        .map(|(_, image)| image.comm.clone())
+        .collect();
+    assert_eq!(names, ["python3"]);
+    for attempt in 0..3 {
+        let end = format!("/below/file-{attempt}");
+        let opens = record.of(EventType::Open).into_iter();
+        let mut opens = opens.filter_map(|event| event.kind.file());
+        assert!(
+            opens.any(|file| file.path.ends_with(&end)),
+            "{end}: {:#?}",
+            record.of(EventType::Open)
+        );
+    }
+}

@@ -66,6 +66,7 @@ impl Loss {
             LossReason::BufferFull => "buffer_full",
             LossReason::WorkerDied => "worker_died",
             LossReason::TooLarge => "too_large",
+            LossReason::AgentGone => "agent_gone",
         };
         for sums in [&mut self.by_reason, &mut self.all_by_reason] {
             let sum = sums.entry(reason).or_default();

@@ -16,6 +16,7 @@ use std::io::{Write, stdout};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use picket_events::text::counted;
 use serde_json::Value;
 
 use crate::arguments;
@@ -163,17 +164,20 @@ fn verdict(findings: &[&Value], expected: &[(&str, &str)], style: Style) -> bool
         } else {
             style.red("FAIL")
         };
-        println!("{mark} {what}: {found} finding(s) of rule {rule}");
         good &= found == 1;
+        let found = counted(found, "finding", "findings");
+        println!("{mark} {what}: {found} of rule {rule}");
     }
     for (rule, count) in unexplained {
+        let count = counted(count, "finding", "findings");
         println!(
-            "{} {count} finding(s) of rule {rule} that nothing explains",
+            "{} {count} of rule {rule} that nothing explains",
             style.red("FAIL")
         );
         good = false;
     }
-    println!("{} finding(s), {} expected", findings.len(), expected.len());
+    let findings = counted(findings.len(), "finding", "findings");
+    println!("{findings}, {} expected", expected.len());
     good
 }
 

@@ -19,6 +19,8 @@ const TOKEN_SECONDS: i64 = 600;
 /// An installation of the operator.
 pub(super) struct Installation {
     pub(super) client: Client,
+    /// Address of the API server.
+    pub(super) server: String,
     /// Its namespace.
     pub(super) namespace: String,
     /// Name of its webhook configuration.
@@ -39,7 +41,7 @@ impl Installation {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
         let lease = leases.get(LEASE).await.map_err(|error| {
             let what = format!("lease {LEASE} in namespace {}", self.namespace);
-            fault(error, what, "get on leases there")
+            self.fault(error, what, "get on leases there")
         })?;
         let holder = lease.spec.and_then(|spec| spec.holder_identity);
         let holder = holder.filter(|holder| !holder.is_empty());
@@ -62,13 +64,13 @@ impl Installation {
             .await
             .map_err(|error| {
                 let what = format!("service account {READER} in namespace {}", self.namespace);
-                fault(error, what, "create on serviceaccounts/token there")
+                self.fault(error, what, "create on serviceaccounts/token there")
             })?;
         let configurations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let name = &self.configuration;
         let configuration = configurations.get(name).await.map_err(|error| {
             let what = format!("mutatingwebhookconfiguration {name}");
-            fault(error, what, "get on mutatingwebhookconfigurations")
+            self.fault(error, what, "get on mutatingwebhookconfigurations")
         })?;
         let entries = configuration.webhooks.unwrap_or_default();
         let trust = entries
@@ -84,16 +86,19 @@ impl Installation {
                 .unwrap_or_default(),
         })
     }
-}
 
-/// What an answer of the API server about `what` means.
-pub(super) fn fault(error: kube::Error, what: String, right: &'static str) -> Fault {
-    match error {
-        kube::Error::Api(status) if status.code == 404 => Fault::OperatorMissing { what },
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => Fault::NotAllowed {
-            right,
-            server: status.message.clone(),
-        },
-        error => Fault::Api(error),
+    /// What an answer of the API server about `what` means.
+    pub(super) fn fault(&self, error: kube::Error, what: String, right: &'static str) -> Fault {
+        match error {
+            kube::Error::Api(status) if status.code == 404 => Fault::OperatorMissing { what },
+            kube::Error::Api(status) if matches!(status.code, 401 | 403) => Fault::NotAllowed {
+                right,
+                server: status.message.clone(),
+            },
+            source => Fault::Api {
+                server: self.server.clone(),
+                source,
+            },
+        }
     }
 }

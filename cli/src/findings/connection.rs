@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::Fault;
-use super::cluster::{Access, Installation, fault};
+use super::cluster::{Access, Installation};
 
 /// Port of the relay in the operator's pods.
 const PORT: u16 = 8444;
@@ -96,7 +96,7 @@ async fn connect(installation: &Installation, place: &Place<'_>) -> Result<Box<d
                 Api::namespaced(installation.client.clone(), &installation.namespace);
             let mut forwarder = pods.portforward(pod, &[PORT]).await.map_err(|error| {
                 let what = format!("pod {pod} in namespace {}", installation.namespace);
-                match fault(error, what, "create and get on pods/portforward there") {
+                match installation.fault(error, what, "create and get on pods/portforward there") {
                     // It led a moment ago: another one does by now, or soon.
                     Fault::OperatorMissing { what } => {
                         Fault::NoLeader(format!("{what} led, and is gone"))

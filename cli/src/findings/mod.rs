@@ -13,11 +13,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::Client;
 use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::arguments;
+use crate::cluster::{Cluster, in_words};
 use cluster::{Access, Installation};
 use connection::{Lines, Place};
 use filter::{Filter, Shown};
@@ -63,15 +63,24 @@ pub(crate) enum Fault {
     #[error("RelayUntrusted: {0}")]
     Untrusted(String),
     /// The API server does not answer, or not as it should.
-    #[error("ApiUnreachable: {0}")]
-    Api(#[source] kube::Error),
+    #[error(
+        "ApiUnreachable: {server}: {}; set KUBECONFIG to the file of a cluster that answers \
+         `kubectl version`",
+        in_words(source)
+    )]
+    Api {
+        /// Where it should be.
+        server: String,
+        /// What went wrong.
+        source: kube::Error,
+    },
 }
 
 impl Fault {
     /// Whether the next moment may be better: the lead moves, a process starts anew.
     fn passes(&self) -> bool {
         match self {
-            Self::NoLeader(_) | Self::Unreachable(_) | Self::Api(_) => true,
+            Self::NoLeader(_) | Self::Unreachable(_) | Self::Api { .. } => true,
             Self::OperatorMissing { .. }
             | Self::NotAllowed { .. }
             | Self::Refused(_)
@@ -91,12 +100,11 @@ pub(crate) fn findings(arguments: &arguments::Findings) -> anyhow::Result<()> {
 }
 
 async fn show_all(arguments: &arguments::Findings) -> anyhow::Result<()> {
-    let client = Client::try_default()
-        .await
-        .context("no cluster: set KUBECONFIG, or run this where a service account is mounted")?;
+    let Cluster { client, server } = Cluster::find().await?;
     let reading = Reading {
         installation: Installation {
             client,
+            server,
             namespace: arguments.operator_namespace.clone(),
             configuration: arguments.webhook_configuration.clone(),
         },
@@ -130,8 +138,10 @@ impl Reading<'_> {
     /// As [`Reading::open`], with patience while the lead moves.
     async fn open_soon(&self) -> Result<Lines, Fault> {
         let mut pause = FIRST_PAUSE;
-        for _ in 1..TRIES {
+        for turn in 1..TRIES {
             match self.open().await {
+                // An API server that has never answered is not about to: the address is wrong.
+                Err(fault @ Fault::Api { .. }) if turn == 1 => return Err(fault),
                 Err(fault) if fault.passes() => {
                     eprintln!("picket: findings: {fault}; trying again");
                 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use picket_crds::{CoverageState, PodCounts};
+use picket_events::text::counted;
 
 use super::{Page, WorkloadLine};
 use crate::columns::{columns, or_dash};
@@ -73,8 +74,11 @@ pub(super) fn page(page: &Page) -> String {
                 container.map_or_else(String::new, |name| format!(", container {name}"));
             let _ = writeln!(
                 text,
-                "  {} in {} pod(s), one is {}{container}: {}",
-                gap.gap, gap.pods, gap.pod, gap.message
+                "  {} in {}, one is {}{container}: {}",
+                gap.gap,
+                counted(gap.pods, "pod", "pods"),
+                gap.pod,
+                gap.message
             );
         }
     }

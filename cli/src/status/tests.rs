@@ -65,8 +65,8 @@ shop       CronJob/nightly  Unselected  1     0         0        0          -   
 shop       Deployment/web   Unhealthy   2     1         1        1          shop/all  Uninjected: 1, ExecProbe(web): 1
 
 shop/Deployment/web:
-  Uninjected in 1 pod(s), one is web-2: restart it
-  ExecProbe in 1 pod(s), one is web-1, container web: untraced
+  Uninjected in 1 pod, one is web-2: restart it
+  ExecProbe in 1 pod, one is web-1, container web: untraced
 ";
     assert_eq!(table::page(&page), expected);
 }

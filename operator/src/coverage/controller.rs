@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use picket_crds::{CoverageState, Gap, Health, PodCounts, WorkloadCoverage};
+use picket_events::text::counted;
 use picket_webhook::{Canary, Namespace};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -380,7 +381,10 @@ fn turn(
         to,
         policy: row.policy.clone().unwrap_or_default(),
         issues: worst
-            .map(|gap| format!("{} ({} pods): {}", gap.gap, gap.pods, gap.message))
+            .map(|gap| {
+                let pods = counted(gap.pods, "pod", "pods");
+                format!("{} ({pods}): {}", gap.gap, gap.message)
+            })
             .collect(),
     }
 }

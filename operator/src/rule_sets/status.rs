@@ -13,6 +13,7 @@ use picket_crds::{
     ClusterProtectionPolicy, DEFAULT_RULE_SET, NamedText, ProtectionPolicy, ProtectionPolicySpec,
     ProtectionPolicyStatus, RuleSet, RuleSetSpec, RuleSetStatus, conditions,
 };
+use picket_events::text::counted;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -306,13 +307,20 @@ fn status_of(entry: &Entry, before: &RuleSetStatus) -> RuleSetStatus {
         );
         ((false, conditions::REASON_CONFIG_MAP_MISSING), message)
     } else if *refused == 0 {
-        let message = format!("{rules} rules are in use");
+        let message = format!("in use: {}", counted(*rules, "rule", "rules"));
         ((true, conditions::REASON_ACCEPTED), message)
     } else if *rules > 0 || content.lists.len() > errors.len() {
-        let message = format!("{rules} rules are in use; {refused} errors are listed below");
+        let message = format!(
+            "in use: {}; listed below: {}",
+            counted(*rules, "rule", "rules"),
+            counted(*refused, "error", "errors")
+        );
         ((true, conditions::REASON_PARTLY_ACCEPTED), message)
     } else {
-        let message = format!("nothing of it is in use; {refused} errors are listed below");
+        let message = format!(
+            "nothing of it is in use; listed below: {}",
+            counted(*refused, "error", "errors")
+        );
         ((false, conditions::REASON_INVALID), message)
     };
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);

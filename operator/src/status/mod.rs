@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
 use picket_crds::{Mode, OnInjectFailure, ProtectionPolicyStatus, conditions, labels};
+use picket_events::text::counted;
 use picket_webhook::{Policy, Scope};
 
 pub use overlap::may_overlap;
@@ -181,7 +182,8 @@ fn reason(
         return (conditions::REASON_DENY_NOT_BACKED, message);
     }
     let message = if of_cluster {
-        format!("in use for new pods of {} namespace(s)", meant.len())
+        let namespaces = counted(meant.len(), "namespace", "namespaces");
+        format!("in use for new pods of {namespaces}")
     } else {
         "in use for new pods".to_owned()
     };

@@ -177,7 +177,7 @@ fn policies_of_the_cluster_are_assessed_by_the_namespaces_that_they_select() {
             Kind::Cluster,
             "bank",
             conditions::REASON_ACCEPTED,
-            "in use for new pods of 1 namespace(s)",
+            "in use for new pods of 1 namespace",
         ),
         (
             Kind::Cluster,

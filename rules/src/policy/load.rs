@@ -218,6 +218,7 @@ impl Loader<'_> {
                 .list_uses
                 .entry(name.text.clone())
                 .or_insert_with(|| ListUse::new(&name.text, kind, list.entries));
+            used.values += values.len();
             used.macros.push(document.id.clone());
             lists.push(list.content);
         }

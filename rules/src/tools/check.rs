@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use picket_events::text::counted;
 use serde::Serialize;
 
 use crate::catalogue::Catalogue;
@@ -96,7 +97,8 @@ impl Check {
                 entries,
                 ..
             } = list;
-            let _ = writeln!(out, "{name} ({origin}): {entries} entries");
+            let entries = counted(*entries, "entry", "entries");
+            let _ = writeln!(out, "{name} ({origin}): {entries}");
             for error in &list.errors {
                 render_error(&mut out, name, text, "", error);
             }

@@ -32,6 +32,28 @@ impl Count {
     }
 }
 
+/// What was open of a process, and known of it, when it asked for another program.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    memory: Option<Memory>,
+    keeps_memory: bool,
+    directory: Directory,
+    is_hidden: bool,
+    is_hidden_told: bool,
+}
+
+impl Aside {
+    /// Whether somebody still runs in that address space. The kernel reads nothing at all from one
+    /// that all have left, and refuses to read where nothing is mapped of any other.
+    pub(crate) fn is_in_use(&self) -> bool {
+        const UNMAPPED: u64 = 0;
+        match &self.memory {
+            Some(memory @ Memory::Opened(_)) => memory.read_some(UNMAPPED, &mut [0]) != Ok(0),
+            _ => false,
+        }
+    }
+}
+
 impl Entry {
     /// Opens the address space if it is not open.
     pub(crate) fn open_memory(&mut self, tid: u32) {
@@ -61,10 +83,26 @@ impl Entry {
 
     /// Forgets the address space: it is about to be replaced, or to stop being shared.
     pub(crate) fn drop_memory(&mut self) {
-        self.memory = None;
-        self.keeps_memory = false;
-        self.directory = Directory::default();
-        (self.is_hidden, self.is_hidden_told) = (false, false);
+        self.put_memory_aside();
+    }
+
+    /// As [`Entry::drop_memory`], where it may come to be wanted again.
+    pub(crate) fn put_memory_aside(&mut self) -> Aside {
+        Aside {
+            memory: self.memory.take(),
+            keeps_memory: std::mem::take(&mut self.keeps_memory),
+            directory: std::mem::take(&mut self.directory),
+            is_hidden: std::mem::take(&mut self.is_hidden),
+            is_hidden_told: std::mem::take(&mut self.is_hidden_told),
+        }
+    }
+
+    /// It was not replaced: the process goes on as it was.
+    pub(crate) fn take_memory_back(&mut self, aside: Aside) {
+        self.memory = aside.memory;
+        self.keeps_memory = aside.keeps_memory;
+        self.directory = aside.directory;
+        (self.is_hidden, self.is_hidden_told) = (aside.is_hidden, aside.is_hidden_told);
     }
 }
 

@@ -74,6 +74,16 @@ pub(crate) fn send_with(
     Ok(check(sent as _)? as usize)
 }
 
+/// How much the kernel holds of what was written to a Unix socket and not read yet, in bytes, its own
+/// bookkeeping for it included.
+pub(crate) fn unread_of(socket: BorrowedFd<'_>) -> Result<usize> {
+    let mut bytes: i32 = 0;
+    // SAFETY: the kernel writes an int (SIOCOUTQ, which has the number of TIOCOUTQ).
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ as _, &raw mut bytes) };
+    check(result.into())?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 /// A socket option that is an int.
 pub(crate) fn option(socket: BorrowedFd<'_>, name: i32) -> Result<i32> {
     let mut value = 0;

@@ -8,6 +8,7 @@ use picket_events::wire::{
     Account, Environments, FrameReader, FrameWriter, Hello, Refusal, ToAgent, ToTracer,
 };
 
+use super::unread::Unread;
 use super::{
     Connection, FRAME_TARGET, Frame, Link, RETRY_FIRST, RETRY_HURRIED, RETRY_LAST, Transport,
 };
@@ -83,6 +84,7 @@ impl Transport {
                     reader,
                     waits_for_room: false,
                     handed_over: 0,
+                    unread: Unread::default(),
                 });
                 self.preamble.clear();
                 self.written = 0;
@@ -139,6 +141,10 @@ impl Transport {
     /// Writes as much as the socket takes.
     pub(crate) fn write(&mut self) -> Link {
         self.flush_at = None;
+        let mut unread = self
+            .connection
+            .as_ref()
+            .and_then(Connection::unread_at_most);
         loop {
             if self.preamble.is_empty() && self.frames.is_empty() {
                 self.close_frame();
@@ -156,13 +162,22 @@ impl Transport {
                 return Link::Unchanged;
             };
             match connection.write(&frame.bytes[self.written..], &self.to_hold) {
-                Ok(count) => self.written += count,
+                Ok(count) => {
+                    self.written += count;
+                    // So the agent was there when we looked; nothing is unread once it has gone.
+                    if let Some(bytes) = unread.take() {
+                        connection.unread.are_at_most(bytes);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     connection.waits_for_room = true;
                     return Link::Full;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.close(),
+                Err(_) => {
+                    let was_cut = connection.was_cut();
+                    return self.close(was_cut);
+                }
             }
             if self.written == frame.bytes.len() {
                 self.written = 0;
@@ -171,6 +186,7 @@ impl Transport {
                 {
                     self.frames_bytes -= frame.bytes.len();
                     self.sent = frame.sequence;
+                    connection.unread.push(frame.bytes);
                     for change in frame.changes {
                         self.told.apply(change);
                     }
@@ -182,14 +198,17 @@ impl Transport {
     /// Reads what the agent says.
     pub(crate) fn read(&mut self, messages: &mut Vec<ToTracer>) -> Link {
         let mut buffer = [0u8; 4096];
-        let mut closed = false;
+        let (mut closed, mut was_cut) = (false, false);
         while let Some(connection) = &mut self.connection {
             match connection.stream.read(&mut buffer) {
                 Ok(0) => closed = true,
                 Ok(count) => connection.reader.feed(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => closed = true,
+                Err(error) => {
+                    closed = true;
+                    was_cut = error.kind() == ErrorKind::ConnectionReset;
+                }
             }
             loop {
                 match connection.reader.next_frame() {
@@ -210,7 +229,7 @@ impl Transport {
                 }
             }
             if closed {
-                return self.close();
+                return self.close(was_cut);
             }
         }
         Link::Unchanged
@@ -230,10 +249,15 @@ impl Transport {
             self.open_frame.take();
         }
         self.retry_delay = RETRY_LAST;
-        self.close()
+        self.close(false)
     }
 
-    fn close(&mut self) -> Link {
+    /// `was_cut`: the agent has left something unread.
+    fn close(&mut self, was_cut: bool) -> Link {
+        let unread = self.connection.as_ref().filter(|_| was_cut);
+        for lost in unread.map_or_else(Vec::new, |connection| connection.unread.lost()) {
+            self.push(&ToAgent::Lost(lost));
+        }
         // A frame that was written in part was not read: it goes again, in full.
         self.written = 0;
         self.preamble.clear();
@@ -244,6 +268,20 @@ impl Transport {
 }
 
 impl Connection {
+    /// How much of what was written the agent has not read at most, if that is of interest.
+    fn unread_at_most(&self) -> Option<usize> {
+        if self.unread.is_empty() {
+            return None;
+        }
+        socket::unread_of(self.stream.as_fd()).ok()
+    }
+
+    /// Whether the agent has ended, and left something unread.
+    fn was_cut(&self) -> bool {
+        let error = self.stream.take_error().ok().flatten();
+        error.is_some_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    }
+
     /// Writes as much as the socket takes, and with it the descriptors that the agent has not got.
     fn write(&mut self, bytes: &[u8], to_hold: &[OwnedFd]) -> io::Result<usize> {
         let new = &to_hold[self.handed_over..];

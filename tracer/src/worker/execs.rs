@@ -11,8 +11,11 @@
 //! * Where that is not allowed, or a debugger is attached already, the 16 random bytes that the
 //!   kernel gives each new program tell whether there is one.
 
+mod closed;
+
 use picket_events::{EventKind, File, Image, Outcome, text};
 
+use self::closed::{Closed, runs_another};
 use super::Worker;
 use super::programs::NewProgram;
 use crate::asked::Asked;
@@ -22,7 +25,6 @@ use crate::decode::{Call, Located};
 use crate::image;
 use crate::memory::Memory;
 use crate::proc;
-use crate::processes::Entry;
 use crate::resolve::Resolved;
 use crate::sys::{poll, ptrace};
 use crate::table::{Abi, Row};
@@ -54,7 +56,9 @@ enum Sign {
         strings: Option<proc::Strings>,
     },
     /// The program's random bytes are others than these.
-    Random(Option<[u8; 16]>),
+    Random([u8; 16]),
+    /// The process is closed to us, and a new program is not.
+    Closed(Closed),
 }
 
 impl Attempt {
@@ -76,19 +80,6 @@ fn random_bytes(pid: u32, credentials: &picket_events::Credentials) -> Option<[u
         .read(found.random, &mut bytes)
         .ok()?;
     Some(bytes)
-}
-
-/// Whether a process is seen to run another program file than the one that it is known to run.
-fn runs_another(entry: &Entry) -> bool {
-    let known = entry
-        .image
-        .interpreter
-        .as_ref()
-        .unwrap_or(&entry.image.file);
-    let running = entry
-        .view(entry.pid)
-        .file_behind(&format!("/proc/{}/exe", entry.pid));
-    running.is_some_and(|file| (file.device, file.inode) != (known.device, known.inode))
 }
 
 /// What is asked for by a call that is to be confirmed by the process' mark; `None` where another
@@ -139,13 +130,21 @@ impl Worker<'_> {
             Sign::Stop
         } else {
             let entry = self.processes.get(pid);
-            Sign::Random(entry.and_then(|entry| random_bytes(pid, &entry.credentials)))
+            match entry.and_then(|entry| random_bytes(pid, &entry.credentials)) {
+                Some(bytes) => Sign::Random(bytes),
+                None => match self.closed_before((pid, tid), path.as_deref()) {
+                    Some(closed) => Sign::Closed(closed),
+                    None => return,
+                },
+            }
         };
         let Some(entry) = self.processes.get_mut(pid) else {
             return;
         };
         // What is open now would go on showing the old program; a vfork child's, its parent.
-        entry.drop_memory();
+        if !matches!(sign, Sign::Closed(_)) {
+            entry.drop_memory();
+        }
         let since = poll::monotonic_ms();
         let attempt = Attempt {
             tid,
@@ -201,7 +200,7 @@ impl Worker<'_> {
                 self.exec_failed(pid);
             }
             Sign::First { .. } if is_its => self.look_at_first(pid, true),
-            Sign::Random(_) => self.compare(pid, is_its),
+            Sign::Random(_) | Sign::Closed(_) => self.compare(pid, is_its),
             _ => {}
         }
     }
@@ -234,7 +233,7 @@ impl Worker<'_> {
         for pid in self.execs.keys().copied().collect::<Vec<_>>() {
             match self.execs.get(&pid).map(|attempt| &attempt.sign) {
                 Some(Sign::First { .. }) => self.look_at_first(pid, false),
-                Some(Sign::Random(_)) => self.compare(pid, false),
+                Some(Sign::Random(_) | Sign::Closed(_)) => self.compare(pid, false),
                 _ => {}
             }
         }
@@ -306,16 +305,12 @@ impl Worker<'_> {
             return;
         };
         let now = random_bytes(pid, &entry.credentials);
-        let before = match self.execs.get(&pid).map(|attempt| &attempt.sign) {
-            Some(Sign::Random(before)) => *before,
-            _ => None,
-        };
-        let outcome = match (before, now) {
-            (Some(before), Some(now)) if before != now => Some(Outcome::Succeeded),
-            (Some(_), Some(_)) => None,
-            // It was closed to us, since it has changed its ids: what `gosu` starts.
-            (None, Some(_)) if runs_another(entry) => Some(Outcome::Succeeded),
-            // Neither could be read: nothing is known but that it was tried.
+        let outcome = match (self.execs.get(&pid).map(|attempt| &attempt.sign), now) {
+            (Some(Sign::Random(before)), Some(now)) if *before != now => Some(Outcome::Succeeded),
+            (Some(Sign::Random(_)), Some(_)) => None,
+            (Some(Sign::Closed(_)), Some(_)) if runs_another(entry) => Some(Outcome::Succeeded),
+            (Some(Sign::Closed(closed)), None) if returned && closed.goes_on(entry) => None,
+            // Nothing is known but that it was tried.
             _ if returned => Some(Outcome::Unconfirmed),
             _ => None,
         };
@@ -332,7 +327,15 @@ impl Worker<'_> {
                 _owed: owed,
                 ..NewProgram::of(pid, outcome)
             }),
-            _ => self.exec_failed(pid),
+            (_, attempt) => {
+                let entry = self.processes.get_mut(pid);
+                if let Some(Sign::Closed(closed)) = attempt.map(|attempt| attempt.sign)
+                    && let Some(entry) = entry
+                {
+                    entry.take_memory_back(closed.before);
+                }
+                self.exec_failed(pid);
+            }
         }
     }
 
@@ -353,7 +356,7 @@ impl Worker<'_> {
         };
         let (image, outcome) = match sign {
             Sign::Stop => return,
-            Sign::Random(_) => {
+            Sign::Random(_) | Sign::Closed(_) => {
                 let mut file = File::from_path(text::from_bytes(&path));
                 file.fault = Some(picket_events::file::FileFault::Unresolved);
                 let image = Image {

@@ -208,6 +208,17 @@ impl Agent {
             .store(paused, std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Ends as one that is killed: what it has not read is gone with it. Gives what it has.
+    pub fn kill(mut self) -> Record {
+        self.stopped
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the agent understood everything");
+        }
+        self.streams.lock().unwrap().clear();
+        Record(self.messages())
+    }
+
     pub fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
     }
