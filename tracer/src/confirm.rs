@@ -300,12 +300,10 @@ impl Pending {
                     (false, false) => Settled::Wait,
                 }
             }
-            Check::Ids => match proc::status(self.tid, Some(view.credentials.auid)) {
-                Ok(status) if status.credentials != *view.credentials => {
-                    Settled::Ids(status.credentials)
-                }
-                Ok(status) if returned || last => {
-                    set_ids(&mut self.kind, status.credentials);
+            Check::Ids => match proc::settled_credentials(self.tid, view.credentials) {
+                Ok(now) if now != *view.credentials => Settled::Ids(now),
+                Ok(now) if returned || last => {
+                    set_ids(&mut self.kind, now);
                     Settled::Emit(Outcome::Unconfirmed)
                 }
                 Ok(_) => Settled::Wait,

@@ -97,6 +97,25 @@ pub(crate) fn status(tid: u32, login: Option<u32>) -> Result<Status> {
     Ok(status)
 }
 
+/// Credentials of a thread that may be changing them from these.
+pub(crate) fn settled_credentials(tid: u32, before: &Credentials) -> Result<Credentials> {
+    settled(before, || Ok(status(tid, Some(before.auid))?.credentials))
+}
+
+/// The kernel tells of ids first and of capabilities then, by two looks at the thread (`proc_pid_status`):
+/// between them it may have changed both. What two readings agree on was not read in that moment.
+fn settled(before: &Credentials, read: impl Fn() -> Result<Credentials>) -> Result<Credentials> {
+    let mut now = read()?;
+    while now != *before {
+        let again = read()?;
+        if again == now {
+            break;
+        }
+        now = again;
+    }
+    Ok(now)
+}
+
 /// Login user id of a thread, `u32::MAX` for none.
 pub(crate) fn login_of(tid: u32) -> u32 {
     let login = read(&format!("/proc/{tid}/loginuid"), 16).ok();
@@ -335,6 +354,23 @@ mod tests {
             (6, 255)
         );
         assert_eq!(status.groups, [9, 10]);
+    }
+
+    #[test]
+    fn credentials_that_change_while_they_are_read_are_read_again() {
+        let of = |uid, cap_effective| Credentials {
+            uid,
+            cap_effective,
+            ..Credentials::default()
+        };
+        let (before, torn, after) = (of(0, 7), of(0, 0), of(1001, 0));
+        let reading = |all: &[&Credentials]| {
+            let all = std::cell::RefCell::new(all.iter().copied().cloned().collect::<Vec<_>>());
+            settled(&before, || Ok(all.borrow_mut().remove(0)))
+        };
+        assert_eq!(reading(&[&before]), Ok(before.clone()));
+        assert_eq!(reading(&[&torn, &after, &after]), Ok(after.clone()));
+        assert_eq!(reading(&[&after, &after]), Ok(after));
     }
 
     #[test]
