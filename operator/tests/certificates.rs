@@ -68,6 +68,10 @@ fn steps_follow_the_wall_clock() {
         leaf_names: ServerNames::new(["other".to_owned()]),
         ..fresh()
     };
+    let renamed_in_overlap = Facts {
+        leaf_names: renamed.leaf_names.clone(),
+        ..overlap.clone()
+    };
     let grace = start() + PUBLICATION_GRACE;
     let drop = start() + DROP_PREVIOUS_AFTER;
 
@@ -177,6 +181,20 @@ fn steps_follow_the_wall_clock() {
             Some(&renamed),
             true,
             start(),
+            Step::NewLeaf,
+        ),
+        (
+            "other names wanted, overlap, unpublished",
+            Some(&renamed_in_overlap),
+            false,
+            start(),
+            Step::Wait(grace),
+        ),
+        (
+            "other names wanted, overlap, published",
+            Some(&renamed_in_overlap),
+            true,
+            grace,
             Step::NewLeaf,
         ),
         (

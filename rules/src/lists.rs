@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use picket_events::text::counted;
 use serde::Serialize;
 
 use crate::matcher::{AddressSet, TextTable};
@@ -255,7 +256,8 @@ impl Entries {
             }
         }
         if faulty > MAX_ERRORS {
-            let message = format!("{} more lines are wrong", faulty - MAX_ERRORS);
+            let more = faulty - MAX_ERRORS;
+            let message = counted(more, "more line is wrong", "more lines are wrong");
             report.errors.push(fault(None, message));
         }
     }

@@ -101,6 +101,44 @@ fn inject(
     .unwrap()
 }
 
+/// Kubernetes' own controllers of pods, with where each has its pod template. The documentation names them.
+#[test]
+fn the_pods_of_every_controller_are_traced_and_given_back() {
+    let policies = [Arc::new(catch_all("shop"))];
+    let template =
+        r#"{"spec": {"containers": [{"name": "web", "image": "web:1", "command": ["/web"]}]}}"#;
+    let documented = include_str!("../../docs/injection.md");
+    for (version, kind, at_end) in [
+        ("apps/v1", "Deployment", ""),
+        ("apps/v1", "StatefulSet", ""),
+        ("apps/v1", "DaemonSet", ""),
+        ("apps/v1", "ReplicaSet", ""),
+        ("v1", "ReplicationController", ""),
+        ("batch/v1", "Job", ""),
+        ("batch/v1", "CronJob", "jobTemplate"),
+    ] {
+        let spec = match at_end {
+            "" => format!(r#"{{"template": {template}}}"#),
+            at => format!(r#"{{"{at}": {{"spec": {{"template": {template}}}}}}}"#),
+        };
+        let text = format!(
+            r#"{{"apiVersion": "{version}", "kind": "{kind}", "metadata": {{"name": "web"}}, "spec": {spec}}}"#
+        );
+        let injected = inject(&text, &common::settings(), &policies);
+        let reasons: Vec<_> = injected
+            .workloads
+            .iter()
+            .map(|workload| (workload.kind.as_str(), workload.report.reason))
+            .collect();
+        assert_eq!(reasons, [(kind, Reason::Injected)]);
+        assert!(injected.text.contains("/picket/picket-tracer"), "{kind}");
+        let (back, changed) = uninject_manifest(&injected.text).unwrap();
+        assert_eq!(changed, 1, "{kind}");
+        assert_eq!(parse(&back), parse(&text));
+        assert!(documented.contains(&format!("{kind}s")), "{kind}");
+    }
+}
+
 #[test]
 fn every_kind_of_workload_is_found() {
     let policies = [Arc::new(catch_all("shop"))];

@@ -85,8 +85,12 @@ pub(super) fn page(page: &Page) -> String {
     if page.omitted > 0 {
         let _ = writeln!(
             text,
-            "\n{} more workloads are not in the reports.",
-            page.omitted
+            "\n{} in the reports.",
+            counted(
+                page.omitted,
+                "more workload is not",
+                "more workloads are not"
+            )
         );
     }
     text

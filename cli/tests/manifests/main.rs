@@ -98,6 +98,16 @@ fn a_task_definition_and_back() {
     );
 }
 
+/// What pods call `args` is `command` there.
+#[test]
+fn a_container_of_a_task_without_entry_point_is_told_what_it_lacks() {
+    let task = r#"{"family": "shop", "containerDefinitions": [{"name": "web", "image": "web:1", "command": ["-v"]}]}"#;
+    let (code, _, report) = picket(&["ecs", "inject", "-"], task);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("give it an `entryPoint`"), "{report}");
+    assert!(!report.contains("`command`"), "{report}");
+}
+
 #[test]
 fn what_is_no_manifest_is_named_with_its_place() {
     let (code, _, error) = picket(&["inject", "-f", "-"], "kind: Pod\n  bad: [indent\n");

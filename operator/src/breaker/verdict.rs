@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use picket_events::text;
+
 use super::ailment::Ailment;
 use crate::suspensions::{Cause, Record};
 
@@ -94,8 +96,12 @@ pub(super) fn judge(patients: &[Patient], known: &Known<'_>) -> Verdict {
     }
     if let Some(first) = counted.iter().max_by_key(|patient| patient.since) {
         let message = format!(
-            "{} of its pods do not start with Picket, for example {}: {}",
-            counted.len(),
+            "{} with Picket, for example {}: {}",
+            text::counted(
+                counted.len(),
+                "of its pods does not start",
+                "of its pods do not start"
+            ),
             first.name,
             first.ailment.words
         );

@@ -58,7 +58,9 @@ pub fn next_step(
         return Step::Create;
     }
     let leaf_useless = now >= facts.leaf_expires || !facts.leaf_trusted;
-    if leaf_useless || facts.leaf_names != *wanted {
+    // While another authority is being published, whoever calls by a name that stays would not trust it yet.
+    let renamed = facts.leaf_names != *wanted && facts.leaf_signed_by_authority;
+    if leaf_useless || renamed {
         // Callers are refusing us already, or would once they use the new
         // name: nothing is gained by waiting.
         return Step::NewLeaf;

@@ -60,11 +60,22 @@ impl fmt::Display for EcsInjected {
                     f,
                     "container {}: not traced, {reason}: {}",
                     container.name,
-                    reason.text()
+                    in_words(reason)
                 )?,
             }
         }
         Ok(())
+    }
+}
+
+/// What a reason means in a task definition, where `command` is what pods call `args`.
+fn in_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::EntrypointUnresolved => {
+            "it has no `entryPoint`, and what its image runs is not known; give it an `entryPoint` or \
+             the policy an entrypoint override"
+        }
+        reason => reason.text(),
     }
 }
 

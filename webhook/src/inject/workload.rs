@@ -13,8 +13,9 @@ pub(super) struct Workload<'a> {
 }
 
 /// API group, kind, and where its pod template is. A pod is its own template.
-const KINDS: [(&str, &str, &str); 7] = [
+const KINDS: [(&str, &str, &str); 8] = [
     ("", "Pod", ""),
+    ("", "ReplicationController", "/spec/template"),
     ("apps", "Deployment", "/spec/template"),
     ("apps", "StatefulSet", "/spec/template"),
     ("apps", "DaemonSet", "/spec/template"),
