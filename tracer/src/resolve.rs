@@ -268,10 +268,20 @@ impl View<'_> {
     }
 
     fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let path = self.reach(path)?;
+        // As in `metadata`.
+        let (start, path) = match (self.root, self.root.inside(path)) {
+            (Root::Foreign { directory, .. }, Some(inside)) => {
+                let inside = CString::new([b".", inside].concat());
+                (
+                    directory.as_raw_fd(),
+                    inside.map_err(|_| Errno(libc::EINVAL))?,
+                )
+            }
+            _ => (AT_FDCWD, self.reach(path)?),
+        };
         proc::as_tracee(self.credentials, || {
             let mut buffer = [0u8; 4096];
-            let length = files::read_link(AT_FDCWD, &path, &mut buffer)?;
+            let length = files::read_link(start, &path, &mut buffer)?;
             Ok(buffer[..length].to_vec())
         })
     }
@@ -340,7 +350,7 @@ impl View<'_> {
     }
 
     /// The link to where relative paths start from.
-    fn start_link(&self, descriptor: i32) -> String {
+    pub(crate) fn start_link(&self, descriptor: i32) -> String {
         match descriptor {
             libc::AT_FDCWD => format!("/proc/{}/cwd", self.tid),
             _ => format!("/proc/{}/fd/{descriptor}", self.tid),

@@ -21,6 +21,7 @@ mod spaces;
 pub(crate) mod streams;
 pub(crate) mod tracer_safety;
 pub(crate) mod traffic;
+mod within;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
