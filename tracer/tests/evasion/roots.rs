@@ -346,3 +346,63 @@ int main(int argc, char **argv) {
     let opened = record.paths(EventType::Open);
     assert!(!opened.contains(&"/etc/passwd".to_owned()), "{opened:#?}");
 }
+
+/// `/proc` bound to another place, where the program's links to itself are no other than at `/proc`.
+#[test]
+fn a_second_file_system_of_processes_leads_to_the_same_files() {
+    need_root();
+    let scratch = Scratch::new("second-proc");
+    let agent = Agent::start(&scratch);
+    let script = r#"
+import ctypes, os, sys
+here = sys.argv[1]
+NEW_MOUNTS, BIND, PRIVATE = 0x20000, 0x1000 | 0x4000, 0x40000 | 0x4000
+libc = ctypes.CDLL(None)
+if len(sys.argv) > 2:
+    assert libc.unshare(NEW_MOUNTS) == 0 and libc.mount(b"none", b"/", None, PRIVATE, None) == 0
+os.mkdir(here + "/in"); os.mkdir(here + "/second"); os.symlink(here + "/second/self", here + "/me")
+assert libc.mount(b"/proc", (here + "/second").encode(), None, BIND, None) == 0
+try:
+    number = os.open(here + "/in", os.O_RDONLY)
+    os.close(os.open(f"{here}/second/self/fd/{number}/by-descriptor", os.O_CREAT | os.O_WRONLY))
+    os.mkdir(f"{here}/second/thread-self/fd/{number}/by-thread")
+    os.chdir(here + "/in")
+    os.mkdir(here + "/second/self/cwd/by-directory")
+    os.mkdir(here + "/me/cwd/by-link")
+    os.mkdir(f"{here}/second/self/root{here}/in/by-root")
+    os.unlink(here + "/second/self/cwd/by-descriptor")
+finally:
+    libc.umount2((here + "/second").encode(), 2)
+"#;
+    let program = scratch.script("program.py", script);
+    let [one, two] = ["one", "two"].map(|name| scratch.text(name));
+    let script = format!(
+        "mkdir {one} {two}; python3 -I -S {program} {one}; exec python3 -I -S {program} {two} private"
+    );
+    let traced = traced(&agent, "open,mkdir,unlink", &sh(&script));
+    // Nothing is mounted outside.
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]);
+    command.arg(traced.get_program()).args(traced.get_args());
+    let output = output(&mut command);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record = agent.finish();
+    let told = |kind, name: &str| {
+        let paths = record.paths(kind);
+        let ours = paths
+            .iter()
+            .filter(|path| path.ends_with(&format!("/in/{name}")));
+        ours.count()
+    };
+    assert_eq!(
+        told(EventType::Open, "by-descriptor"),
+        2,
+        "{:#?}",
+        record.paths(EventType::Open)
+    );
+    assert_eq!(told(EventType::Unlink, "by-descriptor"), 2);
+    for name in ["by-thread", "by-directory", "by-link", "by-root"] {
+        let paths = record.paths(EventType::Mkdir);
+        assert_eq!(told(EventType::Mkdir, name), 2, "{name}: {paths:#?}");
+    }
+}
