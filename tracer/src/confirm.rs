@@ -316,6 +316,10 @@ impl Pending {
                     Err(Errno(libc::EACCES | libc::EPERM)) if returned || last => {
                         Settled::Root(Root::Unknown)
                     }
+                    // Whoever enters name spaces may enter others than that of mounts.
+                    _ if matches!(self.kind, EventKind::Unshare { entered: true, .. }) => {
+                        unless_seen(None)
+                    }
                     _ => unless_seen(Some(false)),
                 }
             }

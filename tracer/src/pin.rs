@@ -1,6 +1,8 @@
 //! Files and directories of a tracee, held by a descriptor: whatever is renamed, replaced or
 //! rewritten afterwards, what is done with the descriptor is done to what was looked at.
 
+mod ourselves;
+
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -9,7 +11,7 @@ use crate::proc;
 use crate::resolve::{Root, View};
 use crate::sys::acting::NO_SYMLINKS;
 use crate::sys::files::{self, AT_FDCWD, IN_ROOT, Metadata, NO_MAGICLINKS};
-use crate::sys::{Errno, Result, process};
+use crate::sys::{Errno, Result};
 
 /// Something that is held. Opened with `O_PATH`: nothing was read, nothing blocks.
 #[derive(Debug)]
@@ -22,7 +24,10 @@ pub(crate) struct Pinned {
 impl Pinned {
     fn of(file: OwnedFd) -> Result<Self> {
         let path = proc::link(&format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        Ok(Self { file, path })
+        match ourselves::is_kept(&file, &path) {
+            true => Err(Errno(libc::EACCES)),
+            false => Ok(Self { file, path }),
+        }
     }
 
     /// The descriptor.
@@ -103,17 +108,25 @@ pub(crate) fn file(view: &View<'_>, at: &Located) -> Result<Pinned> {
 
 /// Follows a path as the kernel would for the tracee.
 fn follow(view: &View<'_>, path: &[u8], follow: bool) -> Result<Pinned> {
-    if let Ok(file) = open(view, path, follow, NO_MAGICLINKS) {
-        let pinned = Pinned::of(file)?;
-        // `/proc/self` would have led to our own.
-        let own = format!("/proc/{}", process::own_pid());
-        if !view.root.strip(pinned.path()).starts_with(own.as_bytes()) {
-            return Ok(pinned);
-        }
+    // `/proc/self` would have led to our own. Where processes are shown elsewhere as well, we may have
+    // another number.
+    let is_ours = |pinned: &Pinned| match view.root.strip(pinned.path()) {
+        shown if shown.starts_with(b"/proc/") => ourselves::is_ours(shown),
+        _ => files::is_of_processes(&pinned.file),
+    };
+    let opened = open(view, path, follow, NO_MAGICLINKS).and_then(Pinned::of);
+    if let Some(pinned) = opened.ok().filter(|pinned| !is_ours(pinned)) {
+        return Ok(pinned);
     }
-    let walk = view.walk(path, follow);
+    let mut passes_us = false;
+    let walk = view.walk_by(path, follow, |directory| {
+        passes_us |= ourselves::is_ours(view.root.strip(directory));
+    });
     if let Some(error) = walk.error {
         return Err(error);
+    }
+    if passes_us && !ourselves::ends_in_the_open(&walk, view.root.strip(&walk.place)) {
+        return Err(Errno(libc::EACCES));
     }
     if walk.magic.is_some() {
         let file = files::open_path(AT_FDCWD, &view.reach(&walk.place)?, true, 0)?;

@@ -101,6 +101,9 @@ impl View<'_> {
     /// Follows an absolute path by what it says alone. `None` when it may mean something else to
     /// another process, as what leads through `/proc/self` or a descriptor does, or cannot be walked.
     pub(crate) fn by_kernel(&self, path: &[u8], follow: bool) -> Option<Resolved> {
+        if has_self(path) {
+            return None;
+        }
         // A final symbolic link that is not followed may be one whose target depends on the
         // reader, but itself it is the same for all.
         // Outside of its root the kernel would take absolute links for those of ours.
@@ -185,6 +188,15 @@ impl View<'_> {
             let inside = self.root.strip(&done);
             let is_process = inside == b"/proc/self";
             let is_own = is_process || inside == b"/proc/thread-self";
+            if !is_own && is_self(&component) && self.is_of_processes(&done[..parent]) {
+                done = self.own_processes();
+                let own = match component.as_slice() {
+                    b"self" => format!("/{}", self.pid),
+                    _ => format!("/{}/task/{}", self.pid, self.tid),
+                };
+                done.extend_from_slice(own.as_bytes());
+                continue;
+            }
             // A `/proc` of another PID name space has no such links for us.
             let mut inner = None;
             let target = match self.read_link(&done) {
@@ -261,6 +273,26 @@ impl View<'_> {
         }
     }
 
+    /// Whether a directory is the uppermost one of a file system of processes.
+    fn is_of_processes(&self, directory: &[u8]) -> bool {
+        const FIRST: u64 = 1;
+        let magic = || files::file_system_magic(&self.reach(directory)?);
+        let found = self.metadata(directory, false);
+        found.is_ok_and(|found| found.inode == FIRST) && magic() == Ok(files::PROC)
+    }
+
+    /// Where a process's own folder is to be found that was named in such a file system elsewhere (another
+    /// mount, or of another PID name space, in which it has another number).
+    fn own_processes(&self) -> Vec<u8> {
+        match self.root {
+            Root::Foreign {
+                is_below_ours: false,
+                ..
+            } => self.root.unstripped(b"/proc"),
+            _ => b"/proc".to_vec(),
+        }
+    }
+
     /// Whether a file system of processes is at `/proc`, and not ours.
     fn is_in_other_proc(&self) -> bool {
         let first = || self.root.unstripped(b"/proc/1");
@@ -268,10 +300,20 @@ impl View<'_> {
     }
 
     fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let path = self.reach(path)?;
+        // As in `metadata`.
+        let (start, path) = match (self.root, self.root.inside(path)) {
+            (Root::Foreign { directory, .. }, Some(inside)) => {
+                let inside = CString::new([b".", inside].concat());
+                (
+                    directory.as_raw_fd(),
+                    inside.map_err(|_| Errno(libc::EINVAL))?,
+                )
+            }
+            _ => (AT_FDCWD, self.reach(path)?),
+        };
         proc::as_tracee(self.credentials, || {
             let mut buffer = [0u8; 4096];
-            let length = files::read_link(AT_FDCWD, &path, &mut buffer)?;
+            let length = files::read_link(start, &path, &mut buffer)?;
             Ok(buffer[..length].to_vec())
         })
     }
@@ -340,7 +382,7 @@ impl View<'_> {
     }
 
     /// The link to where relative paths start from.
-    fn start_link(&self, descriptor: i32) -> String {
+    pub(crate) fn start_link(&self, descriptor: i32) -> String {
         match descriptor {
             libc::AT_FDCWD => format!("/proc/{}/cwd", self.tid),
             _ => format!("/proc/{}/fd/{descriptor}", self.tid),
@@ -394,6 +436,15 @@ fn push_components(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
             .map(<[u8]>::to_vec)
             .rev(),
     );
+}
+
+/// Whether a name may be that of the link, in a file system of processes, to its reader's own folder.
+fn is_self(name: &[u8]) -> bool {
+    name == b"self" || name == b"thread-self"
+}
+
+fn has_self(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(is_self)
 }
 
 /// Whether a symbolic link is one that the kernel follows by other means than its text.

@@ -2,7 +2,7 @@
 
 use picket_events::{EventKind, File};
 
-use super::{Call, Located, Verdict};
+use super::{Call, Located, Verdict, within};
 use crate::confirm::Check;
 use crate::resolve::Resolved;
 use crate::table::OPEN_WRITING;
@@ -15,13 +15,18 @@ const O_EXCL: u32 = 0o200;
 const O_TRUNC: u32 = 0o1000;
 const O_TMPFILE: u32 = 0o20_000_000;
 
+/// A new file's name may not be a link; neither is one followed with O_NOFOLLOW.
+fn follows(flags: u32) -> bool {
+    flags & libc::O_NOFOLLOW as u32 == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
+}
+
 fn open_as(at: Located, flags: u32, mode: u32) -> Verdict {
     let creates = flags & O_CREAT != 0 && flags & O_TMPFILE == 0;
     let writes = flags & OPEN_WRITING != 0;
-    // A new file's name may not be a link; neither is one followed with O_NOFOLLOW.
-    let follow =
-        flags & libc::O_NOFOLLOW as u32 == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
-    let at = Located { follow, ..at };
+    let at = Located {
+        follow: follows(flags),
+        ..at
+    };
     let kind = EventKind::Open {
         file: File::default(),
         flags,
@@ -66,12 +71,11 @@ pub(crate) fn openat2(call: &Call<'_>) -> Verdict {
         u64::from_le_bytes(bytes)
     };
     let (flags, mode, resolve) = (word(0) as u32, word(8) as u32, word(16));
-    let mut at = call.path_at(call.int(0), 1, true);
-    const BELOW: u64 = 0x10; // RESOLVE_IN_ROOT: an absolute path starts at the directory
-    if resolve & BELOW != 0 && at.path.first() == Some(&b'/') {
-        let relative: Vec<u8> = [b".".as_slice(), &at.path].concat();
-        at = call.locate(call.int(0), relative, true);
-    }
+    const IN_ROOT: u64 = 0x10; // RESOLVE_IN_ROOT
+    let at = match resolve & IN_ROOT {
+        0 => call.path_at(call.int(0), 1, true),
+        _ => within::within(call, call.int(0), 1, follows(flags)),
+    };
     open_as(at, flags, mode)
 }
 

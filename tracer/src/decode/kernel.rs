@@ -173,12 +173,38 @@ pub(crate) fn clone3(call: &Call<'_>) -> Verdict {
     }
 }
 
+/// Without flags, any kind of name space is entered: told with the flag of the one that it is.
 pub(crate) fn setns(call: &Call<'_>) -> Verdict {
+    let (flags, check) = match call.word(1) {
+        0 => (
+            namespace_behind(call),
+            Check::Root(call.process.root.clone()),
+        ),
+        asked => (asked, Check::Nothing),
+    };
     let kind = EventKind::Unshare {
-        flags: u64::from(call.word(1)),
+        flags: u64::from(flags),
         entered: true,
     };
-    Verdict::Watch(kind, Check::Nothing)
+    Verdict::Watch(kind, check)
+}
+
+/// `CLONE_NEW…` for the name space that a descriptor is for, by its name, as `net:[4026531840]`; 0 for none.
+fn namespace_behind(call: &Call<'_>) -> u32 {
+    const KINDS: [(&[u8], u32); 8] = [
+        (b"time", 0x80),
+        (b"mnt", 0x2_0000),
+        (b"cgroup", 0x200_0000),
+        (b"uts", 0x400_0000),
+        (b"ipc", 0x800_0000),
+        (b"user", 0x1000_0000),
+        (b"pid", 0x2000_0000),
+        (b"net", 0x4000_0000),
+    ];
+    let found = call.view().descriptor(call.int(0)).path;
+    let name = found.split(|byte| *byte == b':').next();
+    let kind = KINDS.iter().find(|(kind, _)| name == Some(*kind));
+    kind.map_or(0, |(_, flag)| *flag)
 }
 
 pub(crate) fn mmap(call: &Call<'_>) -> Verdict {

@@ -21,6 +21,7 @@ mod spaces;
 pub(crate) mod streams;
 pub(crate) mod tracer_safety;
 pub(crate) mod traffic;
+mod within;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -328,7 +329,7 @@ fn is_fleeting(path: &[u8]) -> bool {
             .any(|part| names.contains(&part))
     };
     has(&[b"fd", b"stdin", b"stdout", b"stderr"])
-        || has(&[b"proc"]) && has(&[b"cwd", b"root", b"exe", b"map_files"])
+        || has(&[b"proc", b"self", b"thread-self"]) && has(&[b"cwd", b"root", b"exe", b"map_files"])
 }
 
 /// Follows a path in a view.

@@ -1,6 +1,6 @@
 //! Files: opening by path as the kernel walks it, metadata, reading at an offset.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::{Errno, Result, check};
@@ -195,6 +195,9 @@ pub(crate) fn metadata(at: RawFd, path: &CStr, follow: bool) -> Result<Metadata>
     })
 }
 
+/// `PROC_SUPER_MAGIC`: a file system that shows processes.
+pub(crate) const PROC: u32 = 0x9fa0;
+
 /// The number of a file system's type (`linux/magic.h`).
 pub(crate) fn file_system_magic(path: &CStr) -> Result<u32> {
     // SAFETY: statfs is plain data that the kernel fills; the path lives during the call.
@@ -204,6 +207,12 @@ pub(crate) fn file_system_magic(path: &CStr) -> Result<u32> {
         found
     };
     Ok(found.f_type as u32)
+}
+
+/// Whether something open is shown by a file system of processes.
+pub(crate) fn is_of_processes(file: &OwnedFd) -> bool {
+    let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    path.is_ok_and(|path| file_system_magic(&path).is_ok_and(|magic| magic == PROC))
 }
 
 /// Reads at an offset.

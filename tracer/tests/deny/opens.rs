@@ -341,3 +341,65 @@ os.close(os.open(here + "/fifo", os.O_WRONLY))
     let (said, _) = denied.end();
     assert_eq!(said, "{'EPERM'}\n");
 }
+
+/// A file system of processes that is mounted in another place: whoever opens something in it for the
+/// caller would be itself there.
+#[test]
+fn in_a_second_file_system_of_processes_a_program_is_itself() {
+    need_root();
+    let denied = Denied::start(
+        "second-proc",
+        "open",
+        &[rule(EventType::Open, "/nowhere/*")],
+        r#"
+NEW_MOUNTS, BIND, PRIVATE = 0x20000, 0x1000 | 0x4000, 0x40000 | 0x4000
+second = here + "/second"
+os.mkdir(second); os.chdir(here)
+assert libc.unshare(NEW_MOUNTS) == 0 and libc.mount(b"none", b"/", None, PRIVATE, None) == 0
+assert libc.mount(b"/proc", second.encode(), None, BIND, None) == 0
+os.symlink(second + "/self", here + "/me")
+mine = ctypes.create_string_buffer(b"what is mine")
+for name in [second + "/self", second + "/thread-self", here + "/me"]:
+    print(read(name + "/stat").split()[0] == str(os.getpid()))
+    memory = os.open(name + "/mem", os.O_RDWR)
+    print(os.pread(memory, 12, ctypes.addressof(mine)))
+    print(got(os.open, name + "/cwd/new", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)); os.unlink("new")
+"#,
+    );
+    let (said, _) = denied.end();
+    assert_eq!(said, "True\nb'what is mine'\ndone\n".repeat(3));
+}
+
+/// What the kernel keeps from the program of the tracer it keeps from it also where the tracer, which may see
+/// itself, opens files in the program's place.
+#[test]
+fn the_tracer_does_not_open_itself_for_a_program() {
+    need_root();
+    let denied = Denied::start(
+        "itself",
+        "open",
+        &[rule(EventType::Open, "/nowhere/*")],
+        r#"
+worker = os.getppid()
+folder = os.open(f"/proc/{worker}", os.O_RDONLY)
+# Root without a capability, as to whom the tracer's files belong.
+head, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+assert libc.capset(head, sets) == 0
+threads = [int(name) for name in os.listdir(f"/proc/{worker}/task")]
+for place in [f"/proc/{worker}", f"/proc/{worker}/task/{threads[-1]}", f"/proc/{threads[-1]}"]:
+    print(*[got(os.open, f"{place}/{name}", flags) for name, flags in
+            [("mem", os.O_RDWR), ("mem", os.O_RDONLY), ("environ", os.O_RDONLY), ("maps", os.O_RDONLY),
+             ("pagemap", os.O_RDONLY)]])
+    print(read(f"{place}/comm").strip())
+    for number in range(40):
+        try: mine = os.readlink("/proc/self/fd/%d" % os.open(f"{place}/fd/{number}", os.O_RDONLY))
+        except OSError: continue
+        # What has a name could be opened by it.
+        assert os.path.exists(mine), mine
+print(got(os.open, "mem", os.O_RDWR, dir_fd=folder))
+"#,
+    );
+    let (said, _) = denied.end();
+    let refused = format!("{}\npicket-tracer\n", ["EACCES"; 5].join(" "));
+    assert_eq!(said, format!("{}EACCES\n", refused.repeat(3)));
+}

@@ -293,3 +293,116 @@ fn a_root_that_another_leaves_for_all_who_share_it_is_left_at_once() {
         assert_eq!(opened_while_another_leaves(&name, shared_by), expected);
     }
 }
+
+/// `openat2` with a directory as the root of the one path (`RESOLVE_IN_ROOT`): ways that lead out of it end at
+/// it, and so come to another file than without.
+#[test]
+fn a_root_for_one_open_gives_no_file_another_name() {
+    let record = record("root-for-one", "open", |scratch| {
+        let source = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int opens(int in, const char *path, int flags) {
+    struct open_how how = {.flags = flags, .mode = flags & O_CREAT ? 0600 : 0, .resolve = RESOLVE_IN_ROOT};
+    return syscall(SYS_openat2, in, path, &how, sizeof how);
+}
+int main(int argc, char **argv) {
+    if (mkdir(argv[1], 0755) || chdir(argv[1]) || mkdir("sub", 0755)) return 1;
+    symlink("/sub/absolute", "link"); symlink("../../../sub/made-by-link", "dangling");
+    int in = open(".", O_PATH);
+    mknod("sub/dots", 0600, 0); mknod("sub/absolute", 0600, 0); mknod("sub/plain", 0600, 0);
+    if (opens(in, "../../../../sub/dots", O_RDWR) < 0) return 2;
+    if (opens(in, "link", O_RDWR) < 0) return 3;
+    if (opens(in, "dangling", O_RDWR | O_CREAT) < 0) return 4;
+    if (opens(in, "/sub/made", O_RDWR | O_CREAT | O_EXCL) < 0) return 5;
+    if (opens(AT_FDCWD, "sub/../../sub/./plain", O_RDWR) < 0) return 6;
+    if (opens(in, "../../etc/passwd", O_RDONLY) >= 0) return 7;
+    return 0;
+}"#;
+        let program = build(scratch, "program", &["-Wno-unused-result"], source);
+        format!("exec {program} {}", scratch.text("in"))
+    });
+    for name in ["dots", "absolute", "made-by-link", "made", "plain"] {
+        let opens = record.of(EventType::Open).into_iter();
+        // Those that `mknod` makes are told as opens as well.
+        let is_ours = |event: &&picket_events::Event| {
+            let is_made = matches!(event.kind, EventKind::Open { flags, .. } if flags & 2 == 0);
+            let file = event.kind.file().unwrap();
+            !is_made && file.path.ends_with(&format!("/in/sub/{name}"))
+        };
+        let found: Vec<_> = opens.filter(is_ours).collect();
+        assert_eq!(
+            found.len(),
+            1,
+            "{name}: {:#?}",
+            record.paths(EventType::Open)
+        );
+        assert!(is_seen(found[0].outcome), "{:?}", found[0]);
+    }
+    let opened = record.paths(EventType::Open);
+    assert!(!opened.contains(&"/etc/passwd".to_owned()), "{opened:#?}");
+}
+
+/// `/proc` bound to another place, where the program's links to itself are no other than at `/proc`.
+#[test]
+fn a_second_file_system_of_processes_leads_to_the_same_files() {
+    need_root();
+    let scratch = Scratch::new("second-proc");
+    let agent = Agent::start(&scratch);
+    let script = r#"
+import ctypes, os, sys
+here = sys.argv[1]
+NEW_MOUNTS, BIND, PRIVATE = 0x20000, 0x1000 | 0x4000, 0x40000 | 0x4000
+libc = ctypes.CDLL(None)
+if len(sys.argv) > 2:
+    assert libc.unshare(NEW_MOUNTS) == 0 and libc.mount(b"none", b"/", None, PRIVATE, None) == 0
+os.mkdir(here + "/in"); os.mkdir(here + "/second"); os.symlink(here + "/second/self", here + "/me")
+assert libc.mount(b"/proc", (here + "/second").encode(), None, BIND, None) == 0
+try:
+    number = os.open(here + "/in", os.O_RDONLY)
+    os.close(os.open(f"{here}/second/self/fd/{number}/by-descriptor", os.O_CREAT | os.O_WRONLY))
+    os.mkdir(f"{here}/second/thread-self/fd/{number}/by-thread")
+    os.chdir(here + "/in")
+    os.mkdir(here + "/second/self/cwd/by-directory")
+    os.mkdir(here + "/me/cwd/by-link")
+    os.mkdir(f"{here}/second/self/root{here}/in/by-root")
+    os.unlink(here + "/second/self/cwd/by-descriptor")
+finally:
+    libc.umount2((here + "/second").encode(), 2)
+"#;
+    let program = scratch.script("program.py", script);
+    let [one, two] = ["one", "two"].map(|name| scratch.text(name));
+    let script = format!(
+        "mkdir {one} {two}; python3 -I -S {program} {one}; exec python3 -I -S {program} {two} private"
+    );
+    let traced = traced(&agent, "open,mkdir,unlink", &sh(&script));
+    // Nothing is mounted outside.
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]);
+    command.arg(traced.get_program()).args(traced.get_args());
+    let output = output(&mut command);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record = agent.finish();
+    let told = |kind, name: &str| {
+        let paths = record.paths(kind);
+        let ours = paths
+            .iter()
+            .filter(|path| path.ends_with(&format!("/in/{name}")));
+        ours.count()
+    };
+    assert_eq!(
+        told(EventType::Open, "by-descriptor"),
+        2,
+        "{:#?}",
+        record.paths(EventType::Open)
+    );
+    assert_eq!(told(EventType::Unlink, "by-descriptor"), 2);
+    for name in ["by-thread", "by-directory", "by-link", "by-root"] {
+        let paths = record.paths(EventType::Mkdir);
+        assert_eq!(told(EventType::Mkdir, name), 2, "{name}: {paths:#?}");
+    }
+}
