@@ -12,9 +12,12 @@ fn children(pid: u32) -> Vec<u32> {
 /// The worker and the main process below a keeper, or a spare, once the program runs.
 fn below(keeper: u32) -> Option<[u32; 2]> {
     for child in children(keeper) {
+        // It has opened what it waits for, and calls nothing that anybody stops for any more.
         let is_tail = |pid: &u32| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            let opened = std::fs::read_link(format!("/proc/{pid}/fd/3"));
             name.is_ok_and(|name| name == "tail\n")
+                && opened.is_ok_and(|opened| opened.as_os_str() == "/dev/null")
         };
         if let Some(main) = children(child).into_iter().find(is_tail) {
             return Some([child, main]);
