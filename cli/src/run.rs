@@ -5,6 +5,7 @@ use std::io::{self, Write, stderr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -192,6 +193,8 @@ struct Output {
     style: Style,
     json: bool,
     verbose: bool,
+    /// Findings so far, of rules and of what is built in.
+    findings: AtomicU64,
 }
 
 impl Output {
@@ -210,6 +213,7 @@ impl Output {
             style,
             json,
             verbose,
+            findings: AtomicU64::new(0),
         }))
     }
 
@@ -223,10 +227,7 @@ impl Output {
 
     fn summary(&self, counters: &Counters) {
         let Counters {
-            events,
-            findings,
-            cut_off,
-            ..
+            events, cut_off, ..
         } = counters;
         if *cut_off > 0 {
             eprintln!("picket: the tracer had not told everything yet: findings are missing");
@@ -234,7 +235,8 @@ impl Output {
         if self.json {
             return;
         }
-        let findings = counted(*findings, "finding", "findings");
+        let findings = self.findings.load(Ordering::Relaxed);
+        let findings = counted(findings, "finding", "findings");
         let events = counted(*events, "event", "events");
         let text = format!("picket: {findings} in {events}");
         self.write(&format!("{}\n", self.style.dim(&text)));
@@ -243,11 +245,14 @@ impl Output {
 
 impl Sink for Output {
     fn emit(&self, finding: Finding) {
+        let is_finding = finding.finding.is_some();
+        if is_finding {
+            self.findings.fetch_add(1, Ordering::Relaxed);
+        }
         if self.json {
             self.write(&format!("{}\n", finding.to_line()));
             return;
         }
-        let is_finding = finding.finding.is_some();
         if !is_finding && !self.verbose {
             return;
         }

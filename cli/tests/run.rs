@@ -58,6 +58,15 @@ fn a_finding_shows_its_process_tree_and_leaves_standard_output_alone() {
 }
 
 #[test]
+fn findings_that_no_rule_makes_are_counted_too() {
+    // The parent is the tracer, and stopping it is refused.
+    let (code, _, stderr) = run(&["run", "--", "sh", "-c", "kill -STOP $PPID || exit 3"]);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("tampering"), "{stderr}");
+    assert!(stderr.contains("picket: 1 finding in "), "{stderr}");
+}
+
+#[test]
 fn json_is_one_object_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let findings = folder.path().join("findings.jsonl");
