@@ -15,14 +15,14 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use picket_events::wire::{
-    Environments, FrameReader, FrameWriter, Hello, LossReason, Lost, ToAgent,
+    Environments, FrameReader, FrameWriter, Hello, LossReason, Lost, ToAgent, WireError,
 };
 use picket_events::{Event, EventType, Image, Outcome, Process};
 
 use crate::sys::poll;
 use crate::told::{Change, Told};
 pub(crate) use connection::send_hello;
-use unread::Unread;
+use unread::{Content, Unread};
 
 /// What may wait for the agent: 2 MiB.
 pub(crate) const BUFFER_LIMIT: usize = 2 * 1024 * 1024;
@@ -60,6 +60,7 @@ const PATIENCE: u64 = 5;
 #[derive(Debug)]
 struct Frame {
     bytes: Vec<u8>,
+    content: Content,
     /// Sequence number of the last event so far.
     sequence: u64,
     /// What the agent knows otherwise once it has read this.
@@ -71,6 +72,7 @@ impl Frame {
     fn of_preamble(bytes: Vec<u8>) -> Self {
         Self {
             bytes,
+            content: Content::default(),
             sequence: 0,
             changes: Vec::new(),
         }
@@ -115,6 +117,8 @@ pub(crate) struct Transport {
     /// How much of the front frame (of preamble, else of frames) was written.
     written: usize,
     open_frame: FrameWriter,
+    /// What the open frame tells of.
+    open_content: Content,
     /// Changes that belong to the open frame.
     open_changes: Vec<Change>,
     /// The processes as the agent knows them by what was written so far.
@@ -148,6 +152,7 @@ impl Transport {
             frames_bytes: 0,
             written: 0,
             open_frame: FrameWriter::new(),
+            open_content: Content::default(),
             open_changes: Vec::new(),
             told: Told::default(),
             environments: Environments::default(),
@@ -235,7 +240,7 @@ impl Transport {
         let pid = event.pid;
         let message = ToAgent::Event(Box::new(event));
         self.tell_environment(&message);
-        match self.open_frame.push(&message) {
+        match self.put(&message) {
             Ok(()) => {
                 if let ToAgent::Event(event) = message {
                     self.open_changes.extend(Change::of(*event));
@@ -252,7 +257,7 @@ impl Transport {
                     by_type,
                     reason: LossReason::TooLarge,
                 };
-                let _ = self.open_frame.push(&ToAgent::Lost(lost));
+                let _ = self.put(&ToAgent::Lost(lost));
                 false
             }
         }
@@ -265,7 +270,7 @@ impl Transport {
         }
         self.report_losses();
         self.tell_environment(message);
-        if self.open_frame.push(message).is_ok()
+        if self.put(message).is_ok()
             && let ToAgent::Process(process) = message
         {
             self.open_changes.push(Change::Process(process.clone()));
@@ -275,12 +280,19 @@ impl Transport {
         self.flush_soon(matches!(message, ToAgent::Process(_) | ToAgent::Account(_)));
     }
 
+    /// Puts a message into the open frame.
+    fn put(&mut self, message: &ToAgent) -> Result<(), WireError> {
+        self.open_frame.push(message)?;
+        self.open_content.add(message);
+        Ok(())
+    }
+
     /// Queues what has to be known of its program's environment before a message.
     fn tell_environment(&mut self, message: &ToAgent) {
         if let Some(environment) = self.environments.before(message) {
             // What is kept of an environment always fits a frame.
             let message = ToAgent::Environment(environment.clone());
-            let _ = self.open_frame.push(&message);
+            let _ = self.put(&message);
             self.open_changes.push(Change::Environment(environment));
         }
     }
@@ -304,10 +316,7 @@ impl Transport {
     }
 
     fn count_loss(&mut self, kind: EventType) {
-        match self.lost.iter_mut().find(|(lost, _)| *lost == kind) {
-            Some((_, count)) => *count += 1,
-            None => self.lost.push((kind, 1)),
-        }
+        unread::count(&mut self.lost, kind, 1);
     }
 
     fn report_losses(&mut self) {
@@ -321,7 +330,7 @@ impl Transport {
             by_type,
             reason: LossReason::BufferFull,
         };
-        let _ = self.open_frame.push(&ToAgent::Lost(lost));
+        let _ = self.put(&ToAgent::Lost(lost));
     }
 
     fn close_frame_if_long(&mut self) {
@@ -338,6 +347,7 @@ impl Transport {
             self.frames_bytes += bytes.len();
             self.frames.push_back(Frame {
                 bytes,
+                content: std::mem::take(&mut self.open_content),
                 sequence: self.sequence,
                 changes: std::mem::take(&mut self.open_changes),
             });

@@ -8,7 +8,7 @@ use picket_events::wire::{
     Account, Environments, FrameReader, FrameWriter, Hello, Refusal, ToAgent, ToTracer,
 };
 
-use super::unread::Unread;
+use super::unread::{Content, Unread};
 use super::{
     Connection, FRAME_TARGET, Frame, Link, RETRY_FIRST, RETRY_HURRIED, RETRY_LAST, Transport,
 };
@@ -186,7 +186,7 @@ impl Transport {
                 {
                     self.frames_bytes -= frame.bytes.len();
                     self.sent = frame.sequence;
-                    connection.unread.push(frame.bytes);
+                    connection.unread.push(frame.bytes.len(), frame.content);
                     for change in frame.changes {
                         self.told.apply(change);
                     }
@@ -247,6 +247,7 @@ impl Transport {
             self.frames.clear();
             self.frames_bytes = 0;
             self.open_frame.take();
+            self.open_content = Content::default();
         }
         self.retry_delay = RETRY_LAST;
         self.close(false)
