@@ -23,6 +23,7 @@ mod served;
 mod service;
 mod supervised;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -441,11 +442,21 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A port that nobody listens at, and that this process was not given before: whoever gets one does not
+/// listen there yet.
 pub(crate) fn free_port() -> Result<u16, KubeError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(io("no free port"))
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Held, so that the kernel does not choose them once more.
+    let mut others = Vec::new();
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io("no free port"))?;
+        let address = listener.local_addr().map_err(io("no free port"))?;
+        if given.insert(address.port()) {
+            return Ok(address.port());
+        }
+        others.push(listener);
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), KubeError> {
