@@ -32,18 +32,12 @@ fn run(name: &str, interest: &str, program: &str) -> Record {
         &script,
         &scratch.text(""),
     ];
-    let traced = traced(&agent, interest, &user);
-    let mut command = Command::new("setpriv");
-    command
-        .arg(format!("--bounding-set={CAPABILITIES}"))
-        .arg("--inh-caps=-all")
-        .arg(traced.get_program())
-        .args(traced.get_args())
-        // What only root may read is no program for it.
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        );
+    let mut command = in_a_container(&traced(&agent, interest, &user));
+    // What only root may read is no program for it.
+    command.env(
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
     let output = output(&mut command);
     assert!(output.status.success(), "{}", stderr(&output));
     agent.finish()
@@ -153,21 +147,25 @@ for turn in range(6):
     assert_eq!(told, expected);
 }
 
+/// The same command with the capabilities that containers have by default.
+fn in_a_container(command: &Command) -> Command {
+    let mut confined = Command::new("setpriv");
+    confined
+        .arg(format!("--bounding-set={CAPABILITIES}"))
+        .arg("--inh-caps=-all")
+        .arg(command.get_program())
+        .args(command.get_args());
+    confined
+}
+
 /// Runs `program` with a container's default capabilities, as `gosu` and `su-exec` are.
 fn run_as_root(name: &str, interest: &str, program: &[&str], path: &str) -> Record {
     need_root();
     let scratch = Scratch::new(name);
     set_mode(&scratch.path(""), 0o777);
     let agent = Agent::start(&scratch);
-    let traced = traced(&agent, interest, program);
-    let mut command = Command::new("setpriv");
-    command
-        .arg(format!("--bounding-set={CAPABILITIES}"))
-        .arg("--inh-caps=-all")
-        .arg(traced.get_program())
-        .args(traced.get_args())
-        .current_dir(scratch.path(""))
-        .env("PATH", path);
+    let mut command = in_a_container(&traced(&agent, interest, program));
+    command.current_dir(scratch.path("")).env("PATH", path);
     let output = output(&mut command);
     assert!(output.status.success(), "{}", stderr(&output));
     agent.finish()
