@@ -4,6 +4,10 @@
 use anyhow::{Context as _, anyhow};
 use kube::{Client, Config};
 
+/// What to do where no API server answers.
+pub(crate) const REMEDY: &str =
+    "set KUBECONFIG to the file of a cluster that answers `kubectl version`";
+
 /// A cluster, as `KUBECONFIG` or the service account of this pod names it.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
@@ -40,17 +44,11 @@ impl Cluster {
                 404 => anyhow!("{missing}"),
                 _ => anyhow!("{}: {}", self.server, status.message),
             },
-            error => anyhow::Error::new(error).context(self.silence()),
+            error => {
+                let silence = format!("no API server answers at {}; {REMEDY}", self.server);
+                anyhow::Error::new(error).context(silence)
+            }
         }
-    }
-
-    /// That nobody answers, and what to do about it.
-    pub(crate) fn silence(&self) -> String {
-        format!(
-            "no API server answers at {}; set KUBECONFIG to the file of a cluster that answers \
-             `kubectl version`",
-            self.server
-        )
     }
 }
 

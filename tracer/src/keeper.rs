@@ -142,11 +142,11 @@ pub(crate) fn hello(
 ) -> Hello {
     // As much as is told of any program's arguments: a greeting that is longer than a frame may be
     // would not be sent, and the container not be known.
-    let words = config.command.iter().map(|word| word.as_bytes());
-    let words = words
-        .flat_map(|word| [word, b"\0".as_slice()])
-        .collect::<Vec<_>>()
-        .concat();
+    let mut words = Vec::new();
+    for word in &config.command {
+        words.extend_from_slice(word.as_bytes());
+        words.push(0);
+    }
     let (entrypoint, _) = image::scrubbed_arguments(&words);
     Hello {
         version: VERSION,

@@ -8,7 +8,7 @@ mod below;
 mod root;
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
 
 use picket_events::Credentials;
@@ -300,17 +300,7 @@ impl View<'_> {
     }
 
     fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
-        // As in `metadata`.
-        let (start, path) = match (self.root, self.root.inside(path)) {
-            (Root::Foreign { directory, .. }, Some(inside)) => {
-                let inside = CString::new([b".", inside].concat());
-                (
-                    directory.as_raw_fd(),
-                    inside.map_err(|_| Errno(libc::EINVAL))?,
-                )
-            }
-            _ => (AT_FDCWD, self.reach(path)?),
-        };
+        let (start, path) = self.start_and_path(path)?;
         proc::as_tracee(self.credentials, || {
             let mut buffer = [0u8; 4096];
             let length = files::read_link(start, &path, &mut buffer)?;
@@ -323,19 +313,21 @@ impl View<'_> {
         if !self.follows {
             return Err(NOT_ASKED);
         }
-        // By the link in `/proc` one may not come there, where the process hides.
-        if let (Root::Foreign { directory, .. }, Some(inside)) = (self.root, self.root.inside(path))
-        {
-            let inside = CString::new([b".", inside].concat()).map_err(|_| Errno(libc::EINVAL))?;
-            let directory = directory.as_raw_fd();
-            return proc::as_tracee(self.credentials, || {
-                files::metadata(directory, &inside, follow)
-            });
+        let (start, path) = self.start_and_path(path)?;
+        proc::as_tracee(self.credentials, || files::metadata(start, &path, follow))
+    }
+
+    /// Where we start from to come to a canonical path, and the path from there. A root of its own is held:
+    /// by the link in `/proc` one may not come there, where the process hides.
+    fn start_and_path(&self, path: &[u8]) -> Result<(RawFd, CString)> {
+        match (self.root, self.root.inside(path)) {
+            (Root::Foreign { directory, .. }, Some(inside)) => {
+                let inside = CString::new([b".", inside].concat());
+                let inside = inside.map_err(|_| Errno(libc::EINVAL))?;
+                Ok((directory.as_raw_fd(), inside))
+            }
+            _ => Ok((AT_FDCWD, self.reach(path)?)),
         }
-        let path = self.reach(path)?;
-        proc::as_tracee(self.credentials, || {
-            files::metadata(AT_FDCWD, &path, follow)
-        })
     }
 
     /// The mount that a canonical path leads to: [`files::mount_of`].

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::arguments;
-use crate::cluster::{Cluster, in_words};
+use crate::cluster::{Cluster, REMEDY, in_words};
 use cluster::{Access, Installation};
 use connection::{Lines, Place};
 use filter::{Filter, Shown};
@@ -63,11 +63,7 @@ pub(crate) enum Fault {
     #[error("RelayUntrusted: {0}")]
     Untrusted(String),
     /// The API server does not answer, or not as it should.
-    #[error(
-        "ApiUnreachable: {server}: {}; set KUBECONFIG to the file of a cluster that answers \
-         `kubectl version`",
-        in_words(source)
-    )]
+    #[error("ApiUnreachable: {server}: {}; {REMEDY}", in_words(source))]
     Api {
         /// Where it should be.
         server: String,

@@ -463,12 +463,7 @@ fn is_refusal(errno: i32) -> bool {
 /// Whether the process may see another file system tree after the call.
 fn enters_mounts(kind: &EventKind) -> bool {
     const NEW_MOUNTS: u64 = 0x0002_0000; // CLONE_NEWNS
-    match kind {
-        EventKind::Unshare { flags, entered } => {
-            flags & NEW_MOUNTS != 0 || (*entered && *flags == 0)
-        }
-        _ => false,
-    }
+    matches!(kind, EventKind::Unshare { flags, .. } if flags & NEW_MOUNTS != 0)
 }
 
 /// A decision with all that reporting it takes.
