@@ -354,6 +354,26 @@ fn misuse_is_one_sentence_and_the_program_runs() {
 }
 
 #[test]
+fn help_is_given_wherever_it_is_asked_for_but_in_place_of_a_program() {
+    let run = |args: &[&str]| output(Command::new(tracer()).args(args));
+    let usage = stdout(&run(&["--help"]));
+    assert!(usage.contains("Exit codes"), "{usage}");
+    for subcommand in ["setup", "trace", "exec-session", "probe"] {
+        for flag in ["--help", "-h"] {
+            let helped = run(&[subcommand, flag]);
+            assert_eq!(helped.status.code(), Some(0), "{subcommand} {flag}");
+            assert_eq!(stdout(&helped), usage, "{subcommand} {flag}");
+        }
+    }
+    let program = ["--", "/bin/sh", "-c", "exit 4"];
+    let traced = run(&[&["trace", "--no-agent", "--help"], &program[..]].concat());
+    assert_eq!(traced.status.code(), Some(4));
+    assert!(stderr(&traced).contains("unknown flag --help"));
+    let its_own = run(&["trace", "--no-agent", "--", "/bin/echo", "--help"]);
+    assert_ne!(stdout(&its_own), usage);
+}
+
+#[test]
 fn a_flag_that_is_not_known_is_told_to_the_agent() {
     for subcommand in ["trace", "exec-session"] {
         let scratch = Scratch::new("flag");
