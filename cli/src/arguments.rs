@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use picket_agent::identity::Mode;
+use picket_webhook::entrypoint::Unresolved;
+use picket_webhook::entrypoint::reference::Reference;
 
 use crate::examples;
 
@@ -176,10 +178,21 @@ pub(crate) struct Inject {
     #[arg(long)]
     pub(crate) labelled_only: bool,
     /// Sidecar image.
-    #[arg(long, default_value = crate::inject::SIDECAR_IMAGE)]
+    #[arg(long, value_name = "IMAGE", default_value = crate::inject::SIDECAR_IMAGE, value_parser = image)]
     pub(crate) sidecar_image: String,
     #[command(flatten)]
     pub(crate) images: ImageLookup,
+}
+
+/// An image, as manifests name it.
+fn image(text: &str) -> Result<String, String> {
+    let fault = |fault: Unresolved| {
+        let fault = fault.detail;
+        format!("{fault}; give it as registry/repository@sha256:… or registry/repository:tag")
+    };
+    Reference::parse(text)
+        .map(|_| text.to_owned())
+        .map_err(fault)
 }
 
 /// How what an image runs is found out, for containers without `command`.
@@ -258,7 +271,7 @@ pub(crate) struct EcsInject {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
     /// Sidecar image.
-    #[arg(long, default_value = crate::inject::SIDECAR_IMAGE)]
+    #[arg(long, value_name = "IMAGE", default_value = crate::inject::SIDECAR_IMAGE, value_parser = image)]
     pub(crate) sidecar_image: String,
 }
 
