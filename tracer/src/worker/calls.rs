@@ -14,7 +14,7 @@ use super::settling::Look;
 use crate::confirm;
 use crate::confirm::{Check, Pending};
 use crate::debts::Owed;
-use crate::decode::{self, Call, Verdict, process, quarantine, tracer_safety};
+use crate::decode::{self, Call, Verdict, filters, process, quarantine};
 use crate::denials::Denials;
 use crate::processes::Contacts;
 use crate::sys::poll;
@@ -228,7 +228,7 @@ impl Worker<'_> {
             .map(|to| to.path);
         let is_closed = closed::names_what_is_closed(&call, &verdict);
         let rings = (row.name == "setitimer").then(|| process::rings_again(&call));
-        let adds_filter = tracer_safety::adds_filter(&call, row.name);
+        let adds_filter = filters::adds_filter(&call, row.name);
         let asked = match &verdict {
             Verdict::Exec { .. } => execs::first_exec(&call, row),
             _ => None,
