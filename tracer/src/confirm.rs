@@ -252,15 +252,17 @@ impl Pending {
                 }
                 Settled::Emit(Outcome::Unconfirmed)
             }
-            Check::Mode { path, mode, .. } => unless_seen(
-                view.metadata(path, true)
-                    .ok()
-                    .map(|now| now.mode & 0o7777 == mode & 0o7777),
-            ),
+            Check::Mode { path, mode, .. } => {
+                let now = view.metadata(path, true).ok();
+                let is_so = |now: &Metadata| now.mode & 0o7777 == mode & 0o7777;
+                unless_seen(now.and_then(|now| has_become(is_so(&now), &now, since)))
+            }
             Check::Owner { path, uid, gid, .. } => {
-                unless_seen(view.metadata(path, false).ok().map(|now| {
+                let now = view.metadata(path, false).ok();
+                let is_so = |now: &Metadata| {
                     uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
-                }))
+                };
+                unless_seen(now.and_then(|now| has_become(is_so(&now), &now, since)))
             }
             // A look while it is about to be made would use the mount, which the kernel then calls busy.
             Check::Mounted { .. }
@@ -433,6 +435,13 @@ fn takes_directory(kind: &EventKind) -> bool {
 
 /// How many descriptors are looked at in a search.
 const SEARCH_LIMIT: usize = 64;
+
+/// Whether a file has become what was asked for; `None` where it has been changed since then
+/// (nanoseconds since the epoch) and is something else: the kernel leaves a bit of a mode out that the
+/// caller may not set, and a file system may keep less than was asked for.
+fn has_become(is_so: bool, now: &Metadata, since: u64) -> Option<bool> {
+    (is_so || now.change_time < since).then_some(is_so)
+}
 
 /// Whether a file is there, and such; `None` where we cannot look at it.
 fn is_seen(resolved: &Resolved, is_such: impl Fn(&Metadata) -> bool) -> Option<bool> {
