@@ -186,6 +186,11 @@ struct Sight<'a> {
 }
 
 impl Sight<'_> {
+    /// What the call has changed has no time before this one (nanoseconds since the epoch).
+    fn since(&self) -> u64 {
+        self.time.saturating_sub(CLOCK_TICK)
+    }
+
     /// Whether there will be no other look.
     fn decides(&self) -> bool {
         self.returned || self.last
@@ -193,8 +198,7 @@ impl Sight<'_> {
 
     /// Another thread or process may have had the kernel do it to something else.
     fn may_be_another(&self) -> bool {
-        let since = self.time.saturating_sub(CLOCK_TICK);
-        let is_unsteady = |way: &&[u8]| races::is_unsteady(self.view, way, since);
+        let is_unsteady = |way: &&[u8]| races::is_unsteady(self.view, way, self.since());
         races::has_threads(self.pid) || self.ways.iter().any(is_unsteady)
     }
 

@@ -269,6 +269,35 @@ fn what_the_tracer_cannot_do_without_is_tried_first() {
     }
 }
 
+/// `getpid`: an error is no process's id, and a signal to it would reach everybody there is.
+#[test]
+fn where_nobody_is_told_its_id_nobody_is_signalled() {
+    need_root();
+    let refused = tracer_where_refused(&[39], 1);
+    let program = "
+import subprocess, sys
+# Neither parent nor child of the tracer, and in the name space that ends with this test.
+bystander = subprocess.Popen(['sleep', '1000'])
+traced = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+print(traced.returncode, traced.stdout, traced.stderr, bystander.poll())
+";
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    command.args(["python3", "-I", "-S", "-c", program, "python3"]);
+    command.args(refused.get_args());
+    command
+        .args(["trace", "--no-agent", "--"])
+        .args(sh("echo ran; exit 4"));
+    let ran = output(&mut command);
+    let sentence = "runs untraced: getpid failed: Operation not permitted; the sandbox refuses it";
+    let said = stdout(&ran);
+    assert!(
+        said.starts_with("4 ran\n") && said.ends_with("None\n"),
+        "{said}"
+    );
+    assert!(said.contains(sentence), "{said}");
+}
+
 /// However little there is, the program runs; and where it is too little for the tracer, one sentence
 /// says of what.
 #[test]

@@ -50,15 +50,24 @@ impl Sight<'_> {
     /// The permission bits are these.
     pub(super) fn mode(&self, path: &[u8], mode: u32) -> Settled {
         let now = self.view.metadata(path, true).ok();
-        self.unless_seen(now.map(|now| now.mode & 0o7777 == mode & 0o7777))
+        let is_so = |now: &Metadata| now.mode & 0o7777 == mode & 0o7777;
+        self.unless_seen(now.and_then(|now| self.has_become(is_so(&now), &now)))
     }
 
     /// Owner and group are these, as far as they were to change.
     pub(super) fn owner(&self, path: &[u8], uid: Option<u32>, gid: Option<u32>) -> Settled {
         let now = self.view.metadata(path, false).ok();
-        self.unless_seen(now.map(|now| {
+        let is_so = |now: &Metadata| {
             uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
-        }))
+        };
+        self.unless_seen(now.and_then(|now| self.has_become(is_so(&now), &now)))
+    }
+
+    /// Whether a file has become what was asked for; `None` where it has been changed since then and is
+    /// something else: the kernel leaves a bit of a mode out that the caller may not set, and a file
+    /// system may keep less than was asked for.
+    fn has_become(&self, is_so: bool, now: &Metadata) -> Option<bool> {
+        (is_so || now.change_time < self.since()).then_some(is_so)
     }
 
     /// Another mount than before is on top.

@@ -87,6 +87,13 @@ pub(crate) fn own_pid() -> u32 {
     unsafe { libc::syscall(libc::SYS_getpid) as u32 }
 }
 
+/// Whether a process may know its id, as a sandbox may refuse it.
+pub(crate) fn knows_itself() -> Result<()> {
+    // SAFETY: takes nothing.
+    check(unsafe { libc::syscall(libc::SYS_getpid) })?;
+    Ok(())
+}
+
 /// Process group of a process.
 pub(crate) fn group_of(pid: i32) -> Result<i32> {
     // SAFETY: plain value.

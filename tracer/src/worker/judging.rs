@@ -10,7 +10,7 @@ use super::execs;
 use crate::asked::Asked;
 use crate::confirm;
 use crate::debts::Owed;
-use crate::decode::{Call, Verdict, process, quarantine, tracer_safety};
+use crate::decode::{Call, Verdict, filters, process, quarantine};
 use crate::denials::Denials;
 use crate::processes::Contacts;
 use crate::sys::seccomp::Data;
@@ -54,7 +54,7 @@ impl Shown {
             goes_to,
             is_closed: closed::names_what_is_closed(call, verdict),
             rings: (row.name == "setitimer").then(|| process::rings_again(call)),
-            adds_filter: tracer_safety::adds_filter(call, row.name),
+            adds_filter: filters::adds_filter(call, row.name),
             asked: match verdict {
                 Verdict::Exec { .. } => execs::first_exec(call, row),
                 _ => None,
