@@ -49,6 +49,8 @@ struct Document {
     #[serde(default)]
     zero: HashMap<String, Vec<String>>,
     #[serde(default)]
+    mostly_zero: HashMap<String, Vec<String>>,
+    #[serde(default)]
     aliases: HashMap<String, String>,
     #[serde(default)]
     alias_prefixes: HashMap<String, String>,
@@ -157,18 +159,12 @@ impl Catalogue {
                 }
             }
         }
-        for (reason, patterns) in &document.zero {
-            let patterns: Vec<Wildcard> = patterns
-                .iter()
-                .map(|pattern| Wildcard::new(pattern, false))
-                .collect();
-            let reason: Arc<str> = Arc::from(reason.as_str());
-            for field in &mut catalogue.fields {
-                if patterns.iter().any(|pattern| pattern.matches(&field.name)) {
-                    field.zero = Some(Arc::clone(&reason));
-                }
-            }
-        }
+        note(&mut catalogue.fields, &document.zero, |field| {
+            &mut field.zero
+        });
+        note(&mut catalogue.fields, &document.mostly_zero, |field| {
+            &mut field.mostly_zero
+        });
         catalogue.constants = document.constants;
         if cfg!(target_arch = "aarch64") {
             catalogue.constants.extend(document.constants_aarch64);
@@ -179,6 +175,26 @@ impl Catalogue {
         catalogue.builtins = document.builtins;
         catalogue.expansions = document.expansions.into_iter().map(expansion).collect();
         Ok(catalogue)
+    }
+}
+
+/// Notes a reason at each field that one of its patterns names.
+fn note(
+    fields: &mut [FieldInfo],
+    reasons: &HashMap<String, Vec<String>>,
+    place: impl Fn(&mut FieldInfo) -> &mut Option<Arc<str>>,
+) {
+    for (reason, patterns) in reasons {
+        let patterns: Vec<Wildcard> = patterns
+            .iter()
+            .map(|pattern| Wildcard::new(pattern, false))
+            .collect();
+        let reason: Arc<str> = Arc::from(reason.as_str());
+        for field in fields.iter_mut() {
+            if patterns.iter().any(|pattern| pattern.matches(&field.name)) {
+                *place(field) = Some(Arc::clone(&reason));
+            }
+        }
     }
 }
 
@@ -313,6 +329,7 @@ impl Loader<'_> {
             needs,
             about: Arc::default(),
             zero: None,
+            mostly_zero: None,
         });
         Ok(())
     }

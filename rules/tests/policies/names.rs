@@ -123,3 +123,28 @@ fn a_rule_that_hangs_on_a_field_that_stays_empty_is_told() {
         assert!(!watched.contains("bpf"), "{expression}: {watched}");
     }
 }
+
+#[test]
+fn a_rule_that_waits_for_calls_that_fail_is_told_when_it_sees_them() {
+    let cases = [
+        ("open.file.name == \"x\" && open.retval < 0", true),
+        ("connect.addr.port == 22 && connect.retval == EACCES", true),
+        ("mount.retval in [ EPERM, EACCES ]", true),
+        ("socket.retval > 2", true),
+        // What succeeds is told with 0, as is what is not known.
+        ("open.file.name == \"x\" && open.retval >= 0", false),
+        ("chmod.retval == 0 || chmod.retval == EPERM", false),
+        ("open.file.name == \"x\" || open.retval == EACCES", false),
+        ("open.file.name == \"x\"", false),
+    ];
+    for (expression, is_warned) in cases {
+        let text = format!("rules:\n  - id: one\n    expression: >-\n      {expression}\n");
+        let (rules, report) = load(&[("one.policy", &text)]);
+        assert!(report.is_ok(), "{expression}: {report:#?}");
+        let row = &report.policies[0].rules[0];
+        let warned = |warning: &String| warning.starts_with("it waits for another ");
+        assert_eq!(row.warnings.iter().any(warned), is_warned, "{row:#?}");
+        // Under ptrace, or where Picket refuses, it can fire.
+        assert!(rules.rules()[0].never.is_none(), "{expression}");
+    }
+}
