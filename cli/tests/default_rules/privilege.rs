@@ -32,6 +32,23 @@ PYTHON
         reports: &[],
     },
     Case {
+        name: "a command line tool asks the kubelet",
+        prepare: "loopback; cp /usr/bin/python3 curl",
+        script: r#"
+./curl -c 'import socket; socket.socket().connect_ex(("127.0.0.1", 10250))'
+"#,
+        reports: &["picket_kubelet_asked"],
+    },
+    Case {
+        name: "an application asks the kubelet, a tool something else",
+        prepare: "loopback; cp /usr/bin/python3 curl",
+        script: r#"
+python3 -c 'import socket; socket.socket().connect_ex(("127.0.0.1", 10250))'
+./curl -c 'import socket; socket.socket().connect_ex(("127.0.0.1", 443))'
+"#,
+        reports: &[],
+    },
+    Case {
         name: "runc and a cgroup's release agent are opened for writing",
         prepare: "touch runc; mkdir cgroup; touch cgroup/release_agent",
         script: "echo x >> runc; echo /cmd > cgroup/release_agent",
