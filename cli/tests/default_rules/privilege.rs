@@ -18,6 +18,21 @@ PYTHON
         reports: &["picket_container_socket_accessed"],
     },
     Case {
+        name: "a connection to a container runtime's socket below the node's folder",
+        prepare: "mkdir -p /srv/host/run/containerd",
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket
+runtime = socket.socket(socket.AF_UNIX)
+runtime.bind("/srv/host/run/containerd/containerd.sock")
+runtime.listen()
+os.symlink("host/run/containerd/containerd.sock", "/srv/innocent.sock")
+socket.socket(socket.AF_UNIX).connect("innocent.sock")
+PYTHON
+"#,
+        reports: &["picket_container_socket_accessed"],
+    },
+    Case {
         name: "a connection to an application's socket",
         prepare: "",
         script: r#"

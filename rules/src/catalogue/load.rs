@@ -85,6 +85,7 @@ struct FieldDocument {
     record: Option<String>,
     #[serde(rename = "match")]
     matching: Option<String>,
+    resolved: Option<bool>,
     max_length: Option<usize>,
     role: Option<String>,
     needs: Option<String>,
@@ -109,7 +110,8 @@ impl Catalogue {
     ///
     /// Types are bool, int, string, ip, the same with `[]`, and iterator; `match` is pattern
     /// (default), path or nocase. A field with `match` path whose name ends in `.path` holds
-    /// resolved paths: no regular expression fits it, nor what no such path can be. `events` maps event types to `{"about", "never",
+    /// resolved paths, unless `resolved` is false: no regular expression fits it, nor what no such path
+    /// can be. `events` maps event types to `{"about", "never",
     /// "fields"}`, whose fields get the event's name as prefix; `records` names groups of
     /// fields for use as `{"record": NAME}`; `alternatives` names ends of fields and those of
     /// fields whose values count as well.
@@ -316,6 +318,7 @@ impl Loader<'_> {
         }
         let last = name.rsplit('.').next().unwrap_or_default();
         let resolved = matching == Matching::Path && matches!(last, "path" | "cwd");
+        let resolved = field.resolved.unwrap_or(resolved);
         self.catalogue.fields.push(FieldInfo {
             name,
             value_type,

@@ -148,3 +148,21 @@ fn a_rule_that_waits_for_calls_that_fail_is_told_when_it_sees_them() {
         assert!(rules.rules()[0].never.is_none(), "{expression}");
     }
 }
+
+#[test]
+fn what_is_mounted_is_named_as_it_was_passed() {
+    let text = r#"
+rules:
+  - id: one
+    expression: mount.source.path in [ "cgroup", "none", ~"//server/*" ]
+"#;
+    let mut evaluator = Evaluator::new(load_one(text));
+    for (source, expected) in [("cgroup", 1), ("//server/share", 1), ("/dev/sda1", 0)] {
+        let mounted = event(serde_json::json!({"type": "mount", "mount.source.path": source}));
+        assert_eq!(
+            matched(&mut evaluator, &mounted).len(),
+            expected,
+            "{source}"
+        );
+    }
+}
