@@ -12,7 +12,7 @@ use picket_webhook::entrypoint::reference::Reference;
 
 use crate::examples;
 
-pub(crate) use cluster::{Doctor, Findings, FindingsOutput, Quarantine, Status, StatusOutput};
+pub(crate) use cluster::{Doctor, Findings, Output, Quarantine, Status};
 
 /// Run-time protection for pods that nobody can reach with eBPF.
 #[derive(Debug, Parser)]

@@ -65,7 +65,8 @@ Examples:
 pub(crate) const FINDINGS: &str = "\
 Examples:
   picket findings --severity high
-  picket findings -w -o json -n shop";
+  picket findings -w -o json -n shop
+  picket findings --format text";
 
 pub(crate) const QUARANTINE: &str = "\
 Examples:

@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
-use crate::arguments::{self, StatusOutput};
+use crate::arguments::{self, Output};
 use crate::cluster::Cluster;
 
 /// Time in which changes are gathered before they are shown.
@@ -94,13 +94,13 @@ async fn show(arguments: &arguments::Status) -> anyhow::Result<ExitCode> {
     let page = read(&cluster, arguments).await?;
     let mut out = std::io::stdout();
     match arguments.output {
-        StatusOutput::Table => write!(out, "{}", table::page(&page))?,
-        StatusOutput::Json if arguments.watch => {
+        Output::Table => write!(out, "{}", table::page(&page))?,
+        Output::Json if arguments.watch => {
             for line in &page.workloads {
                 writeln!(out, "{}", serde_json::to_string(line)?)?;
             }
         }
-        StatusOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&page)?)?,
+        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&page)?)?,
     }
     if arguments.watch {
         follow(&cluster, arguments, page).await?;
@@ -135,8 +135,8 @@ async fn follow(
         let mut out = std::io::stdout();
         for line in now.changed_since(&page) {
             match arguments.output {
-                StatusOutput::Table => write!(out, "{}", table::lines(std::iter::once(&line)))?,
-                StatusOutput::Json => writeln!(out, "{}", serde_json::to_string(&line)?)?,
+                Output::Table => write!(out, "{}", table::lines(std::iter::once(&line)))?,
+                Output::Json => writeln!(out, "{}", serde_json::to_string(&line)?)?,
             }
         }
         page = now;

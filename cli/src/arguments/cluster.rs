@@ -17,18 +17,19 @@ pub(crate) struct Status {
     #[arg(long, short)]
     pub(crate) watch: bool,
     /// Output format; JSON with --watch is a line for each workload.
-    #[arg(long, short, value_enum, default_value_t)]
-    pub(crate) output: StatusOutput,
+    #[arg(long, short, visible_alias = "format", value_enum, default_value_t)]
+    pub(crate) output: Output,
     /// Exit with 2 when something should be seen and is not.
     #[arg(long, conflicts_with = "watch")]
     pub(crate) check: bool,
 }
 
-/// How status is written.
+/// How what a cluster says is written. `text` and `--format` are what other commands call it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum StatusOutput {
+pub(crate) enum Output {
     /// For people.
     #[default]
+    #[value(alias = "text")]
     Table,
     /// For programs.
     Json,
@@ -49,8 +50,8 @@ pub(crate) struct Findings {
     #[arg(long, short)]
     pub(crate) watch: bool,
     /// Output format; JSON is a line for each finding.
-    #[arg(long, short, value_enum, default_value_t)]
-    pub(crate) output: FindingsOutput,
+    #[arg(long, short, visible_alias = "format", value_enum, default_value_t)]
+    pub(crate) output: Output,
     /// Namespace of the operator.
     #[arg(long, default_value = "picket-system")]
     pub(crate) operator_namespace: String,
@@ -61,16 +62,6 @@ pub(crate) struct Findings {
     /// The operator's MutatingWebhookConfiguration, which says whom to trust.
     #[arg(long, default_value = crate::doctor::facts::CONFIGURATION, hide = true)]
     pub(crate) webhook_configuration: String,
-}
-
-/// How findings are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum FindingsOutput {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// How bad a finding is at least.

@@ -156,8 +156,8 @@ impl Reading<'_> {
             wanted.extend(self.filter.take(&line));
         }
         let text = match self.arguments.output {
-            arguments::FindingsOutput::Table => show::table(&wanted),
-            arguments::FindingsOutput::Json => wanted.iter().map(show::json).collect(),
+            arguments::Output::Table => show::table(&wanted),
+            arguments::Output::Json => wanted.iter().map(show::json).collect(),
         };
         std::io::stdout().write_all(text.as_bytes())?;
         Ok(())
@@ -199,8 +199,8 @@ impl Reading<'_> {
 
     fn write(&self, finding: &Value) -> std::io::Result<()> {
         let text = match self.arguments.output {
-            arguments::FindingsOutput::Table => show::row(finding),
-            arguments::FindingsOutput::Json => show::json(finding),
+            arguments::Output::Table => show::row(finding),
+            arguments::Output::Json => show::json(finding),
         };
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())?;

@@ -26,6 +26,20 @@ impl Arguments {
     /// # Errors
     /// The first value that cannot work.
     pub fn check(&self) -> Result<(), ArgumentError> {
+        self.check_names()?;
+        self.check_images()?;
+        self.check_ports()?;
+        if self.revision.is_empty() {
+            return Err(ArgumentError {
+                flag: "revision",
+                problem: "it is empty".to_owned(),
+                remedy: "leave it out, or give the version of the sidecar image",
+            });
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), ArgumentError> {
         let names = [
             ("namespace", &self.namespace),
             ("identity", &self.identity),
@@ -68,6 +82,10 @@ impl Arguments {
                 remedy: "give it as picket-relay.picket-system.svc:8444",
             });
         }
+        Ok(())
+    }
+
+    fn check_images(&self) -> Result<(), ArgumentError> {
         if !is_image(&self.sidecar_image) {
             return Err(ArgumentError {
                 flag: "sidecar-image",
@@ -87,6 +105,10 @@ impl Arguments {
                 });
             }
         }
+        Ok(())
+    }
+
+    fn check_ports(&self) -> Result<(), ArgumentError> {
         for (flag, port) in [
             ("webhook-port", self.webhook_port),
             ("health-port", self.health_port),
@@ -114,13 +136,6 @@ impl Arguments {
                 flag: "relay-port",
                 problem: format!("{} is taken already", self.relay_port),
                 remedy: "choose another one, for example 8444",
-            });
-        }
-        if self.revision.is_empty() {
-            return Err(ArgumentError {
-                flag: "revision",
-                problem: "it is empty".to_owned(),
-                remedy: "leave it out, or give the version of the sidecar image",
             });
         }
         Ok(())
