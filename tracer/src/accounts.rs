@@ -91,7 +91,7 @@ fn read() -> HashMap<(bool, u32), String> {
     names
 }
 
-fn parse(text: &str) -> impl Iterator<Item = (u32, String)> + '_ {
+pub(crate) fn parse(text: &str) -> impl Iterator<Item = (u32, String)> + '_ {
     text.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

@@ -13,14 +13,14 @@ use crate::processes::{self, Processes};
 use crate::sys::shared::Board;
 use crate::sys::{poll, process};
 use crate::table::{Abi, rows};
-use crate::{elf, image, proc, scrub};
+use crate::{accounts, elf, image, proc, scrub};
 
 /// Bytes in one of the forms that are read: `form` says which.
 ///
 /// # Panics
 /// When something was read that cannot be.
 pub fn bytes(form: u8, bytes: &[u8]) {
-    match form % 9 {
+    match form % 10 {
         0 => {
             if let Some(dns) = decode::dns::decode(bytes) {
                 assert!(dns.answers.len() <= 32 && dns.name.len() <= 4 * 255);
@@ -43,6 +43,7 @@ pub fn bytes(form: u8, bytes: &[u8]) {
         5 => drop(mounts::on_top_in(bytes, "/a b")),
         6 => drop(proc::mapping_in(bytes, 0x2000)),
         7 => drop(decode::network::plain_address(bytes)),
+        8 => accounts::parse(&String::from_utf8_lossy(bytes)).for_each(drop),
         _ => strings(bytes),
     }
 }

@@ -17,24 +17,27 @@ use picket_tracer::fuzz;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Forms that the tracer's own readers are for, by their number.
-const FORMS: u8 = 9;
+const FORMS: u8 = 10;
+const PROGRAM: u8 = FORMS;
+const ORDERS: u8 = FORMS + 1;
+const INTEREST: u8 = FORMS + 2;
 
 fuzz_target!(|data: &[u8]| {
     let Some((form, data)) = data.split_first() else { return };
     match form % (FORMS + 3) {
-        FORMS => {
+        PROGRAM => {
             let mut file = File::from(memfd_create("program", MemfdFlags::empty()).expect("a file"));
             file.write_all(data).expect("room");
             fuzz::program(&file);
         }
-        10 => {
+        ORDERS => {
             let mut reader = FrameReader::new();
             reader.feed(data);
             while let Ok(Some(frame)) = reader.next_frame() {
                 frame.messages::<ToTracer>().for_each(drop);
             }
         }
-        11 => {
+        INTEREST => {
             let interest = std::str::from_utf8(data).ok().and_then(|text| text.parse::<Interest>().ok());
             if let Some(interest) = interest {
                 assert_eq!(interest.to_string().parse(), Ok(interest));

@@ -4,30 +4,30 @@ use std::os::fd::BorrowedFd;
 
 use crate::sys::{Errno, Result};
 
-/// Raises the soft limit of open files to the hard one.
-pub(crate) fn raise_file_limit() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the kernel fills, then reads, one rlimit.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
-}
-
-/// How many descriptors this process may have.
-pub(crate) fn file_limit() -> usize {
+/// The limits of open files, soft and hard; zero where they cannot be told.
+fn open_files() -> libc::rlimit {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the kernel fills one rlimit.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+    limit
+}
+
+/// Raises the soft limit of open files to the hard one.
+pub(crate) fn raise_file_limit() {
+    let mut limit = open_files();
+    if limit.rlim_max != 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the kernel reads one rlimit.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    }
+}
+
+/// How many descriptors this process may have.
+pub(crate) fn file_limit() -> usize {
+    usize::try_from(open_files().rlim_cur).unwrap_or(usize::MAX)
 }
 
 /// Whether this process may make as many more descriptors, tried on copies of one that it has.

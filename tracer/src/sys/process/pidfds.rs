@@ -6,17 +6,18 @@ use crate::sys::{Result, check};
 
 /// A descriptor for a process.
 pub(crate) fn open_pidfd(pid: u32) -> Result<OwnedFd> {
-    // SAFETY: plain values.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    // SAFETY: the kernel has just made this descriptor for us (close-on-exec).
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    open(pid, 0)
 }
 
 /// A descriptor for a thread (Linux 6.9).
 pub(crate) fn open_thread_pidfd(tid: u32) -> Result<OwnedFd> {
     const THREAD: i32 = libc::O_EXCL; // PIDFD_THREAD
+    open(tid, THREAD)
+}
+
+fn open(id: u32, flags: i32) -> Result<OwnedFd> {
     // SAFETY: plain values.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, THREAD) })?;
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, id, flags) })?;
     // SAFETY: the kernel has just made this descriptor for us (close-on-exec).
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
