@@ -47,5 +47,6 @@ pub mod samples;
 pub mod scrub;
 pub mod server;
 pub mod sessions;
+mod shares;
 pub mod sink;
 pub mod tree;

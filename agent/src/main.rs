@@ -65,7 +65,8 @@ struct Run {
     /// Leaves the built-in rules and lists out.
     #[arg(long)]
     no_default_rules: bool,
-    /// Monitor reports what kill actions would have done; Enforce does it.
+    /// Monitor reports what actions of rules would have done (kill, deny, quarantine); Enforce
+    /// does it.
     #[arg(long, env = "PICKET_MODE", default_value = "Monitor")]
     mode: Mode,
     /// Seconds to wait for tracers' last events after SIGTERM.

@@ -1,12 +1,13 @@
 //! Where findings go.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::finding::Finding;
+use crate::shares::{Kind, Shares};
 
 /// Most lines that wait to be written.
 const QUEUE: usize = 1024;
@@ -33,34 +34,13 @@ impl<F: Fn(Finding) + Send + Sync> Sink for F {
     }
 }
 
-/// How many lines were taken but not written.
-#[derive(Debug, Default)]
-struct Pending {
-    lines: Mutex<usize>,
-    done: Condvar,
-}
-
-impl Pending {
-    fn change(&self, change: impl FnOnce(&mut usize)) {
-        change(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner));
-        self.done.notify_all();
-    }
-
-    fn wait(&self, limit: Duration) {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whether it is done or the time is over makes no difference to the caller.
-        let _ = self
-            .done
-            .wait_timeout_while(lines, limit, |lines| *lines > 0);
-    }
-}
-
 /// Writes a line of JSON for each finding, from a thread of its own: when nobody reads, 1024
-/// lines wait, and further ones are dropped and counted.
+/// lines wait, three quarters of them of one container and half of one rule there, and further ones are
+/// dropped and counted.
 #[derive(Debug)]
 pub struct Lines {
-    queue: SyncSender<String>,
-    pending: Arc<Pending>,
+    queue: Sender<(Kind, String)>,
+    shares: Arc<Shares>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -78,16 +58,16 @@ impl Lines {
     /// # Errors
     /// When the thread cannot be started.
     pub fn to(output: impl Write + Send + 'static) -> std::io::Result<Self> {
-        let (queue, lines) = sync_channel(QUEUE);
-        let pending = Arc::new(Pending::default());
+        let (queue, lines) = channel();
+        let shares = Arc::new(Shares::of(QUEUE));
         let dropped = Arc::new(AtomicU64::new(0));
-        let (written, failed) = (Arc::clone(&pending), Arc::clone(&dropped));
+        let (written, failed) = (Arc::clone(&shares), Arc::clone(&dropped));
         std::thread::Builder::new()
             .name("findings".to_owned())
             .spawn(move || write_lines(&lines, output, &written, &failed))?;
         Ok(Self {
             queue,
-            pending,
+            shares,
             dropped,
         })
     }
@@ -95,13 +75,13 @@ impl Lines {
 
 impl Sink for Lines {
     fn emit(&self, finding: Finding) {
-        let mut line = finding.to_line();
-        line.push('\n');
-        self.pending.change(|lines| *lines += 1);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.queue.try_send(line)
-        {
-            self.pending.change(|lines| *lines -= 1);
+        let kind = Kind::of(&finding);
+        let is_taken = self.shares.enter(kind) && {
+            let mut line = finding.to_line();
+            line.push('\n');
+            self.queue.send((kind, line)).is_ok()
+        };
+        if !is_taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -111,17 +91,17 @@ impl Sink for Lines {
     }
 
     fn flush(&self, limit: Duration) {
-        self.pending.wait(limit);
+        self.shares.wait(limit);
     }
 }
 
 fn write_lines(
-    lines: &Receiver<String>,
+    lines: &Receiver<(Kind, String)>,
     mut output: impl Write,
-    pending: &Pending,
+    shares: &Shares,
     dropped: &AtomicU64,
 ) {
-    while let Ok(line) = lines.recv() {
+    while let Ok((kind, line)) = lines.recv() {
         // One write for each line: a reader never sees half of one from us.
         if output
             .write_all(line.as_bytes())
@@ -130,15 +110,14 @@ fn write_lines(
         {
             dropped.fetch_add(1, Ordering::Relaxed);
         }
-        pending.change(|lines| *lines -= 1);
+        shares.leave(kind);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
-
     use super::*;
+    use crate::finding::ContainerSection;
 
     /// Passes on what is written, once it is let.
     struct Gate(Receiver<()>, Sender<Vec<u8>>);
@@ -165,10 +144,22 @@ mod tests {
             sink.emit(Finding::default());
         }
         assert!(sink.dropped() >= 99, "{} were dropped", sink.dropped());
+        // There is room for what somebody else causes.
+        let other = |name: &str| Finding {
+            title: "of another".to_owned(),
+            container: Some(ContainerSection {
+                name: name.to_owned(),
+                ..ContainerSection::default()
+            }),
+            ..Finding::default()
+        };
+        sink.emit(other("another container"));
         drop(open);
         sink.flush(Duration::from_secs(30));
-        let lines = seen.try_iter().count();
-        assert_eq!(lines as u64 + sink.dropped(), sent as u64);
+        let lines: Vec<_> = seen.try_iter().collect();
+        assert_eq!(lines.len() as u64 + sink.dropped(), sent as u64 + 1);
+        let last = String::from_utf8_lossy(lines.last().unwrap());
+        assert!(last.contains("of another"), "{last}");
     }
 
     #[test]

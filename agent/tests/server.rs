@@ -14,7 +14,7 @@ use picket_agent::health::{self, HealthError, Responder};
 use picket_agent::identity::Mode;
 use picket_agent::pipeline::Pipeline;
 use picket_agent::server::{Options, Server, Socket};
-use picket_events::wire::{FrameReader, Refusal, ToTracer};
+use picket_events::wire::{FrameReader, Refusal, ToAgent, ToTracer};
 use picket_events::{EventKind, File};
 use support::*;
 use tempfile::TempDir;
@@ -176,6 +176,30 @@ async fn two_containers_are_kept_apart() {
         .unwrap();
     assert_eq!(summary(read), "secret_read 2:/bin/sh 1:/usr/bin/envoy");
     assert_eq!(read.container.as_ref().unwrap().name, "sidecar");
+}
+
+/// A rule reports so often at once, whatever somebody does to have it match: in each container.
+#[tokio::test]
+async fn what_one_container_has_reported_hides_nothing_of_another() {
+    let agent = Agent::start(Options::default());
+    let mut often = Script::web();
+    for _ in 0..200 {
+        often = often.open(1, "/etc/shadow");
+    }
+    for message in &mut often.messages {
+        if let ToAgent::Event(event) = message {
+            event.time = START;
+        }
+    }
+    let mut expected = vec!["secret_read"; 40];
+    let _web = agent.send(&often).await;
+    agent.expect(&expected).await;
+    let other = Script::new(hello("sidecar", 2))
+        .process(1, 0, "/usr/bin/envoy", &["envoy"])
+        .open(1, "/etc/shadow");
+    let _other = agent.send(&other).await;
+    expected.push("secret_read");
+    agent.expect(&expected).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use picket_agent::identity::Mode;
+use picket_webhook::entrypoint::Unresolved;
+use picket_webhook::entrypoint::reference::Reference;
+
+use crate::examples;
 
 pub(crate) use cluster::{Doctor, Findings, FindingsOutput, Quarantine, Status, StatusOutput};
 
@@ -16,7 +20,8 @@ pub(crate) use cluster::{Doctor, Findings, FindingsOutput, Quarantine, Status, S
     name = "picket",
     version,
     propagate_version = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_long_help = examples::EXIT_CODES
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -28,35 +33,43 @@ pub(crate) enum Command {
     /// Trace a command and print what the rules find.
     ///
     /// Exits as the command does: its exit code, 128 + N after signal N, 127 when it does not
-    /// exist, 126 when it cannot be executed. Findings go to standard error, so the command's
-    /// own output stays clean.
+    /// exist, 126 when it cannot be executed, 125 when picket could not start it. Findings go to
+    /// standard error, so the command's own output stays clean.
+    #[command(after_long_help = examples::RUN)]
     Run(Run),
     /// Write manifests as the webhook would leave their pods.
+    #[command(after_long_help = examples::INJECT)]
     Inject(Inject),
     /// Show what the webhook would change in a manifest.
+    #[command(after_long_help = examples::DIFF)]
     Diff(Inject),
     /// Write manifests without what Picket added: same meaning, same order.
+    #[command(after_long_help = examples::UNINJECT)]
     Uninject(Uninject),
     /// Tell what would happen to the pods of a manifest, and why.
+    #[command(after_long_help = examples::EXPLAIN)]
     Explain(Explain),
-    /// The same for task definitions of ECS on Fargate.
+    /// Inject into task definitions of ECS on Fargate, or take out again what was injected.
     #[command(subcommand)]
     Ecs(Ecs),
     /// Print the CustomResourceDefinitions.
+    #[command(after_long_help = examples::CRDS)]
     Crds(Crds),
     /// Check, try and list detection rules.
-    #[command(subcommand)]
+    #[command(subcommand, after_long_help = examples::RULES)]
     Rules(Rules),
     /// Write a sample finding of each type, marked as a sample.
     ///
     /// To see whether findings arrive: this writes them as the agent would. In a pod,
     /// `kubectl exec POD -c picket-agent -- /picket-agent samples` sends them through the
     /// outputs of the agent that runs there.
+    #[command(after_long_help = examples::SAMPLES)]
     Samples(Samples),
     /// Show what is protected in the cluster, what is not, and why.
     ///
     /// Reads the policies and CoverageReports that Picket's operator writes. With --check it
     /// exits with 2 when something should be seen and is not.
+    #[command(after_long_help = examples::STATUS)]
     Status(Status),
     /// Show what agents found in the pods of the cluster.
     ///
@@ -64,12 +77,15 @@ pub(crate) enum Command {
     /// a token of the service account picket-findings-reader. The rights needed in the operator's
     /// namespace are `create` on serviceaccounts/token of that name, `get` on leases, `create` and
     /// `get` on pods/portforward, and in the cluster `get` on mutatingwebhookconfigurations.
+    #[command(after_long_help = examples::FINDINGS)]
     Findings(Findings),
     /// Cut a pod off from the network and from its Services, and keep it for a look.
     ///
     /// Sets the annotation `picket.dev/quarantine`; the operator and the pod's agent do the rest.
+    #[command(after_long_help = examples::QUARANTINE)]
     Quarantine(Quarantine),
     /// Undo `picket quarantine`.
+    #[command(after_long_help = examples::QUARANTINE)]
     Unquarantine(Quarantine),
     /// Print the completion of commands and, after `rules fields`, of field names.
     ///
@@ -83,6 +99,7 @@ pub(crate) enum Command {
     /// Tell what is wrong, and how to mend it: with this kernel and sandbox, or with a cluster.
     ///
     /// Exits with 1 when something does not work.
+    #[command(after_long_help = examples::DOCTOR)]
     Doctor(Doctor),
     /// Tell what this kernel and sandbox allow the tracer to do.
     Probe {
@@ -95,7 +112,8 @@ pub(crate) enum Command {
 /// Which rules apply.
 #[derive(Debug, Args)]
 pub(crate) struct RuleSources {
-    /// A policy file, or a folder of *.policy files; may be given several times.
+    /// A policy file, or a folder of *.policy, *.yaml and *.yml files; may be given several
+    /// times.
     #[arg(long = "rules", value_name = "FILE|DIR")]
     pub(crate) rules: Vec<PathBuf>,
     /// A list that rules compare with (.ips, .domains, .hashes, .names), or a folder of them;
@@ -160,10 +178,21 @@ pub(crate) struct Inject {
     #[arg(long)]
     pub(crate) labelled_only: bool,
     /// Sidecar image.
-    #[arg(long, default_value = crate::inject::SIDECAR_IMAGE)]
+    #[arg(long, value_name = "IMAGE", default_value = crate::inject::SIDECAR_IMAGE, value_parser = image)]
     pub(crate) sidecar_image: String,
     #[command(flatten)]
     pub(crate) images: ImageLookup,
+}
+
+/// An image, as manifests name it.
+fn image(text: &str) -> Result<String, String> {
+    let fault = |fault: Unresolved| {
+        let fault = fault.detail;
+        format!("{fault}; give it as registry/repository@sha256:… or registry/repository:tag")
+    };
+    Reference::parse(text)
+        .map(|_| text.to_owned())
+        .map_err(fault)
 }
 
 /// How what an image runs is found out, for containers without `command`.
@@ -242,7 +271,7 @@ pub(crate) struct EcsInject {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
     /// Sidecar image.
-    #[arg(long, default_value = crate::inject::SIDECAR_IMAGE)]
+    #[arg(long, value_name = "IMAGE", default_value = crate::inject::SIDECAR_IMAGE, value_parser = image)]
     pub(crate) sidecar_image: String,
 }
 
@@ -295,7 +324,7 @@ pub(crate) enum CrdsAction {
 pub(crate) enum Rules {
     /// Check policy files; exit 1 when a rule does not load.
     Check {
-        /// Policy files, or folders of *.policy files.
+        /// Policy files, or folders of *.policy, *.yaml and *.yml files.
         #[arg(required = true, value_name = "FILE|DIR")]
         files: Vec<PathBuf>,
         /// A list that the rules compare with, or a folder of them.
@@ -309,6 +338,7 @@ pub(crate) enum Rules {
     ///
     /// In: {"expr": "…", "event": {"type": "open", "open.file.path": "/etc/shadow"},
     /// "variables": {…}, "macros": {…}}. Out: {"result": true}, or {"error": "…", "column": N}.
+    #[command(after_long_help = examples::EVAL)]
     Eval {
         /// Use this catalogue of fields (JSON) instead of Picket's.
         #[arg(long, value_name = "FILE")]

@@ -2,6 +2,7 @@
 
 use std::io::{Write, stderr, stdout};
 
+use anyhow::Context as _;
 use picket_crds::ProtectionPolicySpec;
 use picket_webhook::Settings;
 use picket_webhook::ecs::{inject_task_definition, uninject_task_definition};
@@ -18,7 +19,8 @@ pub(crate) fn ecs(command: &Ecs) -> anyhow::Result<bool> {
     match command {
         Ecs::Inject(arguments) => inject(arguments),
         Ecs::Uninject { file } => {
-            let text = uninject_task_definition(&crate::inject::read(file)?)?;
+            let text = uninject_task_definition(&crate::inject::read(file)?)
+                .with_context(|| file.display().to_string())?;
             stdout().write_all(text.as_bytes())?;
             Ok(true)
         }
@@ -29,7 +31,8 @@ fn inject(arguments: &EcsInject) -> anyhow::Result<bool> {
     let spec = match &arguments.policy {
         None => ProtectionPolicySpec::default(),
         Some(path) => {
-            let policies = policies_from_yaml(&crate::inject::read(path)?, "default")?;
+            let policies = policies_from_yaml(&crate::inject::read(path)?, "default")
+                .with_context(|| path.display().to_string())?;
             let mut policies = policies.into_iter();
             match (policies.next(), policies.next()) {
                 (Some(policy), None) => policy.spec,
@@ -39,8 +42,8 @@ fn inject(arguments: &EcsInject) -> anyhow::Result<bool> {
     };
     let mut settings = Settings::new(&arguments.sidecar_image, env!("CARGO_PKG_VERSION"));
     settings.interest = crate::rules::default_interest().to_string();
-    let injected =
-        inject_task_definition(&crate::inject::read(&arguments.file)?, &settings, &spec)?;
+    let injected = inject_task_definition(&crate::inject::read(&arguments.file)?, &settings, &spec)
+        .with_context(|| arguments.file.display().to_string())?;
     stdout().write_all(injected.text.as_bytes())?;
     stderr().write_all(injected.to_string().as_bytes())?;
     Ok(injected

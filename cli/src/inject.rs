@@ -138,6 +138,14 @@ fn plan(arguments: &arguments::Inject) -> Result<Injected, InjectError> {
         .iter()
         .flat_map(|workload| workload.report.wanted.iter().cloned())
         .collect();
+    for said in &arguments.images.image_config {
+        if !wanted.iter().any(|wanted| wanted.image == said.image) {
+            eprintln!(
+                "picket: --image-config: no container needs to know what {} runs",
+                said.image
+            );
+        }
+    }
     if wanted.is_empty() {
         return Ok(first);
     }

@@ -14,6 +14,7 @@ mod diff;
 mod doctor;
 mod ecs;
 mod event_line;
+mod examples;
 mod findings;
 mod images;
 mod inject;
@@ -34,6 +35,12 @@ use clap::Parser;
 
 use arguments::{Arguments, Command};
 
+/// A command line that is not understood (`EX_USAGE`): 2, as clap has it, is what `status --check`
+/// says of a gap.
+const MISUSE: u8 = 64;
+/// `run` could not start its command, as `env` and `timeout` have it.
+const NOT_RUN: u8 = 125;
+
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     match (
@@ -46,14 +53,29 @@ fn main() -> ExitCode {
         }
         _ => {
             complete::answer();
-            match execute(Arguments::parse().command) {
-                Ok(code) => code,
-                Err(error) => {
-                    eprintln!("picket: {}", cluster::in_words(error.as_ref()));
-                    ExitCode::FAILURE
-                }
-            }
+            let command = match Arguments::try_parse() {
+                Ok(arguments) => arguments.command,
+                Err(answer) => return misused(&answer),
+            };
+            // Whatever `run` gives otherwise is its command's.
+            let failure = match command {
+                Command::Run(_) => ExitCode::from(NOT_RUN),
+                _ => ExitCode::FAILURE,
+            };
+            execute(command).unwrap_or_else(|error| {
+                eprintln!("picket: {}", cluster::in_words(error.as_ref()));
+                failure
+            })
         }
+    }
+}
+
+/// Shows help, or what is wrong with a command line.
+fn misused(answer: &clap::Error) -> ExitCode {
+    let _ = answer.print();
+    match answer.use_stderr() {
+        true => ExitCode::from(MISUSE),
+        false => ExitCode::SUCCESS,
     }
 }
 

@@ -91,7 +91,9 @@ fn check(files: &[PathBuf], lists: &[PathBuf], format: Format) -> anyhow::Result
         ..LoadOptions::default()
     };
     if policies.is_empty() && unreadable.policies.is_empty() {
-        anyhow::bail!("no policy there: a folder's are its *.policy files");
+        anyhow::bail!(
+            "no policy there: of a folder, *.policy, *.yaml and *.yml are taken, but no rule tests (*.test.yaml)"
+        );
     }
     let mut check = check::check(&Catalogue::standard(), &policies, &options);
     check.report.policies.extend(unreadable.policies);

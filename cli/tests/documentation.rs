@@ -1,8 +1,16 @@
 //! Every command of the documentation is one that the program takes, and those of the README
-//! that need no cluster work.
+//! that need no cluster work. What the program can say of an installation, and what the default
+//! rules find, is in the documentation.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// A file of the repository.
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
 
 /// The documents that people read.
 fn documents() -> Vec<PathBuf> {
@@ -100,4 +108,67 @@ fn what_the_readme_says_to_try_without_a_cluster_works() {
         tried.push(what.to_owned());
     }
     assert_eq!(tried, ["run", "inject", "explain", "rules", "rules", "run"]);
+}
+
+#[test]
+fn whatever_the_doctor_finds_is_in_the_documentation_with_its_severity() {
+    let text = file("docs/operations.md");
+    let source = file("cli/src/doctor/fault.rs");
+    let names = source.split("pub(crate) enum Fault {").nth(1);
+    let names = names.and_then(|rest| rest.split('}').next());
+    let names = names.expect("the names").lines().map(str::trim);
+    let names = names.filter_map(|line| line.strip_suffix(','));
+    let warnings = source.split("-> Severity {").nth(1);
+    let warnings = warnings.and_then(|rest| rest.split("=> Severity::Warning").next());
+    let warnings: Vec<&str> = warnings.expect("the warnings").split_whitespace().collect();
+    let mut seen = 0;
+    for name in names {
+        seen += 1;
+        let is_warning = warnings.contains(&format!("Fault::{name}").as_str());
+        let is_told = text.contains(&format!("`{name}` (warning)"));
+        assert!(
+            text.contains(&format!("`{name}`")),
+            "docs/operations.md has no {name}"
+        );
+        assert_eq!(is_told, is_warning, "{name}");
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn every_finding_of_the_default_rules_is_in_the_documentation_with_its_severity() {
+    let text = file("docs/rules.md");
+    let text = text.split("\n| | high | medium | low |\n").nth(1);
+    let rows = text.expect("a table").lines().skip(1);
+    let rows: Vec<&str> = rows.take_while(|line| line.starts_with("| ")).collect();
+    // Each finding of a cell, with its threat and severity.
+    let mut told = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let threat = cells[0].split(' ').next().unwrap_or_default();
+        for (severity, cell) in ["high", "medium", "low"].into_iter().zip(&cells[1..]) {
+            let findings = cell.split(" · ").map(|name| name.trim_end_matches('*'));
+            let findings = findings.filter(|name| *name != "–");
+            told.extend(findings.map(|name| format!("{severity} {threat}:Runtime/{name}")));
+        }
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/picket/rules");
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("rules") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|ending| ending != "policy") {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).expect("a policy");
+        let mut finding = "";
+        for line in text.lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("finding: ") {
+                finding = name;
+            } else if let Some(severity) = line.strip_prefix("severity: ") {
+                found.insert(format!("{severity} {finding}"));
+            }
+        }
+    }
+    assert!(found.len() > 40, "{found:?}");
+    assert_eq!(told, found);
 }

@@ -41,6 +41,51 @@ fn exits_as_the_command_does() {
 }
 
 #[test]
+fn what_is_no_command_of_ours_or_could_not_be_started_has_a_code_of_its_own() {
+    for (words, code) in [
+        (&["run", "--rules", "/nonexistent", "--", "true"][..], 125),
+        (&["run", "--output", "/nonexistent/x", "--", "true"], 125),
+        (&["run", "true"], 64),
+        (&["frobnicate"], 64),
+        (&["status", "--frobnicate"], 64),
+        (&["rules", "check", "/nonexistent"], 1),
+        (&["inject", "--sidecar-image", "a@b@c", "-f", "-"], 64),
+        (&["rules", "--help"], 0),
+        (&["--version"], 0),
+    ] {
+        let (found, _, said) = run(words);
+        assert_eq!(found, Some(code), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_task_definition_is_named() {
+    let (code, _, said) = run(&["ecs", "inject", "/etc/passwd"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("/etc/passwd: ") && said.contains("line 1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_said_of_an_image_that_nobody_asks_for_is_not_passed_over() {
+    let deployment = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/deployment.yaml");
+    let (code, _, said) = run(&[
+        "inject",
+        "-f",
+        deployment,
+        "--image-config",
+        "web:1=web.json",
+    ]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("no container needs to know what web:1 runs"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_finding_shows_its_process_tree_and_leaves_standard_output_alone() {
     let folder = tempfile::tempdir().unwrap();
     let tool = folder.path().join("tool");
@@ -121,7 +166,7 @@ fn a_bad_rule_file_names_file_rule_line_and_column_and_nothing_runs() {
     .unwrap();
     let path = rules.to_str().unwrap();
     let (code, stdout, stderr) = run(&["run", "--rules", path, "--", "echo", "ran"]);
-    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert_eq!((code, stdout.as_str()), (Some(125), ""));
     for part in [path, "misspelt", ":3:17:", "open.file.path"] {
         assert!(stderr.contains(part), "no {part:?} in {stderr}");
     }

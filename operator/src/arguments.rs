@@ -49,17 +49,8 @@ pub struct Arguments {
     )]
     pub certificate_secret: String,
 
-    /// Name of the Secret with the keys that say who runs kubectl exec; made
-    /// if it does not exist.
-    #[arg(
-        long,
-        env = "PICKET_SESSION_SECRET",
-        default_value = "picket-session-keys"
-    )]
-    pub session_secret: String,
-
-    /// Who keeps that Secret: the operator, cert-manager, or somebody else. In the latter two
-    /// cases it is only read: tls.crt, tls.key and ca.crt.
+    /// Who keeps the certificate's Secret: the operator, cert-manager, or somebody else. In the
+    /// latter two cases it is only read: tls.crt, tls.key and ca.crt.
     #[arg(long, env = "PICKET_CERTIFICATES", value_enum, default_value_t)]
     pub certificates: CertificateMode,
 
@@ -76,6 +67,15 @@ pub struct Arguments {
     /// be given several times, or separated by commas.
     #[arg(long, env = "PICKET_CERTIFICATE_NAMES", value_delimiter = ',')]
     pub certificate_name: Vec<String>,
+
+    /// Name of the Secret with the keys that say who runs kubectl exec; made
+    /// if it does not exist.
+    #[arg(
+        long,
+        env = "PICKET_SESSION_SECRET",
+        default_value = "picket-session-keys"
+    )]
+    pub session_secret: String,
 
     /// Lease that decides which replica writes.
     #[arg(long, env = "PICKET_LEASE", default_value = "picket-operator")]

@@ -120,3 +120,31 @@ fn every_reason_of_a_condition_is_documented() {
     }
     assert!(seen > 25, "{seen}");
 }
+
+/// What stands in quotation marks in a text and is a reason as Events have it.
+fn reasons(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('"').skip(1).step_by(2);
+    quoted.filter(|word| {
+        let is_word = word.chars().all(|sign| sign.is_ascii_alphanumeric());
+        is_word && word.starts_with(|sign: char| sign.is_ascii_uppercase())
+    })
+}
+
+#[test]
+fn every_event_is_documented() {
+    let text = document("operations.md");
+    let section = text.split("\n## Events\n").nth(1).expect("a section");
+    let section = section.split("\n## ").next().expect("its text");
+    let sources = texts(&root().join("operator/src"));
+    let calls = sources.split(".tell(").skip(1);
+    let calls = calls.filter_map(|rest| rest.split(';').next());
+    let mut told: BTreeSet<&str> = calls.flat_map(reasons).collect();
+    told.extend(["CoverageHealthy", "CoverageUnhealthy", "ExecUntraced"]);
+    assert!(told.len() > 9, "{told:?}");
+    for reason in told {
+        assert!(
+            section.contains(&format!("`{reason}`")),
+            "docs/operations.md has no Event {reason}"
+        );
+    }
+}

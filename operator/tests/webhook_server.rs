@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -32,19 +33,15 @@ fn listener() -> TcpListener {
 }
 
 fn app() -> Router {
-    Router::new()
-        .route("/hello", get(|| async { "hello" }))
-        .route(
-            "/slow",
-            get(|| async {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                "slow"
-            }),
-        )
+    Router::new().route("/hello", get(|| async { "hello" }))
 }
 
 fn serve(certificate: &Arc<ServingCertificate>) -> RunningServer {
-    WebhookServer::start(listener(), app(), Arc::clone(certificate)).expect("start")
+    serve_app(app(), certificate)
+}
+
+fn serve_app(app: Router, certificate: &Arc<ServingCertificate>) -> RunningServer {
+    WebhookServer::start(listener(), app, Arc::clone(certificate)).expect("start")
 }
 
 /// Requests `path` over TLS, trusting only `trust`; the response as text, or
@@ -158,21 +155,28 @@ async fn a_replaced_certificate_is_served_to_the_next_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_finishes_what_is_in_flight_and_takes_nothing_new() {
     let bundle = bundle();
-    let server = serve(&ServingCertificate::of(&bundle).expect("certificate"));
+    let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let both = (Arc::clone(&arrived), Arc::clone(&go));
+    let slow = get(move || async move {
+        both.0.notify_one();
+        both.1.notified().await;
+        "slow"
+    });
+    let app = Router::new().route("/slow", slow);
+    let certificate = ServingCertificate::of(&bundle).expect("certificate");
+    let server = serve_app(app, &certificate);
     let (address, trust) = (server.address(), bundle.trust());
-    let mut stream = spawn_blocking(move || {
+    let response = spawn_blocking(move || {
         let mut stream =
             connect(address, &trust, &rustls::version::TLS13, &[b"http/1.1"]).expect("handshake");
         write!(stream, "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("request");
         stream.flush().expect("flush");
-        stream
-    })
-    .await
-    .expect("client");
-    // The request must have been read before the drain begins.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let response = spawn_blocking(move || read_all(&mut stream));
-    server.drain(GRACE).await.expect("drained");
+        read_all(&mut stream)
+    });
+    arrived.notified().await;
+    // In this order: the request is answered once the drain has begun.
+    let (drained, ()) = tokio::join!(server.drain(GRACE), async { go.notify_one() });
+    drained.expect("drained");
     let text = response.await.expect("client").expect("response");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     assert!(text.ends_with("slow"), "{text}");

@@ -1,5 +1,6 @@
 //! Evaluates rules against events.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
@@ -41,8 +42,8 @@ pub struct Evaluator {
 #[derive(Debug)]
 struct State {
     variables: Variables,
-    /// By rule.
-    limiters: Vec<Limiter>,
+    /// By rule and container: what one has reported hides nothing of what another does.
+    limiters: HashMap<(usize, Option<u64>), Limiter>,
 }
 
 impl Evaluator {
@@ -51,7 +52,7 @@ impl Evaluator {
         Self {
             state: State {
                 variables: Variables::new(Arc::clone(rules.variables())),
-                limiters: limiters(&rules),
+                limiters: HashMap::new(),
             },
             candidates: Vec::new(),
             rules,
@@ -67,7 +68,7 @@ impl Evaluator {
     /// rate limits start anew.
     pub fn replace(&mut self, rules: Arc<RuleSet>) {
         self.state.variables.replace(Arc::clone(rules.variables()));
-        self.state.limiters = limiters(&rules);
+        self.state.limiters.clear();
         self.rules = rules;
     }
 
@@ -126,8 +127,12 @@ impl Evaluator {
     }
 
     /// Forgets the variables of a process or container that is gone and that no living
-    /// process can inherit from.
+    /// process can inherit from, and what was reported of the container.
     pub fn release(&mut self, scope: Scope, key: u64) {
+        if scope == Scope::Container {
+            let limiters = &mut self.state.limiters;
+            limiters.retain(|(_, container), _| *container != Some(key));
+        }
         self.state.variables.release(scope, key);
     }
 
@@ -170,8 +175,11 @@ impl State {
                 }),
             }
         }
-        let report = !rule.silent
-            && self.limiters[index].allow(rule.every, token(rule, context), context.now());
+        let report = !rule.silent && {
+            let container = context.scope_key(Scope::Container);
+            let limiter = self.limiters.entry((index, container)).or_default();
+            limiter.allow(rule.every, token(rule, context), context.now())
+        };
         matches.push(Match {
             rule: index,
             report,
@@ -193,10 +201,6 @@ impl State {
         self.variables
             .set(set.variable, key, value, set.append, context.now());
     }
-}
-
-fn limiters(rules: &RuleSet) -> Vec<Limiter> {
-    rules.rules().iter().map(|_| Limiter::default()).collect()
 }
 
 /// One number for the values that a rule's reports are limited by.

@@ -34,6 +34,14 @@ usage: picket-tracer setup --dir DIR
                            [--no-agent] [--spare] -- COMMAND [ARGUMENT]...
        picket-tracer exec-session [--session TOKEN] [flags of trace] -- COMMAND [ARGUMENT]...
        picket-tracer probe [--json]
+
+setup         copies this program into a directory, for containers that share it
+trace         runs a command and tells the agent what it and its descendants do
+exec-session  the same for what somebody runs by kubectl exec
+probe         tells what this kernel and sandbox allow
+
+Exit codes: the command's own; 127 it is not there, 126 it cannot be run, 125 a failure of the
+tracer where there is no command or --require-tracing is given; 1 of setup and probe: it fails.
 ";
 
 fn say(text: &str) {
@@ -46,14 +54,12 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let command = args.next().unwrap_or_default();
     let rest: Vec<OsString> = args.collect();
     match command.to_str() {
+        Some("setup" | "trace" | "exec-session" | "probe") if asks_for_help(&rest) => usage(),
         Some("setup") => run_setup(&rest),
         Some("trace") => run_trace(rest),
         Some("exec-session") => run_session(rest),
         Some("probe") => run_probe(&rest),
-        Some("help" | "--help" | "-h") => {
-            print!("{USAGE}");
-            ExitCode::SUCCESS
-        }
+        Some("help" | "--help" | "-h") => usage(),
         Some("--version") => {
             println!("picket-tracer {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -63,6 +69,17 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
             ExitCode::from(OWN_FAILURE)
         }
     }
+}
+
+fn usage() -> ExitCode {
+    print!("{USAGE}");
+    ExitCode::SUCCESS
+}
+
+/// Where a command stands behind the flags, that is run instead.
+fn asks_for_help(args: &[OsString]) -> bool {
+    let is = |words: &[&str]| args.iter().any(|arg| words.iter().any(|word| arg == word));
+    is(&["--help", "-h"]) && !is(&["--"])
 }
 
 fn run_probe(args: &[OsString]) -> ExitCode {

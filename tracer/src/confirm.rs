@@ -6,23 +6,25 @@
 //! machine has not let the thread run. What was not seen is reported as unconfirmed; what is
 //! known to have failed is not reported.
 
+mod changes;
 mod check;
+mod opens;
+mod sockets;
+
+use std::os::fd::BorrowedFd;
 
 use picket_events::{Credentials, EventKind, File, Outcome};
 
 pub(crate) use self::check::Check;
+pub(crate) use self::opens::has_descriptor;
 
 use crate::debts::Owed;
-use crate::decode::{self, accepting};
 use crate::looks::Looks;
-use crate::memory::Memory;
-use crate::mounts::{self, Mounts};
+use crate::mounts::Mounts;
 use crate::proc;
-use crate::races::{self, Peer};
+use crate::races;
 use crate::resolve::{Resolved, Root, View};
-use crate::sys::files::Metadata;
-use crate::sys::{Errno, poll, socket};
-use crate::taking;
+use crate::sys::{Errno, poll};
 
 /// What a look at the effect has shown.
 #[derive(Debug)]
@@ -104,7 +106,7 @@ impl Pending {
     pub(crate) fn settle(
         &mut self,
         view: &View<'_>,
-        pidfd: Option<std::os::fd::BorrowedFd<'_>>,
+        pidfd: Option<BorrowedFd<'_>>,
         known_mounts: &Mounts,
         looks: &mut Looks,
         returned: bool,
@@ -112,25 +114,18 @@ impl Pending {
         // Before the effect is looked for: a call that is made in between is seen.
         let last = !returned && decides(self.looks, self.tid);
         self.looks += 1;
-        let (pid, ways) = (self.pid, self.check.ways());
-        let since = self.time.saturating_sub(CLOCK_TICK);
-        let may_be_another = || {
-            races::has_threads(pid) || ways.iter().any(|way| races::is_unsteady(view, way, since))
+        let sight = Sight {
+            pid: self.pid,
+            tid: self.tid,
+            time: self.time,
+            view,
+            pidfd,
+            mounts: known_mounts,
+            ways: self.check.ways(),
+            returned,
+            last,
         };
-        // `None` where there was nothing to be seen for us, whatever became of it.
-        let time = self.time;
-        let unless_seen = |seen: Option<bool>| match (seen, returned, last) {
-            (Some(true), _, _) => Settled::Emit(Outcome::Succeeded),
-            (None, true, _) => Settled::Emit(Outcome::Unconfirmed),
-            // Another thread or process may have had the kernel do it to something else.
-            (_, true, _) if may_be_another() => Settled::Emit(Outcome::Unconfirmed),
-            (_, true, _) => Settled::Drop,
-            (_, false, true) => Settled::Emit(Outcome::Unconfirmed),
-            (_, false, false) => Settled::Wait,
-        };
-        // A name that was made may be gone again, by a call that we do not stop for.
-        let may_be_undone =
-            |resolved: &Resolved| returned && races::has_changed(view, &resolved.path, time);
+        let kind = &mut self.kind;
         match &self.check {
             Check::Nothing => Settled::Emit(Outcome::Unconfirmed),
             Check::Open {
@@ -139,260 +134,123 @@ impl Pending {
                 writes,
                 stamps,
             } => {
-                let (file, resolved) = looks.look(view, at, known_mounts);
-                if resolved.was_missing() && (!*creates || at.path.is_empty()) {
-                    return Settled::Drop;
-                }
-                if resolved.was_missing() && !(returned || last) {
-                    return Settled::Wait;
-                }
-                // A directory is not opened to write to it (EISDIR).
-                if *writes && is_directory(&resolved) && !takes_directory(&self.kind) {
-                    return match may_be_another() {
-                        true => Settled::Emit(Outcome::Unconfirmed),
-                        false => Settled::Drop,
-                    };
-                }
-                let is_stamped = *stamps
-                    && resolved
-                        .metadata
-                        .is_some_and(|now| now.change_time.saturating_add(CLOCK_TICK) >= self.time);
-                // What a thread only reads it has mostly closed by its next call: not worth
-                // another look then.
-                let is_worth_it = *writes || !returned;
-                let descriptor = (!is_stamped && is_worth_it)
-                    .then(|| descriptor_of(view, &resolved, *writes))
-                    .flatten();
-                let is_open = is_stamped || descriptor.is_some();
-                // The name may have been given to another file between both looks.
-                let is_another = |number: &i32| {
-                    let link = format!("/proc/{}/fd/{number}", view.tid);
-                    let behind = view.file_behind(&link).zip(resolved.metadata);
-                    behind.is_some_and(|(behind, found)| !behind.same_file(&found))
-                };
-                let file = match descriptor.filter(is_another) {
-                    Some(number) => decode::file_of(&view.descriptor(number), known_mounts),
-                    None => file,
-                };
-                set_file(&mut self.kind, file);
-                // It may be another file that was opened, and this one open since long ago: with other
-                // threads, and where the path leads elsewhere by now.
-                let may_be_another = || resolved.is_fleeting || races::has_threads(self.pid);
-                let seen = match is_open && may_be_another() {
-                    true => Outcome::Unconfirmed,
-                    false => Outcome::Succeeded,
-                };
-                match (is_open, returned || last) {
-                    (true, _) => Settled::Emit(seen),
-                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
-                    (false, false) => Settled::Wait,
-                }
+                let found = looks.look(view, at, known_mounts);
+                let may_create = *creates && !at.path.is_empty();
+                sight.open(kind, found, (may_create, *writes, *stamps))
             }
-            Check::Opened(before) => {
-                let open = accepting::descriptors(view).into_iter();
-                let new = open.filter(|number| !before.contains(number));
-                let mut new = new.map(|number| view.descriptor(number));
-                let has_threads = races::has_threads(self.pid);
-                // A new descriptor may already be for something else again. Another thread may have had
-                // something else opened.
-                let meant = self.kind.file().filter(|file| file.inode != 0);
-                let found = match meant.filter(|_| !has_threads) {
-                    Some(meant) => new.find(|found| {
-                        let found = found.metadata.as_ref();
-                        let found = found.map(|found| (found.inode, found.device));
-                        found == Some((meant.inode, meant.device))
-                    }),
-                    None => new.next(),
-                };
-                if let Some(found) = &found {
-                    set_file(&mut self.kind, decode::file_of(found, known_mounts));
-                }
-                match (found.is_some(), returned || last) {
-                    (true, _) if has_threads => Settled::Emit(Outcome::Unconfirmed),
-                    (true, _) => Settled::Emit(Outcome::Succeeded),
-                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
-                    (false, false) => Settled::Wait,
-                }
-            }
-            Check::Descriptor(link) => {
-                let resolved = Resolved {
-                    path: link.clone(),
-                    ..Resolved::default()
-                };
-                match (has_descriptor(view, &resolved, true), returned || last) {
-                    (true, _) => Settled::Emit(Outcome::Succeeded),
-                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
-                    (false, false) => Settled::Wait,
-                }
-            }
-            Check::Gone { path, before, .. } => unless_seen(match view.metadata(path, false) {
-                Ok(now) => Some(!now.same_file(before)),
-                Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Some(true),
-                Err(_) => None,
-            }),
-            Check::Moved { to, before, .. } => {
-                let (file, resolved) = decode::look(view, to, known_mounts);
-                let seen = is_seen(&resolved, |now| now.same_file(before));
-                if let EventKind::Rename { to, .. } = &mut self.kind {
-                    *to = file;
-                }
-                unless_seen(seen.filter(|seen| *seen || !may_be_undone(&resolved)))
-            }
-            Check::Appears(at) => {
-                let (file, resolved) = decode::look(view, at, known_mounts);
-                set_file(&mut self.kind, file);
-                let seen = is_seen(&resolved, |_| true);
-                unless_seen(seen.filter(|seen| *seen || !may_be_undone(&resolved)))
-            }
-            Check::Exists(at) => {
-                let (file, resolved) = decode::look(view, at, known_mounts);
-                set_file(&mut self.kind, file);
-                if resolved.was_missing() {
-                    return Settled::Drop;
-                }
-                Settled::Emit(Outcome::Unconfirmed)
-            }
-            Check::Mode { path, mode, .. } => unless_seen(
-                view.metadata(path, true)
-                    .ok()
-                    .map(|now| now.mode & 0o7777 == mode & 0o7777),
-            ),
-            Check::Owner { path, uid, gid, .. } => {
-                unless_seen(view.metadata(path, false).ok().map(|now| {
-                    uid.is_none_or(|uid| now.uid == uid) && gid.is_none_or(|gid| now.gid == gid)
-                }))
-            }
-            // A look while it is about to be made would use the mount, which the kernel then calls busy.
-            Check::Mounted { .. }
-                if matches!(self.kind, EventKind::Umount { .. }) && !(returned || last) =>
-            {
-                Settled::Wait
-            }
-            Check::Mounted { at, before } => {
-                let seen = mounts::at(view, at) != *before;
-                if let (EventKind::Mount { fs_type, .. }, true) = (&mut self.kind, seen)
-                    && fs_type.is_empty()
-                    && let Some(now) = mounts::on_top(view, at)
-                {
-                    *fs_type = now.filesystem;
-                }
-                // An attempt that failed says something as well.
-                match (seen, returned || last) {
-                    (true, _) => Settled::Emit(Outcome::Succeeded),
-                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
-                    (false, false) => Settled::Wait,
-                }
-            }
-            Check::Detached(before) => {
-                let found = accepting::descriptors(view)
-                    .into_iter()
-                    .filter(|number| !before.contains(number))
-                    .find_map(|number| mounts::filesystem_behind(view, number));
-                let seen = found.is_some();
-                if let (EventKind::Mount { fs_type, .. }, Some(found)) = (&mut self.kind, found)
-                    && fs_type.is_empty()
-                {
-                    *fs_type = found;
-                }
-                match (seen, returned || last) {
-                    (true, _) => Settled::Emit(Outcome::Succeeded),
-                    (false, true) => Settled::Emit(Outcome::Unconfirmed),
-                    (false, false) => Settled::Wait,
-                }
-            }
-            Check::Ids => match proc::settled_credentials(self.tid, view.credentials) {
-                Ok(now) if now != *view.credentials => Settled::Ids(now),
-                Ok(now) if returned || last => {
-                    set_ids(&mut self.kind, now);
-                    Settled::Emit(Outcome::Unconfirmed)
-                }
-                Ok(_) => Settled::Wait,
-                Err(_) => Settled::Emit(Outcome::Unconfirmed),
-            },
-            Check::Root(before) => {
-                // A chroot of one thread changes it for all that share it, which not all do.
-                match Root::of(view.tid, view.credentials) {
-                    Ok(root) if !root.is(before) => Settled::Root(root),
-                    Err(Errno(libc::EACCES | libc::EPERM)) if returned || last => {
-                        Settled::Root(Root::Unknown)
-                    }
-                    // Whoever enters name spaces may enter others than that of mounts.
-                    _ if matches!(self.kind, EventKind::Unshare { entered: true, .. }) => {
-                        unless_seen(None)
-                    }
-                    _ => unless_seen(Some(false)),
-                }
-            }
+            Check::Opened(before) => sight.opened(kind, before),
+            Check::Descriptor(link) => sight.descriptor(link),
+            Check::Gone { path, before, .. } => sight.gone(path, before),
+            Check::Moved { to, before, .. } => sight.moved(kind, to, before),
+            Check::Appears(at) => sight.appears(kind, at),
+            Check::Exists(at) => sight.exists(kind, at),
+            Check::Mode { path, mode, .. } => sight.mode(path, *mode),
+            Check::Owner { path, uid, gid, .. } => sight.owner(path, *uid, *gid),
+            Check::Mounted { at, before } => sight.mounted(kind, at, *before),
+            Check::Detached(before) => sight.detached(kind, before),
+            Check::Ids => sight.ids(kind),
+            Check::Root(before) => sight.root(kind, before),
             Check::Connected {
                 descriptor,
                 cookie,
                 before,
-            } => {
-                let peer = taking::take(view, pidfd, *descriptor).and_then(|socket| {
-                    use std::os::fd::AsFd;
-                    match socket::cookie(socket.as_fd()).ok() == *cookie {
-                        true => socket::address(socket.as_fd(), socket::End::Peer),
-                        false => Err(Errno(libc::EBADF)),
-                    }
-                });
-                let peer =
-                    peer.map(|peer| races::compare_peer(&mut self.kind, &peer, before.as_deref()));
-                match (peer, returned || last) {
-                    (Ok(Peer::AsTold | Peer::Corrected), _) => Settled::Emit(Outcome::Succeeded),
-                    // Another thread may have put another path there.
-                    (Ok(Peer::ByAnotherName), _) if races::has_threads(self.pid) => {
-                        Settled::Emit(Outcome::Unconfirmed)
-                    }
-                    (Ok(Peer::ByAnotherName), _) => Settled::Emit(Outcome::Succeeded),
-                    (Ok(Peer::AsBefore), false) => Settled::Wait,
-                    (Ok(Peer::AsBefore), true) | (Err(_), true) => {
-                        Settled::Emit(Outcome::Unconfirmed)
-                    }
-                    (Err(_), false) => Settled::Wait,
-                }
-            }
+            } => sight.connected(kind, *descriptor, *cookie, before.as_deref()),
             Check::Accepted {
                 room,
                 before,
                 is_there,
-            } => {
-                let written = room.as_ref().and_then(|room| room.written(view));
-                let listening = match &self.kind {
-                    EventKind::Accept { local, .. } => local.as_ref(),
-                    _ => None,
-                };
-                let accepted = written
-                    .map(Some)
-                    .or_else(|| accepting::new_socket(view, pidfd, before, listening));
-                match accepted {
-                    Some(address) => {
-                        if let EventKind::Accept { peer, .. } = &mut self.kind {
-                            *peer = address;
-                        }
-                        Settled::Emit(Outcome::Succeeded)
-                    }
-                    // The new descriptor is one of too many, or closed again already.
-                    None if returned && *is_there => Settled::Emit(Outcome::Unconfirmed),
-                    None if returned || !proc::exists(self.tid) => Settled::Drop,
-                    None => Settled::Wait,
-                }
-            }
+            } => sight.accepted(kind, room.as_ref(), before, *is_there),
+            // A server may take its time.
             Check::Answered { at, before } => {
-                let mut now = vec![0u8; before.len()];
-                let memory = Memory::passing(self.tid, view.credentials);
-                let is_there = memory.read(*at, &mut now).is_ok();
-                let answer = decode::dns::decode(&now)
-                    .filter(|dns| dns.response_code.is_some() && now != *before);
-                match answer {
-                    Some(dns) if is_there => {
-                        self.kind = EventKind::Dns(Box::new(dns));
-                        Settled::Emit(Outcome::Succeeded)
-                    }
-                    // A server may take its time.
-                    _ if returned || !is_there || self.looks > ANSWER_LOOKS => Settled::Nothing,
-                    _ => Settled::Wait,
-                }
+                sight.answered(kind, *at, before, self.looks > ANSWER_LOOKS)
             }
+        }
+    }
+}
+
+/// What there is to see of a call by now.
+struct Sight<'a> {
+    pid: u32,
+    tid: u32,
+    /// When the call was notified, nanoseconds since the epoch.
+    time: u64,
+    view: &'a View<'a>,
+    pidfd: Option<BorrowedFd<'a>>,
+    mounts: &'a Mounts,
+    /// As [`Check::ways`] has it.
+    ways: [&'a [u8]; 2],
+    /// The call is known to have returned.
+    returned: bool,
+    /// It is the last look at one that may not have.
+    last: bool,
+}
+
+impl Sight<'_> {
+    /// What the call has changed has no time before this one (nanoseconds since the epoch).
+    fn since(&self) -> u64 {
+        self.time.saturating_sub(CLOCK_TICK)
+    }
+
+    /// Whether there will be no other look.
+    fn decides(&self) -> bool {
+        self.returned || self.last
+    }
+
+    /// Another thread or process may have had the kernel do it to something else.
+    fn may_be_another(&self) -> bool {
+        let is_unsteady = |way: &&[u8]| races::is_unsteady(self.view, way, self.since());
+        races::has_threads(self.pid) || self.ways.iter().any(is_unsteady)
+    }
+
+    /// A name that was made may be gone again, by a call that we do not stop for.
+    fn may_be_undone(&self, resolved: &Resolved) -> bool {
+        self.returned && races::has_changed(self.view, &resolved.path, self.time)
+    }
+
+    /// What has to be seen where the call did not fail; `None` where there was nothing to be seen for
+    /// us, whatever became of it.
+    fn unless_seen(&self, seen: Option<bool>) -> Settled {
+        match (seen, self.returned, self.last) {
+            (Some(true), _, _) => Settled::Emit(Outcome::Succeeded),
+            (None, true, _) => Settled::Emit(Outcome::Unconfirmed),
+            (_, true, _) if self.may_be_another() => Settled::Emit(Outcome::Unconfirmed),
+            (_, true, _) => Settled::Drop,
+            (_, false, true) => Settled::Emit(Outcome::Unconfirmed),
+            (_, false, false) => Settled::Wait,
+        }
+    }
+
+    /// What seeing it says of something that may be over by now: not to see it says nothing.
+    fn if_shown(&self, shown: Option<Outcome>) -> Settled {
+        match (shown, self.decides()) {
+            (Some(outcome), _) => Settled::Emit(outcome),
+            (None, true) => Settled::Emit(Outcome::Unconfirmed),
+            (None, false) => Settled::Wait,
+        }
+    }
+
+    fn ids(&self, kind: &mut EventKind) -> Settled {
+        match proc::settled_credentials(self.tid, self.view.credentials) {
+            Ok(now) if now != *self.view.credentials => Settled::Ids(now),
+            Ok(now) if self.decides() => {
+                set_ids(kind, now);
+                Settled::Emit(Outcome::Unconfirmed)
+            }
+            Ok(_) => Settled::Wait,
+            Err(_) => Settled::Emit(Outcome::Unconfirmed),
+        }
+    }
+
+    fn root(&self, kind: &EventKind, before: &Root) -> Settled {
+        // A chroot of one thread changes it for all that share it, which not all do.
+        match Root::of(self.view.tid, self.view.credentials) {
+            Ok(root) if !root.is(before) => Settled::Root(root),
+            Err(Errno(libc::EACCES | libc::EPERM)) if self.decides() => {
+                Settled::Root(Root::Unknown)
+            }
+            // Whoever enters name spaces may enter others than that of mounts.
+            _ if matches!(kind, EventKind::Unshare { entered: true, .. }) => self.unless_seen(None),
+            _ => self.unless_seen(Some(false)),
         }
     }
 }
@@ -417,62 +275,4 @@ pub(crate) fn set_file(kind: &mut EventKind, found: File) {
         | EventKind::Chroot { file } => *file = found,
         _ => {}
     }
-}
-
-fn is_directory(resolved: &Resolved) -> bool {
-    let mode = resolved.metadata.map(|found| found.mode & libc::S_IFMT);
-    mode == Some(libc::S_IFDIR)
-}
-
-/// Whether an open that could write takes a directory all the same: for a file without a name in it
-/// (`O_TMPFILE`), or for nothing but its place.
-fn takes_directory(kind: &EventKind) -> bool {
-    let bits = (libc::O_TMPFILE & !libc::O_DIRECTORY | libc::O_PATH) as u32;
-    matches!(kind, EventKind::Open { flags, .. } if flags & bits != 0)
-}
-
-/// How many descriptors are looked at in a search.
-const SEARCH_LIMIT: usize = 64;
-
-/// Whether a file is there, and such; `None` where we cannot look at it.
-fn is_seen(resolved: &Resolved, is_such: impl Fn(&Metadata) -> bool) -> Option<bool> {
-    match &resolved.metadata {
-        Some(now) => Some(is_such(now)),
-        None => resolved.was_missing().then_some(false),
-    }
-}
-
-/// Whether the thread has a descriptor for a file.
-pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
-    descriptor_of(view, resolved, search).is_some()
-}
-
-/// The thread's descriptor for a file, if it has one. Reading programs close again what they
-/// opened, so for them only the most likely number is tried; a search costs more than it
-/// finds.
-fn descriptor_of(view: &View<'_>, resolved: &Resolved, search: bool) -> Option<i32> {
-    const MOST_LIKELY: u32 = 3;
-    let is_it = |number: &u32| {
-        let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid))?;
-        Ok::<_, Errno>(link == resolved.path)
-    };
-    if resolved.path.is_empty() {
-        return None;
-    }
-    let found = proc::as_tracee(view.credentials, || {
-        if !search {
-            return Ok(is_it(&MOST_LIKELY)?.then_some(MOST_LIKELY));
-        }
-        for number in proc::descriptors(view.tid, SEARCH_LIMIT)? {
-            match is_it(&number) {
-                Ok(true) => return Ok(Some(number)),
-                // Root may list them all the same.
-                Err(refused @ Errno(libc::EACCES | libc::EPERM)) => return Err(refused),
-                // Another, or closed meanwhile.
-                _ => {}
-            }
-        }
-        Ok(None)
-    });
-    Some(found.ok()?? as i32)
 }

@@ -295,7 +295,7 @@ fn environment(
     environments.of(&bytes, scrubbed_environment)
 }
 
-fn scrubbed_environment(bytes: &[u8]) -> (Vec<String>, bool) {
+pub(crate) fn scrubbed_environment(bytes: &[u8]) -> (Vec<String>, bool) {
     let keep = |entry: &[u8]| text::from_bytes(scrub::environment(entry));
     let (mut envs, is_cut) = entries(bytes, ENVIRONMENT_BYTES, ENVIRONMENT_MAX, keep);
     let is_cut = environments::cut(&mut envs) || is_cut;

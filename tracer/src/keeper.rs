@@ -199,6 +199,7 @@ impl Keeper {
             // The listener comes to us through a table that all share at first.
             at("unshare", process::unshare_files())?;
         }
+        at("getpid", process::knows_itself())?;
         at("wait", process::can_wait())?;
         let board = at("shared memory", Board::map())?;
         let wake = at("eventfd", poll::event())?;

@@ -23,6 +23,8 @@ mod denials;
 mod elf;
 mod familiar;
 mod filter;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod hidden;
 mod idmap;
 mod image;

@@ -133,7 +133,7 @@ pub(crate) fn on_top(view: &View<'_>, path: &str) -> Option<Mount> {
 }
 
 /// The last one listed covers those before it.
-fn on_top_in(text: &[u8], path: &str) -> Option<Mount> {
+pub(crate) fn on_top_in(text: &[u8], path: &str) -> Option<Mount> {
     text.split(|byte| *byte == b'\n').rev().find_map(|line| {
         let mut words = line.split(|byte| *byte == b' ');
         let id = words.next()?;

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use picket_events::Credentials;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use self::memory::mapping_in;
 pub(crate) use self::memory::{auxiliary, mapping, protection};
 pub(crate) use self::stat::{OpenStat, Stat, Strings, parse_stat, stat, stat_as_tracee};
 use crate::sys::{Errno, Result, files, process};
@@ -135,7 +137,7 @@ pub(crate) fn innermost_ids(tid: u32) -> Option<(u32, u32)> {
     Some((innermost("NStgid:")?, innermost("NSpid:")?))
 }
 
-fn parse_status(bytes: &[u8]) -> Status {
+pub(crate) fn parse_status(bytes: &[u8]) -> Status {
     let mut status = Status::default();
     let text = String::from_utf8_lossy(bytes);
     for line in text.lines() {

@@ -6,6 +6,7 @@
 
 mod below;
 mod root;
+mod walk;
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -15,6 +16,8 @@ use picket_events::Credentials;
 
 pub(crate) use self::below::Start;
 pub(crate) use self::root::Root;
+pub(crate) use self::walk::Walk;
+use self::walk::has_self;
 use crate::proc;
 use crate::sys::files::{self, AT_FDCWD, IN_ROOT, Metadata, NO_MAGICLINKS};
 use crate::sys::{Errno, Result, process};
@@ -57,23 +60,6 @@ impl Resolved {
     }
 }
 
-/// Where following a path component by component has come to.
-#[derive(Debug)]
-pub(crate) struct Walk {
-    /// The place, without links on the way; what was left to walk is appended where there was an
-    /// error.
-    pub(crate) place: Vec<u8>,
-    /// The place is a link that the kernel follows by other means than its text, and leads here.
-    pub(crate) magic: Option<Vec<u8>>,
-    /// Why it went no further.
-    pub(crate) error: Option<Errno>,
-    /// The error is about the last component.
-    pub(crate) is_last: bool,
-    /// [`Resolved::is_fleeting`].
-    pub(crate) is_fleeting: bool,
-}
-
-const LINKS_MAX: usize = 40;
 /// Why nothing is known of a file that was not looked at.
 const NOT_ASKED: Errno = Errno(libc::EAGAIN);
 
@@ -148,164 +134,6 @@ impl View<'_> {
             metadata: metadata.ok(),
             is_fleeting,
         }
-    }
-
-    /// Follows a path component by component.
-    pub(crate) fn walk(&self, path: &[u8], follow: bool) -> Walk {
-        self.walk_by(path, follow, |_| ())
-    }
-
-    /// The same; `visit` is given each directory in which a name is looked for (empty for `/`).
-    pub(crate) fn walk_by(&self, path: &[u8], follow: bool, mut visit: impl FnMut(&[u8])) -> Walk {
-        let root = self.root.prefix();
-        let mut done: Vec<u8> = Vec::new();
-        let mut rest: Vec<Vec<u8>> = Vec::new();
-        match self.root.inside(path) {
-            Some(inside) => {
-                done.extend_from_slice(root);
-                push_components(&mut rest, inside);
-            }
-            None => push_components(&mut rest, path),
-        }
-        let mut links = 0;
-        let mut is_fleeting = false;
-        while let Some(component) = rest.pop() {
-            if component == b".." {
-                if done == root {
-                    continue;
-                }
-                let parent = done.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-                done.truncate(parent);
-                continue;
-            }
-            visit(&done);
-            let parent = done.len();
-            done.push(b'/');
-            done.extend_from_slice(&component);
-            if rest.is_empty() && !follow {
-                break;
-            }
-            let inside = self.root.strip(&done);
-            let is_process = inside == b"/proc/self";
-            let is_own = is_process || inside == b"/proc/thread-self";
-            if !is_own && is_self(&component) && self.is_of_processes(&done[..parent]) {
-                done = self.own_processes();
-                let own = match component.as_slice() {
-                    b"self" => format!("/{}", self.pid),
-                    _ => format!("/{}/task/{}", self.pid, self.tid),
-                };
-                done.extend_from_slice(own.as_bytes());
-                continue;
-            }
-            // A `/proc` of another PID name space has no such links for us.
-            let mut inner = None;
-            let target = match self.read_link(&done) {
-                Ok(target) => target,
-                Err(Errno(libc::ENOENT)) if is_own && self.is_in_other_proc() => {
-                    inner = proc::innermost_ids(self.tid);
-                    Vec::new()
-                }
-                Err(Errno(libc::EINVAL)) => continue,
-                Err(error) => {
-                    let is_last = rest.is_empty();
-                    for component in rest.iter().rev() {
-                        done.push(b'/');
-                        done.extend_from_slice(component);
-                    }
-                    return Walk {
-                        place: done,
-                        magic: None,
-                        error: Some(error),
-                        is_last,
-                        is_fleeting,
-                    };
-                }
-            };
-            links += 1;
-            if links > LINKS_MAX {
-                return Walk {
-                    place: done,
-                    magic: None,
-                    error: Some(Errno(libc::ELOOP)),
-                    is_last: false,
-                    is_fleeting,
-                };
-            }
-            if is_own {
-                let (pid, tid) = inner.unwrap_or((self.pid, self.tid));
-                let thread = format!("/{pid}/task/{tid}");
-                let process = format!("/{pid}");
-                let own = if is_process { process } else { thread };
-                done.truncate(parent);
-                done.extend_from_slice(own.as_bytes());
-            } else if is_magic(self.root.strip(&done)) {
-                // The kernel gives the target as a path of ours, canonical; or a name in
-                // brackets that is no path.
-                is_fleeting = true;
-                if rest.is_empty() || target.first() != Some(&b'/') {
-                    return Walk {
-                        place: done,
-                        magic: Some(target),
-                        error: None,
-                        is_last: true,
-                        is_fleeting,
-                    };
-                }
-                done = if target == b"/" { Vec::new() } else { target };
-            } else {
-                done.truncate(parent);
-                if target.first() == Some(&b'/') {
-                    done.clear();
-                    done.extend_from_slice(root);
-                }
-                push_components(&mut rest, &target);
-            }
-        }
-        if done.is_empty() {
-            done.push(b'/');
-        }
-        Walk {
-            place: done,
-            magic: None,
-            error: None,
-            is_last: true,
-            is_fleeting,
-        }
-    }
-
-    /// Whether a directory is the uppermost one of a file system of processes.
-    fn is_of_processes(&self, directory: &[u8]) -> bool {
-        const FIRST: u64 = 1;
-        let magic = || files::file_system_magic(&self.reach(directory)?);
-        let found = self.metadata(directory, false);
-        found.is_ok_and(|found| found.inode == FIRST) && magic() == Ok(files::PROC)
-    }
-
-    /// Where a process's own folder is to be found that was named in such a file system elsewhere (another
-    /// mount, or of another PID name space, in which it has another number).
-    fn own_processes(&self) -> Vec<u8> {
-        match self.root {
-            Root::Foreign {
-                is_below_ours: false,
-                ..
-            } => self.root.unstripped(b"/proc"),
-            _ => b"/proc".to_vec(),
-        }
-    }
-
-    /// Whether a file system of processes is at `/proc`, and not ours.
-    fn is_in_other_proc(&self) -> bool {
-        let first = || self.root.unstripped(b"/proc/1");
-        matches!(self.root, Root::Foreign { .. }) && self.metadata(&first(), true).is_ok()
-    }
-
-    fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let (start, path) = self.start_and_path(path)?;
-        proc::as_tracee(self.credentials, || {
-            let mut buffer = [0u8; 4096];
-            let length = files::read_link(start, &path, &mut buffer)?;
-            Ok(buffer[..length].to_vec())
-        })
     }
 
     /// Metadata of a canonical path.
@@ -416,50 +244,6 @@ impl View<'_> {
                 is_fleeting: true,
             },
         }
-    }
-}
-
-/// Puts the components of a path in front of what is still to be walked (last one first).
-fn push_components(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
-    let components = path.split(|byte| *byte == b'/');
-    rest.extend(
-        components
-            .filter(|c| !c.is_empty() && *c != b".")
-            .map(<[u8]>::to_vec)
-            .rev(),
-    );
-}
-
-/// Whether a name may be that of the link, in a file system of processes, to its reader's own folder.
-fn is_self(name: &[u8]) -> bool {
-    name == b"self" || name == b"thread-self"
-}
-
-fn has_self(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/').any(is_self)
-}
-
-/// Whether a symbolic link is one that the kernel follows by other means than its text.
-fn is_magic(path: &[u8]) -> bool {
-    let mut parts = path.split(|byte| *byte == b'/').skip(1);
-    if parts.next() != Some(b"proc".as_slice()) {
-        return false;
-    }
-    let numeric = |part: Option<&[u8]>| part.is_some_and(|p| p.iter().all(u8::is_ascii_digit));
-    if !numeric(parts.next()) {
-        return false;
-    }
-    let mut name = parts.next();
-    if name == Some(b"task".as_slice()) {
-        if !numeric(parts.next()) {
-            return false;
-        }
-        name = parts.next();
-    }
-    match name {
-        Some(b"root" | b"cwd" | b"exe") => parts.next().is_none(),
-        Some(b"fd" | b"ns" | b"map_files") => parts.next().is_some(),
-        _ => false,
     }
 }
 

@@ -1,3 +1,4 @@
+use super::walk::is_magic;
 use super::*;
 use std::os::unix::fs::symlink;
 

@@ -124,8 +124,9 @@ fn a_program_takes_the_worker_some_thirty_calls() {
     );
     let mut counts: Vec<usize> = turns.iter().map(Vec::len).collect();
     counts.sort_unstable();
-    // What a busy machine adds, it adds to some of them. Thirty or so, and strace makes them slow enough for
+    // A busy machine adds looks to most of them (eight busy processes: 31 to 42 calls), so it is those
+    // to which it added nothing that say what a program costs. Strace makes them slow enough for
     // events to be written for nearly each.
-    let count = counts[counts.len() / 4];
-    assert!(count <= 36, "{count} calls: {:?}", usual(&turns));
+    let count = counts[counts.len() / 20];
+    assert!(count <= 34, "{count} calls: {:?}", usual(&turns));
 }

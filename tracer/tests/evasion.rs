@@ -6,6 +6,8 @@
 mod doors;
 #[path = "evasion/edges.rs"]
 mod edges;
+#[path = "evasion/filters.rs"]
+mod filters;
 #[path = "evasion/handover.rs"]
 mod handover;
 #[path = "evasion/hiding.rs"]

@@ -9,6 +9,8 @@ mod failures;
 mod files;
 #[path = "events/memory.rs"]
 mod memory;
+#[path = "events/owners.rs"]
+mod owners;
 mod support;
 
 use picket_events::wire::ToAgent;

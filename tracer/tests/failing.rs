@@ -269,6 +269,35 @@ fn what_the_tracer_cannot_do_without_is_tried_first() {
     }
 }
 
+/// `getpid`: an error is no process's id, and a signal to it would reach everybody there is.
+#[test]
+fn where_nobody_is_told_its_id_nobody_is_signalled() {
+    need_root();
+    let refused = tracer_where_refused(&[39], 1);
+    let program = "
+import subprocess, sys
+# Neither parent nor child of the tracer, and in the name space that ends with this test.
+bystander = subprocess.Popen(['sleep', '1000'])
+traced = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+print(traced.returncode, traced.stdout, traced.stderr, bystander.poll())
+";
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    command.args(["python3", "-I", "-S", "-c", program, "python3"]);
+    command.args(refused.get_args());
+    command
+        .args(["trace", "--no-agent", "--"])
+        .args(sh("echo ran; exit 4"));
+    let ran = output(&mut command);
+    let sentence = "runs untraced: getpid failed: Operation not permitted; the sandbox refuses it";
+    let said = stdout(&ran);
+    assert!(
+        said.starts_with("4 ran\n") && said.ends_with("None\n"),
+        "{said}"
+    );
+    assert!(said.contains(sentence), "{said}");
+}
+
 /// However little there is, the program runs; and where it is too little for the tracer, one sentence
 /// says of what.
 #[test]
@@ -351,6 +380,26 @@ fn misuse_is_one_sentence_and_the_program_runs() {
         Some(0)
     );
     assert_eq!(run(&["frobnicate"]).status.code(), Some(125));
+}
+
+#[test]
+fn help_is_given_wherever_it_is_asked_for_but_in_place_of_a_program() {
+    let run = |args: &[&str]| output(Command::new(tracer()).args(args));
+    let usage = stdout(&run(&["--help"]));
+    assert!(usage.contains("Exit codes"), "{usage}");
+    for subcommand in ["setup", "trace", "exec-session", "probe"] {
+        for flag in ["--help", "-h"] {
+            let helped = run(&[subcommand, flag]);
+            assert_eq!(helped.status.code(), Some(0), "{subcommand} {flag}");
+            assert_eq!(stdout(&helped), usage, "{subcommand} {flag}");
+        }
+    }
+    let program = ["--", "/bin/sh", "-c", "exit 4"];
+    let traced = run(&[&["trace", "--no-agent", "--help"], &program[..]].concat());
+    assert_eq!(traced.status.code(), Some(4));
+    assert!(stderr(&traced).contains("unknown flag --help"));
+    let its_own = run(&["trace", "--no-agent", "--", "/bin/echo", "--help"]);
+    assert_ne!(stdout(&its_own), usage);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use crate::finding::Finding;
+use crate::shares::{Kind, Shares};
 use crate::sink::Sink;
 
 /// Most findings that wait.
@@ -20,14 +21,16 @@ const BATCH_BYTES: usize = MAX_FINDINGS - 64 * 1024;
 /// only informs stays in the pod's log.
 pub struct Relayed {
     inner: Arc<dyn Sink>,
-    queue: mpsc::Sender<String>,
+    queue: mpsc::UnboundedSender<(Kind, String)>,
+    shares: Arc<Shares>,
     dropped: Arc<AtomicU64>,
 }
 
 /// What the relay has not got yet.
 #[derive(Debug)]
 pub struct Outbox {
-    queue: mpsc::Receiver<String>,
+    queue: mpsc::UnboundedReceiver<(Kind, String)>,
+    shares: Arc<Shares>,
     dropped: Arc<AtomicU64>,
     told: u64,
     /// A batch that was not delivered.
@@ -37,10 +40,12 @@ pub struct Outbox {
 impl Relayed {
     /// A sink before `inner`, and what it collects.
     pub fn before(inner: Arc<dyn Sink>) -> (Self, Outbox) {
-        let (queue, waiting) = mpsc::channel(WAITING);
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let shares = Arc::new(Shares::of(WAITING));
         let dropped = Arc::new(AtomicU64::new(0));
         let outbox = Outbox {
             queue: waiting,
+            shares: Arc::clone(&shares),
             dropped: Arc::clone(&dropped),
             told: 0,
             held: Vec::new(),
@@ -48,6 +53,7 @@ impl Relayed {
         let sink = Self {
             inner,
             queue,
+            shares,
             dropped,
         };
         (sink, outbox)
@@ -57,8 +63,11 @@ impl Relayed {
 impl Sink for Relayed {
     fn emit(&self, finding: Finding) {
         if finding.finding.is_some() {
-            let line = finding.to_line();
-            if line.len() > MAX_FINDING || self.queue.try_send(line).is_err() {
+            let (kind, line) = (Kind::of(&finding), finding.to_line());
+            let is_taken = line.len() <= MAX_FINDING
+                && self.shares.enter(kind)
+                && self.queue.send((kind, line)).is_ok();
+            if !is_taken {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -91,7 +100,8 @@ impl Outbox {
         let mut bytes: usize = self.held.iter().map(String::len).sum();
         while self.held.len() < MAX_BATCH && bytes + MAX_FINDING <= BATCH_BYTES {
             match self.queue.try_recv() {
-                Ok(line) => {
+                Ok((kind, line)) => {
+                    self.shares.leave(kind);
                     bytes += line.len();
                     self.held.push(line);
                 }
@@ -171,7 +181,8 @@ mod tests {
     fn what_does_not_fit_is_counted_and_told_once() {
         let (sink, mut outbox) = Relayed::before(Arc::new(|_: Finding| {}));
         sink.emit(finding(&"x".repeat(MAX_FINDING)));
-        for _ in 0..WAITING + 5 {
+        let room = WAITING / 2;
+        for _ in 0..room + 5 {
             sink.emit(finding("y"));
         }
         assert_eq!(outbox.dropped(), 6);

@@ -3,6 +3,7 @@
 use picket_events::{EventKind, File};
 
 use super::files::{AT_SYMLINK_NOFOLLOW, exists, itself, way};
+use super::spaces::{Owner, owner};
 use super::{Call, Located, Verdict};
 use crate::confirm::Check;
 
@@ -50,6 +51,8 @@ fn chown_as(call: &Call<'_>, at: &Located, ids: [u32; 2]) -> Verdict {
     // -1 leaves an id as it is; the 16-bit calls have a -1 of their own.
     let is_narrow = call.abi.register_size() == 4;
     let [uid, gid] = ids.map(|id| (id != u32::MAX && !(is_narrow && id == 0xffff)).then_some(id));
+    let uid = uid.map(|uid| owner(call, Owner::User, uid));
+    let gid = gid.map(|gid| owner(call, Owner::Group, gid));
     let check = match resolved.metadata {
         Some(before)
             if uid.is_some_and(|uid| uid != before.uid)

@@ -8,6 +8,7 @@ pub(crate) mod attributes;
 pub(crate) mod dns;
 mod empty;
 pub(crate) mod files;
+pub(crate) mod filters;
 pub(crate) mod handles;
 pub(crate) mod ids;
 pub(crate) mod kernel;

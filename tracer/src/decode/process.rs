@@ -2,7 +2,7 @@
 
 use picket_events::EventKind;
 
-use super::{Call, Located, Verdict};
+use super::{Call, Located, Verdict, filters};
 use crate::confirm::Check;
 
 fn named(at: Located) -> Verdict {
@@ -49,6 +49,9 @@ pub(crate) fn prctl(call: &Call<'_>) -> Verdict {
     const SET_NAME: u32 = 15;
     /// More than the kernel keeps: what it cuts off can be seen.
     const LONGEST_NAME: usize = 64;
+    if let Some(verdict) = filters::by_prctl(call) {
+        return verdict;
+    }
     let option = call.word(0);
     let name = if option == SET_NAME {
         call.text(1, LONGEST_NAME)

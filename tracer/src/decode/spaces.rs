@@ -1,5 +1,5 @@
-//! Process ids as calls name them: those of the caller's own PID name space, in which another process
-//! has the number that one of ours has here.
+//! Ids as calls name them: those of the caller's own name spaces, in which another process or user has
+//! the number that one of ours has here.
 
 use std::sync::OnceLock;
 
@@ -38,6 +38,47 @@ pub(super) fn here(call: &Call<'_>, id: Id, number: u32) -> u32 {
 fn space(call: &Call<'_>, pid: u32) -> Option<Vec<u8>> {
     let link = || proc::link(&format!("/proc/{pid}/ns/pid"));
     proc::as_tracee(&call.process.credentials, link).ok()
+}
+
+/// What an id is of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Owner {
+    User,
+    Group,
+}
+
+/// The user or group here that a caller means by a number. One that it has no number for is nobody, and
+/// the kernel refuses it.
+pub(super) fn owner(call: &Call<'_>, of: Owner, number: u32) -> u32 {
+    static OURS: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    let link = || proc::link(&format!("/proc/{}/ns/user", call.tid));
+    let theirs = proc::as_tracee(&call.process.credentials, link).ok();
+    let ours = OURS.get_or_init(|| proc::link("/proc/self/ns/user").ok());
+    if theirs.is_none() || theirs == *ours {
+        return number;
+    }
+    let map = match of {
+        Owner::User => "uid_map",
+        Owner::Group => "gid_map",
+    };
+    let map = proc::read(&format!("/proc/{}/{map}", call.tid), MAP_MAX).unwrap_or_default();
+    outside(&String::from_utf8_lossy(&map), number).unwrap_or(number)
+}
+
+/// Bytes of a map of ids: 340 lines, of 33 at most.
+const MAP_MAX: usize = 340 * 33;
+
+/// What a number is outside, by lines of numbers: the first inside, the first outside, how many.
+fn outside(map: &str, number: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut words = line.split_whitespace().map(str::parse::<u32>);
+        let mut next = || words.next()?.ok();
+        let (inside, outside, count) = (next()?, next()?, next()?);
+        let offset = number
+            .checked_sub(inside)
+            .filter(|offset| *offset < count)?;
+        outside.checked_add(offset)
+    })
 }
 
 fn ids(pid: u32, id: Id) -> Option<Vec<u32>> {
@@ -83,4 +124,19 @@ fn find(call: &Call<'_>, id: Id, number: u32, depth: usize) -> Option<u32> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_found_in_the_line_that_has_it() {
+        let map = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(outside(map, 0), Some(1000));
+        assert_eq!(outside(map, 1), Some(100_000));
+        assert_eq!(outside(map, 65_536), Some(165_535));
+        assert_eq!(outside(map, 65_537), None);
+        assert_eq!(outside("", 0), None);
+    }
 }

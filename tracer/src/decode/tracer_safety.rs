@@ -69,8 +69,9 @@ pub(crate) fn tgkill(call: &Call<'_>) -> Verdict {
 /// The process that a pidfd of the caller's is for, or that a process's folder in `/proc` is, which
 /// the kernel takes in a pidfd's place; `None` where it has ended or cannot be seen.
 fn process_behind(call: &Call<'_>, pidfd: i32) -> Option<u32> {
-    /// `PIDFD_SELF_THREAD`, `PIDFD_SELF_THREAD_GROUP` of `linux/pidfd.h`.
-    const OWN: [i32; 2] = [-10_000, -20_000];
+    /// `PIDFD_SELF_THREAD`, `PIDFD_SELF_THREAD_GROUP` of `linux/pidfd.h`; the latter as Linux 6.14 had it, and
+    /// as it is since.
+    const OWN: [i32; 3] = [-10_000, -20_000, -10_001];
     if OWN.contains(&pidfd) {
         return Some(call.process.pid);
     }
@@ -160,38 +161,6 @@ pub(crate) fn pidfd_getfd(call: &Call<'_>) -> Verdict {
     match is_new {
         true => Verdict::Watch(kind, Check::Descriptor(wanted.path)),
         false => watch(kind),
-    }
-}
-
-/// `SECCOMP_SET_MODE_FILTER`, an operation of `seccomp`.
-pub(crate) const SET_MODE_FILTER: u32 = 1;
-/// `PR_SET_SECCOMP`, an option of `prctl`.
-pub(crate) const PR_SET_SECCOMP: u32 = 22;
-/// Whether a call of this name gives the caller a seccomp filter of its own.
-pub(crate) fn adds_filter(call: &Call<'_>, name: &str) -> bool {
-    match name {
-        "seccomp" => call.word(0) == SET_MODE_FILTER,
-        "prctl" => call.word(0) == PR_SET_SECCOMP,
-        _ => false,
-    }
-}
-
-/// `seccomp(SECCOMP_SET_MODE_FILTER)`. With `SECCOMP_FILTER_FLAG_NEW_LISTENER`: under the ptrace engine
-/// a listener of the application's own could let calls run behind our back. It gets what the
-/// kernel answers where there is a listener already, which under the other engine there is.
-pub(crate) fn seccomp(call: &Call<'_>) -> Verdict {
-    const NEW_LISTENER: u32 = 8;
-    if call.word(0) != SET_MODE_FILTER || call.word(1) & NEW_LISTENER == 0 {
-        return Verdict::Pass;
-    }
-    Verdict::Refuse {
-        errno: libc::EBUSY,
-        event: Some(EventKind::Prctl {
-            option: PR_SET_SECCOMP,
-            argument: u64::from(call.word(1)),
-            name: String::new(),
-        }),
-        tampering: false,
     }
 }
 

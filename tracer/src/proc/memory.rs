@@ -94,7 +94,10 @@ pub(crate) fn protection(tid: u32, address: u64) -> Result<u32> {
 }
 
 /// Looks through lines, in ascending order, as far as the address.
-fn mapping_in(mut mappings: impl BufRead, address: u64) -> std::io::Result<Option<Mapping>> {
+pub(crate) fn mapping_in(
+    mut mappings: impl BufRead,
+    address: u64,
+) -> std::io::Result<Option<Mapping>> {
     let mut line = Vec::new();
     while mappings.read_until(b'\n', &mut line)? > 0 {
         match parse(&line) {

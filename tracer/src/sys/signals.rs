@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::{Result, check};
+use super::{Errno, Result, check};
 
 /// A set of blocked signals, to be restored later.
 #[derive(Clone, Copy)]
@@ -177,8 +177,12 @@ pub(crate) fn drain(descriptor: BorrowedFd<'_>) {
     }
 }
 
-/// Sends a signal to a process.
+/// Sends a signal to a process: to one. What is no process's id, as a sandbox gives it that answers
+/// `getpid` with an error, would reach everybody who can be reached, or our own group.
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
+    if pid <= 0 {
+        return Err(Errno(libc::ESRCH));
+    }
     // SAFETY: plain values.
     check(unsafe { libc::kill(pid, signal) }.into())?;
     Ok(())

@@ -11,7 +11,8 @@ use super::Worker;
 use picket_events::Outcome;
 
 use super::asking::Asker;
-use super::calls::{Judged, is_told};
+use super::calls::is_told;
+use super::judging::Judged;
 use crate::decode::Verdict;
 use crate::proc;
 use crate::sys::ptrace::{self, Stop};

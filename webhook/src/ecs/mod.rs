@@ -125,7 +125,7 @@ pub fn uninject_task_definition(text: &str) -> Result<String, EcsError> {
 
 fn read(text: &str) -> Result<Value, EcsError> {
     serde_json::from_str(text).map_err(|error| EcsError {
-        path: ".".to_owned(),
+        path: "the task definition".to_owned(),
         message: error.to_string(),
     })
 }
@@ -276,7 +276,7 @@ mod tests {
     fn faults_name_their_path() {
         let settings = Settings::new("picket:1", "1");
         for (text, expected) in [
-            ("{", ".: EOF"),
+            ("{", "the task definition: EOF"),
             ("{}", "containerDefinitions: expected a list"),
             (
                 r#"{"containerDefinitions": [{"name": "a", "command": "x"}]}"#,

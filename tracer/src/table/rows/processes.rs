@@ -3,7 +3,7 @@
 use picket_events::{EventType as E, Interest};
 
 use super::EVERY;
-use crate::decode::{ids, process, tracer_safety};
+use crate::decode::{filters, ids, process, tracer_safety};
 use crate::table::{NO, Row, Test, row};
 
 /// `PR_SET_PDEATHSIG`, `PR_SET_DUMPABLE`, `PR_SET_NAME`, `PR_SET_SECCOMP`, `PR_CAPBSET_DROP`,
@@ -29,9 +29,9 @@ fn wants_duplicates(interest: &Interest) -> bool {
 }
 
 /// `SECCOMP_SET_MODE_FILTER`.
-const SET_FILTER: &[u32] = &[tracer_safety::SET_MODE_FILTER];
+const SET_FILTER: &[u32] = &[filters::SET_MODE_FILTER];
 /// `PR_SET_DUMPABLE`, after which we could not open what we have to read, and `PR_SET_SECCOMP`.
-const PRCTL_ALWAYS: &[u32] = &[4, tracer_safety::PR_SET_SECCOMP];
+const PRCTL_ALWAYS: &[u32] = &[4, filters::PR_SET_SECCOMP];
 /// The processes of a user, the caller's own where it is 0.
 const PRIO_USER: &[u32] = &[tracer_safety::PRIO_USER as u32];
 const IOPRIO_WHO_USER: &[u32] = &[tracer_safety::IOPRIO_WHO_USER as u32];
@@ -109,7 +109,7 @@ pub(super) static ROWS: &[Row] = &[
         [317, 354, 277],
         E::Prctl,
         &[Test::OneOf(0, SET_FILTER)],
-        tracer_safety::seccomp,
+        filters::seccomp,
     )
     .always(),
     row(
