@@ -217,6 +217,7 @@ fn transport(protocol: u16) -> Value {
         0 => Value::Null,
         6 => json!("IPPROTO_TCP"),
         17 => json!("IPPROTO_UDP"),
+        262 => json!("IPPROTO_MPTCP"),
         other => json!(other),
     }
 }

@@ -27,6 +27,43 @@ read -r token < /run/secrets/kubernetes.io/serviceaccount/..data/token
         ],
     },
     Case {
+        name: "tokens of EKS' for roles in AWS are read",
+        prepare: r#"
+for name in pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token eks.amazonaws.com/serviceaccount/token; do
+    folder=/run/secrets/${name%/*}
+    mkdir -p $folder/..2026_01_01
+    echo secret > $folder/..2026_01_01/${name##*/}
+    ln -s ..2026_01_01 $folder/..data
+    ln -s ..data/${name##*/} $folder/${name##*/}
+done
+"#,
+        script: r#"
+cat /var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token
+base64 /var/run/secrets/eks.amazonaws.com/serviceaccount/token
+"#,
+        reports: &[
+            "picket_service_account_token_read",
+            "picket_service_account_token_read",
+        ],
+    },
+    Case {
+        name: "utilities read the environment of another process",
+        prepare: "",
+        script: r#"
+sleep 60 &
+cat "/proc/$!/environ"
+tr '\0' '\n' < "/proc/$!/environ"
+kill $!
+"#,
+        reports: &["picket_environment_read", "picket_environment_read"],
+    },
+    Case {
+        name: "a utility reads its own environment, and a file of that name",
+        prepare: "echo text > environ",
+        script: "cat /proc/self/environ environ; python3 -c 'import os; open(f\"/proc/{os.getppid()}/environ\").read()'",
+        reports: &[],
+    },
+    Case {
         name: "python reads the token, cat the certificate, ls the folder",
         prepare: SERVICE_ACCOUNT,
         script: r#"
@@ -107,6 +144,12 @@ service = socket.create_server(("169.254.169.254", 80))
 socket.create_connection(("169.254.169.254", 80)).close()
 PYTHON
 "#,
+        reports: &["picket_metadata_service_tool"],
+    },
+    Case {
+        name: "a script of bash's asks the metadata service",
+        prepare: "loopback; echo ': > /dev/tcp/169.254.169.254/9' > job.sh",
+        script: "bash job.sh || true",
         reports: &["picket_metadata_service_tool"],
     },
     Case {

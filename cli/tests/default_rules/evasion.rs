@@ -176,6 +176,27 @@ rm -f /root/.viminfo
         reports: &[],
     },
     Case {
+        name: "bash ends its first session on a terminal, and leaves a history",
+        prepare: "",
+        script: r#"
+python3 - <<'PYTHON'
+import os, pty
+session, terminal = pty.fork()
+if session == 0:
+    os.execv("/bin/bash", ["bash", "--norc", "-i"])
+os.write(terminal, b"id\nexit\n")
+try:
+    while os.read(terminal, 1000):
+        pass
+except OSError:
+    pass  # the session is over
+os.waitpid(session, 0)
+assert "id\n" in open("/root/.bash_history").read()
+PYTHON
+"#,
+        reports: &[],
+    },
+    Case {
         name: "a shell's history and a record of logins are emptied, and overwritten",
         prepare: "echo id > /root/.bash_history; echo log > /var/log/wtmp",
         script: r#"

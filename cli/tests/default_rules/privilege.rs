@@ -18,6 +18,21 @@ PYTHON
         reports: &["picket_container_socket_accessed"],
     },
     Case {
+        name: "a connection to a container runtime's socket below the node's folder",
+        prepare: "mkdir -p /srv/host/run/containerd",
+        script: r#"
+python3 - <<'PYTHON'
+import os, socket
+runtime = socket.socket(socket.AF_UNIX)
+runtime.bind("/srv/host/run/containerd/containerd.sock")
+runtime.listen()
+os.symlink("host/run/containerd/containerd.sock", "/srv/innocent.sock")
+socket.socket(socket.AF_UNIX).connect("innocent.sock")
+PYTHON
+"#,
+        reports: &["picket_container_socket_accessed"],
+    },
+    Case {
         name: "a connection to an application's socket",
         prepare: "",
         script: r#"
@@ -28,6 +43,23 @@ application.bind("/run/app.sock")
 application.listen()
 socket.socket(socket.AF_UNIX).connect("/var/run/app.sock")
 PYTHON
+"#,
+        reports: &[],
+    },
+    Case {
+        name: "a command line tool asks the kubelet",
+        prepare: "loopback; cp /usr/bin/python3 curl",
+        script: r#"
+./curl -c 'import socket; socket.socket().connect_ex(("127.0.0.1", 10250))'
+"#,
+        reports: &["picket_kubelet_asked"],
+    },
+    Case {
+        name: "an application asks the kubelet, a tool something else",
+        prepare: "loopback; cp /usr/bin/python3 curl",
+        script: r#"
+python3 -c 'import socket; socket.socket().connect_ex(("127.0.0.1", 10250))'
+./curl -c 'import socket; socket.socket().connect_ex(("127.0.0.1", 443))'
 "#,
         reports: &[],
     },

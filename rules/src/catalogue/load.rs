@@ -49,6 +49,8 @@ struct Document {
     #[serde(default)]
     zero: HashMap<String, Vec<String>>,
     #[serde(default)]
+    mostly_zero: HashMap<String, Vec<String>>,
+    #[serde(default)]
     aliases: HashMap<String, String>,
     #[serde(default)]
     alias_prefixes: HashMap<String, String>,
@@ -83,6 +85,7 @@ struct FieldDocument {
     record: Option<String>,
     #[serde(rename = "match")]
     matching: Option<String>,
+    resolved: Option<bool>,
     max_length: Option<usize>,
     role: Option<String>,
     needs: Option<String>,
@@ -107,7 +110,8 @@ impl Catalogue {
     ///
     /// Types are bool, int, string, ip, the same with `[]`, and iterator; `match` is pattern
     /// (default), path or nocase. A field with `match` path whose name ends in `.path` holds
-    /// resolved paths: no regular expression fits it, nor what no such path can be. `events` maps event types to `{"about", "never",
+    /// resolved paths, unless `resolved` is false: no regular expression fits it, nor what no such path
+    /// can be. `events` maps event types to `{"about", "never",
     /// "fields"}`, whose fields get the event's name as prefix; `records` names groups of
     /// fields for use as `{"record": NAME}`; `alternatives` names ends of fields and those of
     /// fields whose values count as well.
@@ -157,18 +161,12 @@ impl Catalogue {
                 }
             }
         }
-        for (reason, patterns) in &document.zero {
-            let patterns: Vec<Wildcard> = patterns
-                .iter()
-                .map(|pattern| Wildcard::new(pattern, false))
-                .collect();
-            let reason: Arc<str> = Arc::from(reason.as_str());
-            for field in &mut catalogue.fields {
-                if patterns.iter().any(|pattern| pattern.matches(&field.name)) {
-                    field.zero = Some(Arc::clone(&reason));
-                }
-            }
-        }
+        note(&mut catalogue.fields, &document.zero, |field| {
+            &mut field.zero
+        });
+        note(&mut catalogue.fields, &document.mostly_zero, |field| {
+            &mut field.mostly_zero
+        });
         catalogue.constants = document.constants;
         if cfg!(target_arch = "aarch64") {
             catalogue.constants.extend(document.constants_aarch64);
@@ -179,6 +177,26 @@ impl Catalogue {
         catalogue.builtins = document.builtins;
         catalogue.expansions = document.expansions.into_iter().map(expansion).collect();
         Ok(catalogue)
+    }
+}
+
+/// Notes a reason at each field that one of its patterns names.
+fn note(
+    fields: &mut [FieldInfo],
+    reasons: &HashMap<String, Vec<String>>,
+    place: impl Fn(&mut FieldInfo) -> &mut Option<Arc<str>>,
+) {
+    for (reason, patterns) in reasons {
+        let patterns: Vec<Wildcard> = patterns
+            .iter()
+            .map(|pattern| Wildcard::new(pattern, false))
+            .collect();
+        let reason: Arc<str> = Arc::from(reason.as_str());
+        for field in fields.iter_mut() {
+            if patterns.iter().any(|pattern| pattern.matches(&field.name)) {
+                *place(field) = Some(Arc::clone(&reason));
+            }
+        }
     }
 }
 
@@ -300,6 +318,7 @@ impl Loader<'_> {
         }
         let last = name.rsplit('.').next().unwrap_or_default();
         let resolved = matching == Matching::Path && matches!(last, "path" | "cwd");
+        let resolved = field.resolved.unwrap_or(resolved);
         self.catalogue.fields.push(FieldInfo {
             name,
             value_type,
@@ -313,6 +332,7 @@ impl Loader<'_> {
             needs,
             about: Arc::default(),
             zero: None,
+            mostly_zero: None,
         });
         Ok(())
     }

@@ -66,6 +66,8 @@ pub struct FieldInfo {
     pub about: Arc<str>,
     /// Why it always has its zero value, if so.
     pub zero: Option<Arc<str>>,
+    /// When it has another than its zero value, where that is seldom so.
+    pub mostly_zero: Option<Arc<str>>,
 }
 
 /// What is known about an event type.

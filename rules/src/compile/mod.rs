@@ -11,7 +11,7 @@ mod texts;
 
 use std::cell::Cell;
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, FieldInfo};
 use crate::position::Span;
 use crate::program::{AnyNode, BoolNode, IntNode, Program, TextNode};
 use crate::syntax::ast::{Arithmetic, Comparison, Kind, Node};
@@ -45,6 +45,27 @@ pub(crate) struct Work {
     suggestions: Cell<usize>,
 }
 
+/// Which fields are taken for their zero value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Zeros {
+    /// None: the condition is to be evaluated.
+    None,
+    /// Those that always have it.
+    Always,
+    /// Those, and those that mostly have it.
+    Mostly,
+}
+
+impl Zeros {
+    fn take(self, field: &FieldInfo) -> bool {
+        match self {
+            Zeros::None => false,
+            Zeros::Always => field.zero.is_some(),
+            Zeros::Mostly => field.zero.is_some() || field.mostly_zero.is_some(),
+        }
+    }
+}
+
 /// What names in an expression can refer to.
 #[derive(Clone, Copy)]
 pub(crate) struct Environment<'a> {
@@ -53,8 +74,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) variables: &'a VariableTable,
     /// The variable whose default is the tags of the rule that is compiled, where there is one.
     pub(crate) rule_tags: Option<VariableId>,
-    /// Takes fields that always have their zero value for that value, to see what can come true.
-    pub(crate) zeros: bool,
+    /// Fields that are taken for their zero value, to see what can come true.
+    pub(crate) zeros: Zeros,
     /// Counts what is compiled, so that a policy cannot grow without limit.
     pub(crate) work: &'a Work,
 }

@@ -131,7 +131,7 @@ impl<'a> Compiler<'a> {
             }
         };
         let read = Read { field, at };
-        if self.environment.zeros && info.zero.is_some() {
+        if self.environment.zeros.take(info) {
             match info.value_type {
                 ValueType::Bool => return Ok(Operand::Bool(BoolNode::Constant(false))),
                 ValueType::Int => return Ok(Operand::Int(IntNode::Constant(0), Origin::Value)),

@@ -1,7 +1,7 @@
-//! Rules on fields that always have their zero value here.
+//! Rules on fields that always, or mostly, have their zero value here.
 
 use crate::catalogue::FieldInfo;
-use crate::compile::{Compiled, Environment, compile};
+use crate::compile::{Compiled, Environment, Zeros, compile};
 use crate::program::BoolNode;
 use crate::syntax::ast::Node;
 
@@ -18,24 +18,44 @@ pub(super) struct Emptiness {
 pub(super) fn of(environment: Environment<'_>, node: &Node, compiled: &Compiled) -> Emptiness {
     let fields = compiled.fields.iter();
     let fields = fields.map(|field| environment.catalogue.info(*field));
-    let said: Vec<String> = fields.filter_map(sentence).collect();
-    if said.is_empty() {
-        return Emptiness::default();
-    }
-    let with_zeros = Environment {
-        zeros: true,
-        ..environment
-    };
     // It compiled before; where it does not with constants in it, no more is known.
-    let never = compile(with_zeros, node)
-        .is_ok_and(|compiled| matches!(compiled.program.root, BoolNode::Constant(false)));
-    Emptiness {
-        never: never.then(|| said.join("; ")),
-        warnings: said,
+    let is_never = |zeros| {
+        compile(
+            Environment {
+                zeros,
+                ..environment
+            },
+            node,
+        )
+        .is_ok_and(|compiled| matches!(compiled.program.root, BoolNode::Constant(false)))
+    };
+    let said: Vec<String> = fields.clone().filter_map(always).collect();
+    if !said.is_empty() && is_never(Zeros::Always) {
+        return Emptiness {
+            never: Some(said.join("; ")),
+            warnings: said,
+        };
     }
+    let mut emptiness = Emptiness {
+        warnings: said,
+        never: None,
+    };
+    let mostly: Vec<String> = fields.filter_map(mostly).collect();
+    if !mostly.is_empty() && is_never(Zeros::Mostly) {
+        emptiness.warnings.extend(mostly);
+    }
+    emptiness
 }
 
-fn sentence(field: &FieldInfo) -> Option<String> {
+fn always(field: &FieldInfo) -> Option<String> {
     let why = field.zero.as_ref()?;
     Some(format!("{} is always empty here: {why}", field.name))
+}
+
+fn mostly(field: &FieldInfo) -> Option<String> {
+    let when = field.mostly_zero.as_ref()?;
+    Some(format!(
+        "it waits for another {} than 0, which is seldom: {when}",
+        field.name
+    ))
 }

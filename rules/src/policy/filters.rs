@@ -4,7 +4,7 @@ use semver::{BuildMetadata, Comparator, Op, Prerelease, Version};
 
 use super::document::Conditions;
 use crate::catalogue::Catalogue;
-use crate::compile::{Environment, MacroTable, Work, compile};
+use crate::compile::{Environment, MacroTable, Work, Zeros, compile};
 use crate::eval::Frame;
 use crate::ruleset::LoadOptions;
 use crate::store::Variables;
@@ -96,7 +96,7 @@ impl Facts {
             macros: &macros,
             variables: &variables,
             rule_tags: None,
-            zeros: false,
+            zeros: Zeros::None,
             work: &work,
         };
         let compiled = parse_expression(filter)

@@ -14,7 +14,7 @@ use super::set::define;
 use crate::action::Action;
 use crate::catalogue::{Catalogue, FieldInfo, Role};
 use crate::compile::{
-    Compiled, Environment, Macro, MacroTable, Work, compile, compile_value, expand,
+    Compiled, Environment, Macro, MacroTable, Work, Zeros, compile, compile_value, expand,
 };
 use crate::deny;
 use crate::lists::{self, ListKind, ListUse, Lists};
@@ -259,7 +259,7 @@ impl Loader<'_> {
             macros: &self.macros,
             variables: &self.variables,
             rule_tags: self.rule_tags,
-            zeros: false,
+            zeros: Zeros::None,
             work: &self.work,
         }
     }

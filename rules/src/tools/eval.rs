@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::event::{WrittenEvent, as_int};
 use crate::catalogue::Catalogue;
-use crate::compile::{Environment, Macro, MacroTable, Work, compile, expand};
+use crate::compile::{Environment, Macro, MacroTable, Work, Zeros, compile, expand};
 use crate::eval::Frame;
 use crate::store::Variables;
 use crate::syntax::{ExpressionError, parse_expression, parse_macro};
@@ -98,7 +98,7 @@ pub fn answer(catalogue: &Arc<Catalogue>, line: &str, now: i64) -> Answer {
         macros: &macros,
         variables: &table,
         rule_tags: None,
-        zeros: false,
+        zeros: Zeros::None,
         work: &work,
     };
     let programs = parse_expression(&request.expr)

@@ -123,3 +123,46 @@ fn a_rule_that_hangs_on_a_field_that_stays_empty_is_told() {
         assert!(!watched.contains("bpf"), "{expression}: {watched}");
     }
 }
+
+#[test]
+fn a_rule_that_waits_for_calls_that_fail_is_told_when_it_sees_them() {
+    let cases = [
+        ("open.file.name == \"x\" && open.retval < 0", true),
+        ("connect.addr.port == 22 && connect.retval == EACCES", true),
+        ("mount.retval in [ EPERM, EACCES ]", true),
+        ("socket.retval > 2", true),
+        // What succeeds is told with 0, as is what is not known.
+        ("open.file.name == \"x\" && open.retval >= 0", false),
+        ("chmod.retval == 0 || chmod.retval == EPERM", false),
+        ("open.file.name == \"x\" || open.retval == EACCES", false),
+        ("open.file.name == \"x\"", false),
+    ];
+    for (expression, is_warned) in cases {
+        let text = format!("rules:\n  - id: one\n    expression: >-\n      {expression}\n");
+        let (rules, report) = load(&[("one.policy", &text)]);
+        assert!(report.is_ok(), "{expression}: {report:#?}");
+        let row = &report.policies[0].rules[0];
+        let warned = |warning: &String| warning.starts_with("it waits for another ");
+        assert_eq!(row.warnings.iter().any(warned), is_warned, "{row:#?}");
+        // Under ptrace, or where Picket refuses, it can fire.
+        assert!(rules.rules()[0].never.is_none(), "{expression}");
+    }
+}
+
+#[test]
+fn what_is_mounted_is_named_as_it_was_passed() {
+    let text = r#"
+rules:
+  - id: one
+    expression: mount.source.path in [ "cgroup", "none", ~"//server/*" ]
+"#;
+    let mut evaluator = Evaluator::new(load_one(text));
+    for (source, expected) in [("cgroup", 1), ("//server/share", 1), ("/dev/sda1", 0)] {
+        let mounted = event(serde_json::json!({"type": "mount", "mount.source.path": source}));
+        assert_eq!(
+            matched(&mut evaluator, &mounted).len(),
+            expected,
+            "{source}"
+        );
+    }
+}
