@@ -257,3 +257,30 @@ fn what_waits_is_bounded() {
     assert_eq!(asked, 256);
     assert!(judged > 0, "the rest is judged without sums");
 }
+
+/// Neither does what waits for one file pile up, nor does what one container has waiting keep another's
+/// files from being looked at.
+#[test]
+fn one_file_and_one_container_leave_room() {
+    let mut pod = Pod::new();
+    let mut judged = 0;
+    for _ in 0..3000 {
+        let exec = EventKind::Exec(Box::new(elsewhere("/app/x", 10_000)));
+        judged += pod.play(script().event(1, exec)).rules().len();
+    }
+    assert!(judged >= 40, "the rest is judged without sums: {judged}");
+    for inode in 0..1000u64 {
+        let exec = EventKind::Exec(Box::new(elsewhere("/app/x", 20_000 + inode)));
+        pod.play(script().event(1, exec));
+    }
+    let mut outputs = Vec::new();
+    let hello = hello("sidecar", 2);
+    let other = pod.pipeline.open_connection(&hello, pod.now, &mut outputs);
+    pod.connection = other.unwrap();
+    let told = pod.play(miner());
+    assert_eq!(told.asked.len(), 1);
+    assert_eq!(
+        pod.answer(&told.asked[0], Ok(BAD)).rules(),
+        ["known_bad", "unknown"]
+    );
+}

@@ -36,10 +36,10 @@ pub fn filter_only(interest: &Interest, command: &[OsString]) -> ExitCode {
 }
 
 /// Runs a command under the filter of an interest behind a tracer that lets every call run and does
-/// nothing else: what the stops themselves cost, whoever makes them. Returns only on failure or
-/// when the last process is gone.
-pub fn stops_only(interest: &Interest, command: &[OsString]) -> ExitCode {
-    match stop_and_go(interest, command) {
+/// nothing else: what the stops themselves cost, whoever makes them, on this kernel or on those
+/// before 5.19. Returns only on failure or when the last process is gone.
+pub fn stops_only(interest: &Interest, like_old_kernels: bool, command: &[OsString]) -> ExitCode {
+    match stop_and_go(interest, like_old_kernels, command) {
         Ok(code) => ExitCode::from(code),
         Err(errno) => {
             eprintln!("picket-tracer: cannot stop for calls: {errno}");
@@ -48,11 +48,15 @@ pub fn stops_only(interest: &Interest, command: &[OsString]) -> ExitCode {
     }
 }
 
-fn stop_and_go(interest: &Interest, command: &[OsString]) -> Result<u8, Errno> {
+fn stop_and_go(
+    interest: &Interest,
+    like_old_kernels: bool,
+    command: &[OsString],
+) -> Result<u8, Errno> {
     let program = filter::compile(interest, filter::Ours::default(), RETURN_USER_NOTIF);
     let board = Board::map()?;
     if let Side::Child = process::fork(true)? {
-        let outcome = match start::install(&program, false) {
+        let outcome = match start::install(&program, like_old_kernels) {
             Ok(listener) => Install::Installed(listener.into_raw_fd()),
             Err(errno) => Install::Failed(errno.0),
         };
@@ -69,9 +73,11 @@ fn stop_and_go(interest: &Interest, command: &[OsString]) -> Result<u8, Errno> {
         Install::Undecided => return Err(Errno(libc::ECHILD)),
     };
     process::unshare_files()?;
-    process::prefer_short_turns();
+    if !like_old_kernels {
+        process::prefer_short_turns();
+    }
     let listener = listener.as_fd();
-    let mut waking = Waking::new(Some(listener));
+    let mut waking = Waking::new(Some(listener).filter(|_| !like_old_kernels));
     let poller = Poller::new()?;
     let mut space = Space::new();
     loop {

@@ -167,7 +167,7 @@ struct Flags {
     session_token: Option<String>,
     engine: Choice,
     spare: bool,
-    interruptible: bool,
+    like_old_kernels: bool,
     require_tracing: bool,
 }
 
@@ -187,8 +187,8 @@ impl Flags {
             // Counts wherever it stands.
             Some("--require-tracing") => {}
             Some("--spare") => self.spare = true,
-            // For tests (docs/development.md).
-            Some("--interruptible") => self.interruptible = true,
+            // For tests and benchmarks (docs/development.md).
+            Some("--like-old-kernels") => self.like_old_kernels = true,
             Some("--no-agent") => self.socket = None,
             Some("--socket") => self.socket = Some(value()?),
             Some("--container") => self.container = value()?.to_string_lossy().into_owned(),
@@ -230,7 +230,7 @@ fn parse(subcommand: &str, args: Vec<OsString>) -> Result<Config, Misuse> {
         session_token: None,
         engine: Choice::default(),
         spare: config::yama_restricts(),
-        interruptible: false,
+        like_old_kernels: false,
         require_tracing: before.iter().any(|flag| flag == "--require-tracing"),
     };
     let mut fault = None;
@@ -273,7 +273,7 @@ fn parse(subcommand: &str, args: Vec<OsString>) -> Result<Config, Misuse> {
         watched,
         engine: flags.engine,
         spare: flags.spare,
-        interruptible: flags.interruptible,
+        like_old_kernels: flags.like_old_kernels,
         require_tracing: flags.require_tracing,
         inherited: files::open_descriptors(),
         command,

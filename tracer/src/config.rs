@@ -42,8 +42,9 @@ pub(crate) struct Config {
     pub(crate) engine: Choice,
     /// Keep the next worker ready above the application.
     pub(crate) spare: bool,
-    /// Have signals end any wait for an answer, as before Linux 5.19: for tests on later kernels.
-    pub(crate) interruptible: bool,
+    /// Do without what kernels after 5.10 have for a tracer: waits that only a fatal signal ends (5.19),
+    /// wake-ups on the same processor (6.6), short turns (6.12). For tests and benchmarks on later ones.
+    pub(crate) like_old_kernels: bool,
     /// Fail rather than run the program untraced.
     pub(crate) require_tracing: bool,
     /// Descriptors above standard error that we were started with.

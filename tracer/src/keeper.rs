@@ -265,6 +265,9 @@ impl Keeper {
             // somebody else has to reap it.
             let worker_stays = self.board.worker_done.load(Ordering::Acquire) == WORKER_STAYS;
             let ended = self.board.main_ended.load(Ordering::Acquire) != 0;
+            if ended && self.answering {
+                self.have_the_rest_told(config);
+            }
             if ended && (worker_stays || self.answering) {
                 return mirror(self.board.main_status.load(Ordering::Acquire));
             }

@@ -144,7 +144,7 @@ fn start_application(
             .await_seizure()
             .and_then(|()| install_for_ptrace(program))
             .map(|()| 0),
-        _ => install(program, config.interruptible).map(IntoRawFd::into_raw_fd),
+        _ => install(program, config.like_old_kernels).map(IntoRawFd::into_raw_fd),
     };
     match installed {
         Ok(number) => {
@@ -164,10 +164,9 @@ fn start_application(
     process::exit(launch::execute(&config.command))
 }
 
-/// Installs the filter with the best flags that the kernel has, but for the one that keeps signals
-/// from ending a wait where they are to be `interruptible`. Without CAP_SYS_ADMIN that takes
-/// no_new_privs.
-pub(crate) fn install(program: &[Instruction], interruptible: bool) -> Result<OwnedFd, Errno> {
+/// Installs the filter with the best flags that the kernel has, or those that old ones have. Without
+/// CAP_SYS_ADMIN that takes no_new_privs.
+pub(crate) fn install(program: &[Instruction], like_old_kernels: bool) -> Result<OwnedFd, Errno> {
     let choices = [
         seccomp::SPEC_ALLOW | seccomp::WAIT_KILLABLE_RECV,
         seccomp::SPEC_ALLOW,
@@ -176,7 +175,7 @@ pub(crate) fn install(program: &[Instruction], interruptible: bool) -> Result<Ow
     ];
     let mut result = Err(Errno(libc::EINVAL));
     for flags in choices {
-        if interruptible && flags & seccomp::WAIT_KILLABLE_RECV != 0 {
+        if like_old_kernels && flags & seccomp::WAIT_KILLABLE_RECV != 0 {
             continue;
         }
         result = seccomp::install(program, flags);

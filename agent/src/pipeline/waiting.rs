@@ -15,10 +15,11 @@ use crate::tree::{Key, ProcessNode};
 
 /// How long a tracer is waited for: 10 s, in nanoseconds.
 const PATIENCE: u64 = 10_000_000_000;
-/// Most files that tracers are asked for at a time.
-const MOST_ASKED: usize = 256;
-/// Most events and findings that wait.
-const MOST_HELD: usize = 512;
+/// Most files that tracers are asked for at a time. One has half of them at most, and never more than it
+/// leaves: what is done in one container keeps nothing of another from being looked at.
+const MOST_ASKED: usize = 512;
+/// Most events and findings that wait, shared in the same way.
+const MOST_HELD: usize = 1024;
 
 /// A request that was not answered yet.
 #[derive(Debug)]
@@ -83,6 +84,10 @@ impl Waiting {
         now: u64,
         outputs: &mut dyn Outputs,
     ) -> Result<(), Unhashed> {
+        // What waits for one file counts, too: it can be executed as often as somebody likes.
+        if self.held_of(connection) >= MOST_HELD.saturating_sub(self.held()) {
+            return Err(Unhashed::Busy);
+        }
         // Each tracer is asked for itself: what waits is released by its own connection, over
         // which its rules act.
         let same = |asked: &Asked| {
@@ -91,7 +96,11 @@ impl Waiting {
         if self.asked.iter().any(same) {
             return Ok(());
         }
-        if self.asked.len() >= MOST_ASKED || self.held() >= MOST_HELD {
+        let own = self
+            .asked
+            .iter()
+            .filter(|asked| asked.connection == connection);
+        if own.count() >= MOST_ASKED.saturating_sub(self.asked.len()) {
             return Err(Unhashed::Busy);
         }
         self.last += 1;
@@ -118,6 +127,12 @@ impl Waiting {
 
     fn held(&self) -> usize {
         self.events.len() + self.findings.len()
+    }
+
+    fn held_of(&self, connection: ConnectionId) -> usize {
+        let events = self.events.iter().map(|held| held.connection);
+        let all = events.chain(self.findings.iter().map(|held| held.connection));
+        all.filter(|one| *one == connection).count()
     }
 
     /// Keeps an event until its files' sums are there.

@@ -111,7 +111,7 @@ async fn serve(shared: &Shared, stream: UnixStream) {
         if came == Came::End {
             break;
         }
-        result = take_in(shared, &incoming, came, &mut ingest, &mut delivery).await;
+        result = take_in(shared, &mut incoming, came, &mut ingest, &mut delivery).await;
     }
     if let Err(Violation::Refused(refusal)) = result {
         delivery.push_message(ToTracer::Refused(refusal));
@@ -129,23 +129,26 @@ impl Delivery<'_> {
     }
 }
 
-/// Deals with what a read has given.
+/// Deals with what has come, and then takes it out of the socket.
 async fn take_in(
     shared: &Shared,
-    incoming: &Incoming<'_>,
+    incoming: &mut Incoming<'_>,
     came: Came,
     ingest: &mut Ingest,
     delivery: &mut Delivery<'_>,
 ) -> Result<(), Violation> {
     let mut pipeline = shared.pipeline.lock().await;
-    match came {
-        Came::Bytes(length) => ingest.feed(&mut pipeline, incoming.bytes(length), now(), delivery),
-        Came::End => Ok(()),
-        Came::Strange => {
-            pipeline.violation(Violation::Descriptors, now(), delivery);
-            Err(Violation::Descriptors)
+    let taken = match came {
+        Came::Bytes(length) => {
+            let result = ingest.feed(&mut pipeline, incoming.bytes(length), now(), delivery);
+            let taken = incoming.dealt_with(length);
+            result?;
+            taken
         }
-    }
+        Came::End => Ok(()),
+        Came::Strange => Err(Violation::Descriptors),
+    };
+    taken.inspect_err(|violation| pipeline.violation(*violation, now(), delivery))
 }
 
 /// Reads until the hello was accepted, the time is over, or somebody else needs the place.

@@ -59,6 +59,10 @@ struct Measure {
     /// Leave out size, memory, start and exit time.
     #[arg(long)]
     no_footprint: bool,
+    /// Have the tracer do without what kernels after 5.10 offer it, wake-ups on the same processor above
+    /// all.
+    #[arg(long)]
+    like_old_kernels: bool,
     /// Name the workloads and end.
     #[arg(long)]
     list: bool,
@@ -86,6 +90,8 @@ enum Part {
     StopsOnly {
         #[arg(long)]
         interest: picket_events::Interest,
+        #[arg(long)]
+        like_old_kernels: bool,
         #[arg(last = true)]
         command: Vec<OsString>,
     },
@@ -108,8 +114,12 @@ fn main() -> ExitCode {
         Some(Part::FilterOnly { interest, command }) => {
             return picket_tracer::bench::filter_only(&interest, &command);
         }
-        Some(Part::StopsOnly { interest, command }) => {
-            return picket_tracer::bench::stops_only(&interest, &command);
+        Some(Part::StopsOnly {
+            interest,
+            like_old_kernels,
+            command,
+        }) => {
+            return picket_tracer::bench::stops_only(&interest, like_old_kernels, &command);
         }
         Some(Part::Reader(what)) => reader::run(&what),
         Some(Part::Flood(what)) => flood::run(&what),
@@ -148,7 +158,8 @@ fn measure(what: &Measure) -> anyhow::Result<()> {
         true => workload::Effort::Quick,
         false => workload::Effort::Full,
     };
-    let setup = variant::Setup::new(&reader, &denying, tracer, effort)?;
+    let setup = variant::Setup::new(&reader, &denying, tracer, effort)?
+        .like_old_kernels(what.like_old_kernels);
     let mut variants = vec![variant::Variant::Untraced];
     if what.variants.is_empty() {
         variants.extend(variant::Variant::OTHERS);

@@ -82,6 +82,8 @@ pub(crate) struct Setup {
     /// How much of each workload is run.
     pub(crate) effort: Effort,
     tracer: Option<PathBuf>,
+    /// Do without what kernels after 5.10 offer a tracer.
+    like_old_kernels: bool,
     socket: PathBuf,
     /// Where the agent with the rules that deny listens.
     denying: PathBuf,
@@ -110,6 +112,7 @@ impl Setup {
             own: std::env::current_exe()?,
             effort,
             tracer,
+            like_old_kernels: false,
             socket: reader.socket().to_owned(),
             denying: denying.socket().to_owned(),
             denials,
@@ -117,6 +120,14 @@ impl Setup {
             all_opens,
             containers: AtomicU32::new(0),
         })
+    }
+
+    /// Has the tracer do without what kernels after 5.10 offer, or not.
+    pub(crate) fn like_old_kernels(self, like_old_kernels: bool) -> Self {
+        Self {
+            like_old_kernels,
+            ..self
+        }
     }
 
     /// The program whose size counts.
@@ -128,8 +139,8 @@ impl Setup {
     pub(crate) fn prefix(&self, variant: Variant) -> Vec<OsString> {
         match variant {
             Variant::Untraced => Vec::new(),
-            Variant::Filter => self.bare("filter-only"),
-            Variant::Stops => self.bare("stops-only"),
+            Variant::Filter => self.bare("filter-only", &[]),
+            Variant::Stops => self.bare("stops-only", self.age()),
             Variant::DefaultRules => self.traced(&self.socket, &self.defaults),
             Variant::AllOpens => self.traced(&self.socket, &self.all_opens),
             Variant::Deny => self.traced(&self.denying, &self.denials),
@@ -144,12 +155,21 @@ impl Setup {
     }
 
     /// One of this program's own ways to run a command under the filter of `all-opens`.
-    fn bare(&self, part: &str) -> Vec<OsString> {
+    fn bare(&self, part: &str, flags: &[&str]) -> Vec<OsString> {
         let interest = self.all_opens.to_string();
-        let words = [part, "--interest", &interest, "--"];
         let mut prefix = vec![self.own.clone().into_os_string()];
-        prefix.extend(words.map(OsString::from));
+        prefix.extend([part, "--interest", &interest].map(OsString::from));
+        prefix.extend(flags.iter().map(OsString::from));
+        prefix.push("--".into());
         prefix
+    }
+
+    /// The flag for a tracer that is to do without what later kernels offer.
+    fn age(&self) -> &'static [&'static str] {
+        match self.like_old_kernels {
+            true => &["--like-old-kernels"],
+            false => &[],
+        }
     }
 
     fn traced(&self, socket: &Path, interest: &Interest) -> Vec<OsString> {
@@ -170,6 +190,7 @@ impl Setup {
         ]);
         prefix.push(socket.as_os_str().to_owned());
         prefix.extend(["--container".into(), format!("bench-{number}").into()]);
+        prefix.extend(self.age().iter().map(OsString::from));
         prefix.extend([
             "--interest".into(),
             interest.to_string().into(),

@@ -65,6 +65,8 @@ pub(super) struct Watch {
     resume_at: Option<u64>,
     /// When the last one was over.
     resumed_at: u64,
+    /// A worker was started after the main process' end.
+    has_told_the_rest: bool,
 }
 
 impl Watch {
@@ -264,6 +266,14 @@ impl Keeper {
         self.board.denied.store(0, Ordering::Release);
         if let Some(listener) = &self.listener {
             let _ = self.poller.add(listener.as_fd(), TOKEN_LISTENER);
+        }
+    }
+
+    /// The main process has ended in a pause: another worker says what nobody has looked at, and goodbye.
+    pub(super) fn have_the_rest_told(&mut self, config: &Config) {
+        let is_first = !std::mem::replace(&mut self.watch.has_told_the_rest, true);
+        if is_first && self.watch.resume_at.is_some() {
+            self.start_again(config);
         }
     }
 

@@ -100,8 +100,10 @@ fn prepare(config: &Config, inherited: &[i32]) {
     process::set_name(WORKER_NAME);
     acting::clear_umask();
     process::raise_file_limit();
-    // Between a call of the application and its return stands our turn.
-    process::prefer_short_turns();
+    if !config.like_old_kernels {
+        // Between a call of the application and its return stands our turn.
+        process::prefer_short_turns();
+    }
     process::set_timer_slack(TIMER_SLACK);
     files::let_go(inherited);
 }
@@ -110,7 +112,7 @@ impl<'a> Worker<'a> {
     fn new(start: Start<'a>) -> Self {
         let config = start.config;
         let poller = must(Poller::new());
-        let waking = waking::Waking::new(start.listener);
+        let waking = waking::Waking::new(start.listener.filter(|_| !config.like_old_kernels));
         let looks = Looks::new();
         if let Some(watches) = looks.descriptor() {
             must(poller.add(watches, TOKEN_WATCHES));
@@ -177,7 +179,7 @@ impl<'a> Worker<'a> {
             interrupted: IdMap::default(),
             askers: IdMap::default(),
             crowds: IdMap::default(),
-            waits_are_killable: !config.interruptible
+            waits_are_killable: !config.like_old_kernels
                 && seccomp::knows_flag(seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV),
             traced: traced::Traced::default(),
             waking,

@@ -44,7 +44,7 @@ pub fn is_interruptible() -> bool {
 
 fn engine_flags() -> Vec<&'static str> {
     let mut flags = vec!["--engine", engine()];
-    flags.extend(is_interruptible().then_some("--interruptible"));
+    flags.extend(is_interruptible().then_some("--like-old-kernels"));
     flags
 }
 

@@ -57,3 +57,36 @@ fn what_one_worker_after_the_other_has_left_untold_is_counted_by_the_last() {
     let lost: u64 = record.lost().iter().map(|lost| lost.count).sum();
     assert_eq!(record.events().len() as u64 + lost, last);
 }
+
+/// After twenty deaths in a row there is no worker for a while. A program that ends in it is missed by
+/// nobody: one more worker says how much was not looked at, and goodbye.
+#[test]
+fn what_ends_while_there_is_no_worker_is_counted() {
+    let scratch = Scratch::new("pause");
+    let agent = Agent::start(&scratch);
+    let (read, enough) = (scratch.text("read"), scratch.text("enough"));
+    std::fs::write(&read, "").unwrap();
+    let command = ["python3", "-I", "-S", "-c", OPENS, &read, &enough];
+    let mut command = traced(&agent, "open", &command);
+    let mut child = start(command.stdout(Stdio::piped()));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.nth(4).expect("a line").unwrap();
+    let mut killed = std::collections::HashSet::new();
+    while killed.len() < 21 {
+        assert!(child.try_wait().unwrap().is_none(), "the program goes on");
+        match worker_of(child.id()).filter(|worker| !killed.contains(worker)) {
+            Some(worker) => {
+                signal(worker, "KILL");
+                killed.insert(worker);
+            }
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    std::fs::write(&enough, "").unwrap();
+    let made = lines.last().expect("a line").unwrap();
+    let made: u64 = made.parse().unwrap();
+    assert!(wait(&mut child).success());
+    let record = agent.finish();
+    let last = record.goodbye().unwrap().last_sequence;
+    assert!(last >= made, "{last} of {made}");
+}
