@@ -153,15 +153,20 @@ impl Pending {
                         false => Settled::Drop,
                     };
                 }
+                let flags = match &self.kind {
+                    EventKind::Open { flags, .. } => *flags,
+                    _ => 0,
+                };
                 let is_stamped = *stamps
-                    && resolved
-                        .metadata
-                        .is_some_and(|now| now.change_time.saturating_add(CLOCK_TICK) >= self.time);
+                    && resolved.metadata.is_some_and(|now| {
+                        now.change_time.saturating_add(CLOCK_TICK) >= self.time
+                            && may_have_stamped(view.credentials, flags, &now)
+                    });
                 // What a thread only reads it has mostly closed by its next call: not worth
                 // another look then.
                 let is_worth_it = *writes || !returned;
                 let descriptor = (!is_stamped && is_worth_it)
-                    .then(|| descriptor_of(view, &resolved, *writes))
+                    .then(|| descriptor_of(view, &resolved, *writes, Some(flags)))
                     .flatten();
                 let is_open = is_stamped || descriptor.is_some();
                 // The name may have been given to another file between both looks.
@@ -219,7 +224,7 @@ impl Pending {
                     path: link.clone(),
                     ..Resolved::default()
                 };
-                match (has_descriptor(view, &resolved, true), returned || last) {
+                match (has_descriptor(view, &resolved), returned || last) {
                     (true, _) => Settled::Emit(Outcome::Succeeded),
                     (false, true) => Settled::Emit(Outcome::Unconfirmed),
                     (false, false) => Settled::Wait,
@@ -442,19 +447,54 @@ fn is_seen(resolved: &Resolved, is_such: impl Fn(&Metadata) -> bool) -> Option<b
     }
 }
 
-/// Whether the thread has a descriptor for a file.
-pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
-    descriptor_of(view, resolved, search).is_some()
+/// Whether a process may have made or emptied a file by an open: it is its own, or may be written to.
+/// Somebody else may have, in the same moment.
+fn may_have_stamped(credentials: &Credentials, flags: u32, now: &Metadata) -> bool {
+    const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+    let has = |bits: i32| flags & bits as u32 != 0;
+    let is_owner = now.uid == credentials.fsuid;
+    let may_write = now.mode & if is_owner { 0o200 } else { 0o022 } != 0;
+    credentials.cap_effective & CAP_DAC_OVERRIDE != 0
+        || has(libc::O_CREAT) && is_owner
+        || has(libc::O_TRUNC) && may_write
 }
 
-/// The thread's descriptor for a file, if it has one. Reading programs close again what they
-/// opened, so for them only the most likely number is tried; a search costs more than it
-/// finds.
-fn descriptor_of(view: &View<'_>, resolved: &Resolved, search: bool) -> Option<i32> {
+/// Whether the thread has a descriptor for a file.
+pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved) -> bool {
+    descriptor_of(view, resolved, true, None).is_some()
+}
+
+/// Whether a descriptor was opened for what these flags ask for, as far as that can be seen. One for
+/// something else was there before.
+fn is_opened_for(tid: u32, number: u32, flags: u32) -> bool {
+    let access = match flags & libc::O_PATH as u32 {
+        0 => flags & libc::O_ACCMODE as u32,
+        _ => 0,
+    };
+    let Ok(info) = proc::read(&format!("/proc/{tid}/fdinfo/{number}"), 256) else {
+        return true;
+    };
+    let mut lines = info.split(|byte| *byte == b'\n');
+    let flags = lines.find_map(|line| line.strip_prefix(b"flags:"));
+    // Octal: the last digit has the access, and two bits that say something else.
+    let last = flags.and_then(|flags| flags.last().copied());
+    last.is_none_or(|digit| u32::from(digit & 3) == access)
+}
+
+/// The thread's descriptor for a file, if it has one; with `flags`, one that was opened with such.
+/// Reading programs close again what they opened, so for them only the most likely number is tried; a
+/// search costs more than it finds.
+fn descriptor_of(
+    view: &View<'_>,
+    resolved: &Resolved,
+    search: bool,
+    flags: Option<u32>,
+) -> Option<i32> {
     const MOST_LIKELY: u32 = 3;
     let is_it = |number: &u32| {
         let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid))?;
-        Ok::<_, Errno>(link == resolved.path)
+        let is_such = || flags.is_none_or(|flags| is_opened_for(view.tid, *number, flags));
+        Ok::<_, Errno>(link == resolved.path && is_such())
     };
     if resolved.path.is_empty() {
         return None;
