@@ -1,6 +1,6 @@
 //! What opens have left: a file, and a descriptor for it.
 
-use picket_events::{EventKind, File, Outcome};
+use picket_events::{Credentials, EventKind, File, Outcome};
 
 use super::{CLOCK_TICK, Settled, Sight, set_file};
 use crate::decode::{self, accepting};
@@ -8,6 +8,7 @@ use crate::proc;
 use crate::races;
 use crate::resolve::{Resolved, View};
 use crate::sys::Errno;
+use crate::sys::files::Metadata;
 
 impl Sight<'_> {
     /// An open of a file that was just looked at; it may come into being by the call, be changed by
@@ -33,15 +34,20 @@ impl Sight<'_> {
                 false => Settled::Drop,
             };
         }
+        let flags = match kind {
+            EventKind::Open { flags, .. } => *flags,
+            _ => 0,
+        };
         let is_stamped = stamps
-            && resolved
-                .metadata
-                .is_some_and(|now| now.change_time.saturating_add(CLOCK_TICK) >= self.time);
+            && resolved.metadata.is_some_and(|now| {
+                now.change_time.saturating_add(CLOCK_TICK) >= self.time
+                    && may_have_stamped(self.view.credentials, flags, &now)
+            });
         // What a thread only reads it has mostly closed by its next call: not worth
         // another look then.
         let is_worth_it = writes || !self.returned;
         let descriptor = (!is_stamped && is_worth_it)
-            .then(|| descriptor_of(self.view, &resolved, writes))
+            .then(|| descriptor_of(self.view, &resolved, writes, Some(flags)))
             .flatten();
         let is_open = is_stamped || descriptor.is_some();
         // The name may have been given to another file between both looks.
@@ -98,7 +104,7 @@ impl Sight<'_> {
             path: link.to_vec(),
             ..Resolved::default()
         };
-        let is_there = has_descriptor(self.view, &resolved, true);
+        let is_there = has_descriptor(self.view, &resolved);
         self.if_shown(is_there.then_some(Outcome::Succeeded))
     }
 }
@@ -118,19 +124,54 @@ fn takes_directory(kind: &EventKind) -> bool {
 /// How many descriptors are looked at in a search.
 const SEARCH_LIMIT: usize = 64;
 
-/// Whether the thread has a descriptor for a file.
-pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved, search: bool) -> bool {
-    descriptor_of(view, resolved, search).is_some()
+/// Whether a process may have made or emptied a file by an open: it is its own, or may be written to.
+/// Somebody else may have, in the same moment.
+fn may_have_stamped(credentials: &Credentials, flags: u32, now: &Metadata) -> bool {
+    const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+    let has = |bits: i32| flags & bits as u32 != 0;
+    let is_owner = now.uid == credentials.fsuid;
+    let may_write = now.mode & if is_owner { 0o200 } else { 0o022 } != 0;
+    credentials.cap_effective & CAP_DAC_OVERRIDE != 0
+        || has(libc::O_CREAT) && is_owner
+        || has(libc::O_TRUNC) && may_write
 }
 
-/// The thread's descriptor for a file, if it has one. Reading programs close again what they
-/// opened, so for them only the most likely number is tried; a search costs more than it
-/// finds.
-fn descriptor_of(view: &View<'_>, resolved: &Resolved, search: bool) -> Option<i32> {
+/// Whether the thread has a descriptor for a file.
+pub(crate) fn has_descriptor(view: &View<'_>, resolved: &Resolved) -> bool {
+    descriptor_of(view, resolved, true, None).is_some()
+}
+
+/// Whether a descriptor was opened for what these flags ask for, as far as that can be seen. One for
+/// something else was there before.
+fn is_opened_for(tid: u32, number: u32, flags: u32) -> bool {
+    let access = match flags & libc::O_PATH as u32 {
+        0 => flags & libc::O_ACCMODE as u32,
+        _ => 0,
+    };
+    let Ok(info) = proc::read(&format!("/proc/{tid}/fdinfo/{number}"), 256) else {
+        return true;
+    };
+    let mut lines = info.split(|byte| *byte == b'\n');
+    let flags = lines.find_map(|line| line.strip_prefix(b"flags:"));
+    // Octal: the last digit has the access, and two bits that say something else.
+    let last = flags.and_then(|flags| flags.last().copied());
+    last.is_none_or(|digit| u32::from(digit & 3) == access)
+}
+
+/// The thread's descriptor for a file, if it has one; with `flags`, one that was opened with such.
+/// Reading programs close again what they opened, so for them only the most likely number is tried; a
+/// search costs more than it finds.
+fn descriptor_of(
+    view: &View<'_>,
+    resolved: &Resolved,
+    search: bool,
+    flags: Option<u32>,
+) -> Option<i32> {
     const MOST_LIKELY: u32 = 3;
     let is_it = |number: &u32| {
         let link = proc::link(&format!("/proc/{}/fd/{number}", view.tid))?;
-        Ok::<_, Errno>(link == resolved.path)
+        let is_such = || flags.is_none_or(|flags| is_opened_for(view.tid, *number, flags));
+        Ok::<_, Errno>(link == resolved.path && is_such())
     };
     if resolved.path.is_empty() {
         return None;

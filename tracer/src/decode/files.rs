@@ -20,15 +20,24 @@ fn follows(flags: u32) -> bool {
     flags & libc::O_NOFOLLOW as u32 == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL
 }
 
-fn open_as(at: Located, flags: u32, mode: u32) -> Verdict {
+fn open_as(call: &Call<'_>, at: Located, flags: u32, mode: u32) -> Verdict {
     let creates = flags & O_CREAT != 0 && flags & O_TMPFILE == 0;
     let writes = flags & OPEN_WRITING != 0;
     let at = Located {
         follow: follows(flags),
         ..at
     };
+    // What is to be made and is there already is not opened: afterwards it would look as if it had been
+    // made, or was open since.
+    let (file, check) = match flags & MADE {
+        MADE if creates => {
+            let (file, resolved) = call.look(&at);
+            (file, resolved.metadata.map(|_| Check::Nothing))
+        }
+        _ => (File::default(), None),
+    };
     let kind = EventKind::Open {
-        file: File::default(),
+        file,
         flags,
         // Where nothing is made, whatever the register holds means nothing.
         mode: match flags & (O_CREAT | O_TMPFILE) {
@@ -37,23 +46,22 @@ fn open_as(at: Located, flags: u32, mode: u32) -> Verdict {
         },
     };
     let stamps = flags & (O_CREAT | O_TRUNC) != 0;
-    Verdict::Watch(
-        kind,
-        Check::Open {
-            at,
-            creates,
-            writes,
-            stamps,
-        },
-    )
+    let check = check.unwrap_or(Check::Open {
+        at,
+        creates,
+        writes,
+        stamps,
+    });
+    Verdict::Watch(kind, check)
 }
 
 pub(crate) fn open(call: &Call<'_>) -> Verdict {
-    open_as(call.path(0, true), call.word(1), call.word(2))
+    open_as(call, call.path(0, true), call.word(1), call.word(2))
 }
 
 pub(crate) fn openat(call: &Call<'_>) -> Verdict {
     open_as(
+        call,
         call.path_at(call.int(0), 1, true),
         call.word(2),
         call.word(3),
@@ -63,7 +71,7 @@ pub(crate) fn openat(call: &Call<'_>) -> Verdict {
 pub(crate) fn openat2(call: &Call<'_>) -> Verdict {
     let mut how = [0u8; 24];
     if call.read(call.address(2), &mut how).is_err() {
-        return open_as(call.path_at(call.int(0), 1, true), 0, 0);
+        return open_as(call, call.path_at(call.int(0), 1, true), 0, 0);
     }
     let word = |at: usize| {
         let mut bytes = [0u8; 8];
@@ -76,12 +84,12 @@ pub(crate) fn openat2(call: &Call<'_>) -> Verdict {
         0 => call.path_at(call.int(0), 1, true),
         _ => within::within(call, call.int(0), 1, follows(flags)),
     };
-    open_as(at, flags, mode)
+    open_as(call, at, flags, mode)
 }
 
 pub(crate) fn creat(call: &Call<'_>) -> Verdict {
     let flags = (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC) as u32;
-    open_as(call.path(0, true), flags, call.word(1))
+    open_as(call, call.path(0, true), flags, call.word(1))
 }
 
 /// The file is known only by a handle: it shows when it is open.

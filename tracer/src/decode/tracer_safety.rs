@@ -152,7 +152,7 @@ pub(crate) fn pidfd_getfd(call: &Call<'_>) -> Verdict {
     let wanted = view.descriptor(call.int(1));
     let is_socket = wanted.path.starts_with(b"socket:");
     // One that the caller has already shows nothing.
-    let is_new = !wanted.path.is_empty() && !confirm::has_descriptor(&call.view(), &wanted, true);
+    let is_new = !wanted.path.is_empty() && !confirm::has_descriptor(&call.view(), &wanted);
     let kind = EventKind::TakeDescriptor {
         target,
         file: file_of(&wanted, call.mounts),
