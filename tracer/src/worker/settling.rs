@@ -8,6 +8,10 @@ use super::Worker;
 use crate::confirm::{self, Check, Pending, Settled};
 use crate::sys::poll;
 
+/// Of looks that are due so many are made before others have their turn: thousands of threads may sleep in
+/// `accept`, and each is looked at again and again.
+const AT_ONCE: usize = 16;
+
 /// A look at the effect: how it came to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
@@ -22,12 +26,12 @@ pub(super) enum Look {
 impl Worker<'_> {
     /// The thread makes another call: its earlier ones have returned.
     pub(super) fn settle_thread(&mut self, tid: u32) {
-        self.settle_where(Look::Returned, |pending| pending.tid == tid);
+        self.settle_where(Look::Returned, usize::MAX, |pending| pending.tid == tid);
     }
 
     /// The process has ended, or runs another program.
     pub(super) fn settle_process(&mut self, pid: u32) {
-        self.settle_where(Look::Returned, |pending| pending.pid == pid);
+        self.settle_where(Look::Returned, usize::MAX, |pending| pending.pid == pid);
     }
 
     /// Time has passed.
@@ -36,16 +40,18 @@ impl Worker<'_> {
             return;
         }
         let now = poll::lately_ms();
-        self.settle_where(Look::Due, |pending| pending.due() <= now);
+        self.settle_where(Look::Due, AT_ONCE, |pending| pending.due() <= now);
         self.settle_due_execs(now);
     }
 
-    fn settle_where(&mut self, look: Look, which: impl Fn(&Pending) -> bool) {
-        let mut at = 0;
-        while at < self.pending.len() {
+    /// Looks at those, as many as are to be looked at now.
+    fn settle_where(&mut self, look: Look, most: usize, which: impl Fn(&Pending) -> bool) {
+        let (mut at, mut left) = (0, most);
+        while at < self.pending.len() && left > 0 {
             if which(&self.pending[at]) {
                 let pending = self.pending.remove(at);
                 self.look(pending, look);
+                left -= 1;
             } else {
                 at += 1;
             }

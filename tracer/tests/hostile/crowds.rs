@@ -241,3 +241,46 @@ int main(void) {
     std::fs::write(scratch.path("enough"), "").unwrap();
     assert_eq!(wait(&mut child).code(), Some(7));
 }
+
+/// Thousands of threads that sleep in a call are looked at again and again: that takes no longer for each
+/// the more of them there are, or nothing else in the container would get on.
+#[test]
+fn thousands_of_threads_that_wait_hold_nobody_up() {
+    const SOURCE: &str = r#"
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int listener;
+static void *waits(void *unused) { return accept(listener, 0, 0) < 0 ? 0 : unused; }
+int main(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1)) return 1;
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 16384);
+    for (int i = 0; i < 4000; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, &small, waits, 0)) return 2;
+    }
+    int status;
+    pid_t other = fork();
+    if (other == 0) {
+        for (int i = 0; i < 300; i++) { close(open("/dev/null", O_WRONLY)); usleep(4000); }
+        _exit(0);
+    }
+    _exit(waitpid(other, &status, 0) != other || status);
+}"#;
+    let scratch = Scratch::new("waiting-threads");
+    let program = build(&scratch, "program", &[], SOURCE);
+    let agent = Agent::start(&scratch);
+    let ran = output(&mut traced(&agent, "accept,open:write", &[&program]));
+    assert!(ran.status.success(), "{:?}", ran.status);
+    let paths = agent.finish().paths(EventType::Open);
+    let told = paths.iter().filter(|path| *path == "/dev/null").count();
+    assert_eq!(told, 300);
+}
