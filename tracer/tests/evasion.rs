@@ -318,43 +318,6 @@ void _start(void) {
     assert_eq!(*echo.envs, ["SMALL"]);
 }
 
-/// Of several filters the strictest decides: what a program's own refuses never comes to ours, and
-/// everything else does.
-#[test]
-fn a_program_with_a_filter_of_its_own_is_traced_on() {
-    let (record, _) = run(
-        "own-filter",
-        "open:write,mkdir",
-        r#"
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-int main(void) {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdirat, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof code / sizeof *code, code};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return 1;
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) return 2;
-    if (open("made", O_CREAT | O_WRONLY, 0600) < 0) return 3;
-    if (mkdirat(AT_FDCWD, "refused", 0700) != -1 || errno != EXDEV) return 4;
-    return 0;
-}"#,
-    );
-    assert_eq!(opened(&record, "made"), 1);
-    assert_eq!(record.paths(EventType::Mkdir), [] as [&str; 0]);
-}
-
 /// A program that removes its own file, and is run once more from what is left.
 #[test]
 fn a_program_whose_file_is_gone_is_told_by_its_last_name() {

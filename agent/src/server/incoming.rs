@@ -97,6 +97,7 @@ impl<'a> Incoming<'a> {
                 return Err(Violation::Malformed);
             };
             length -= taken;
+            // Those that we had no numbers left for when we looked at them show only now.
             if !self.are_ours(&descriptors) {
                 self.closer.close_strange(descriptors);
                 return Err(Violation::Descriptors);

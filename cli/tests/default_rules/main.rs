@@ -6,6 +6,7 @@ mod evasion;
 mod execution;
 mod persistence;
 mod privilege;
+mod shells;
 mod threat_lists;
 mod world;
 
@@ -57,7 +58,8 @@ const WITHOUT_SCRIPT: &[(&str, &str)] = &[
     ),
 ];
 
-const GROUPS: [&[Case]; 6] = [
+const GROUPS: [&[Case]; 7] = [
+    shells::CASES,
     execution::CASES,
     credentials::CASES,
     privilege::CASES,
@@ -65,6 +67,11 @@ const GROUPS: [&[Case]; 6] = [
     persistence::CASES,
     threat_lists::CASES,
 ];
+
+#[test]
+fn shells() {
+    check(shells::CASES);
+}
 
 #[test]
 fn execution() {
