@@ -34,9 +34,9 @@ pub(super) fn here(call: &Call<'_>, id: Id, number: u32) -> u32 {
     }
 }
 
-/// The name space of a process.
-fn space(call: &Call<'_>, pid: u32) -> Option<Vec<u8>> {
-    let link = || proc::link(&format!("/proc/{pid}/ns/pid"));
+/// The name space of a kind that a process is in.
+fn space(call: &Call<'_>, pid: u32, kind: &str) -> Option<Vec<u8>> {
+    let link = || proc::link(&format!("/proc/{pid}/ns/{kind}"));
     proc::as_tracee(&call.process.credentials, link).ok()
 }
 
@@ -51,8 +51,7 @@ pub(super) enum Owner {
 /// the kernel refuses it.
 pub(super) fn owner(call: &Call<'_>, of: Owner, number: u32) -> u32 {
     static OURS: OnceLock<Option<Vec<u8>>> = OnceLock::new();
-    let link = || proc::link(&format!("/proc/{}/ns/user", call.tid));
-    let theirs = proc::as_tracee(&call.process.credentials, link).ok();
+    let theirs = space(call, call.tid, "user");
     let ours = OURS.get_or_init(|| proc::link("/proc/self/ns/user").ok());
     if theirs.is_none() || theirs == *ours {
         return number;
@@ -97,7 +96,7 @@ fn ids(pid: u32, id: Id) -> Option<Vec<u32>> {
 /// How far below ours the caller's name space is; `None` where it is ours.
 fn depth(call: &Call<'_>) -> Option<usize> {
     static OURS: OnceLock<Option<Vec<u8>>> = OnceLock::new();
-    let theirs = space(call, call.tid);
+    let theirs = space(call, call.tid, "pid");
     let ours = OURS.get_or_init(|| proc::link("/proc/self/ns/pid").ok());
     if theirs.is_some() && theirs == *ours {
         return None;
@@ -107,14 +106,14 @@ fn depth(call: &Call<'_>) -> Option<usize> {
 }
 
 fn find(call: &Call<'_>, id: Id, number: u32, depth: usize) -> Option<u32> {
-    let theirs = space(call, call.tid);
+    let theirs = space(call, call.tid, "pid");
     let mut found = None;
     for pid in proc::all().into_iter().take(LOOKED_AT_MAX) {
         let Some(ids) = ids(pid, id).filter(|ids| ids.get(depth) == Some(&number)) else {
             continue;
         };
         // Another name space as far below may have the same number.
-        let its = space(call, pid);
+        let its = space(call, pid, "pid");
         let is_another = ids.len() == depth + 1 && its.is_some() && its != theirs;
         if !is_another {
             match found {
